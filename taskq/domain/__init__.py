@@ -1,0 +1,1 @@
+"""The rules of taskq, pure: no clock, no input or output, no randomness of its own."""

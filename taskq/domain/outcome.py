@@ -1,0 +1,293 @@
+"""From the outcome of a run to a Settlement: what should become of the task, decided without touching anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from taskq.domain.message import Delivery
+from taskq.domain.record import AttemptOutcome, DeadReason, Failure
+from taskq.domain.retry import FailedRun, Random, RetryStrategy
+from taskq.domain.state import Event, TaskState
+
+UNKNOWN_TASK_GRACE = 600.0
+"""Seconds for which a task that no worker knows is put off: a rolling deployment is the usual cause."""
+
+# ---------------------------------------------------------------- settlements: what a broker is told
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """RUNNING → COMPLETED, with the encoded result (JSON)."""
+
+    result: bytes = b"null"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """RUNNING → RETRYING: again in `delay` seconds; the attempt is used up."""
+
+    delay: float
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Snooze:
+    """RUNNING → SCHEDULED: again in `delay` seconds; the attempt is given back."""
+
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """RUNNING → PENDING in the front lane: the run never began, or was interrupted; the attempt is given back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """RUNNING → DEAD, with the reason."""
+
+    reason: str
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """RUNNING → FAILED, for a task that wants no dead letter."""
+
+    reason: str
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """RUNNING → CANCELLED."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """The task's own process died under it: what a lost lease does, said at once by the worker that lives on."""
+
+    failure: Failure
+
+
+Settlement = Complete | Retry | Snooze | Release | Bury | Fail | Cancel | Crash
+
+EVENTS: dict[type[Settlement], Event] = {
+    Complete: Event.SUCCEED,
+    Retry: Event.RETRY,
+    Snooze: Event.SNOOZE,
+    Release: Event.RELEASE,
+    Bury: Event.FAIL,
+    Fail: Event.FAIL,
+    Cancel: Event.CANCEL,
+    Crash: Event.LEASE_LOST,
+}
+
+ATTEMPT_OUTCOMES: dict[type[Settlement], AttemptOutcome] = {
+    Complete: AttemptOutcome.SUCCEEDED,
+    Retry: AttemptOutcome.FAILED,
+    Snooze: AttemptOutcome.SNOOZED,
+    Release: AttemptOutcome.RELEASED,
+    Bury: AttemptOutcome.FAILED,
+    Fail: AttemptOutcome.FAILED,
+    Cancel: AttemptOutcome.CANCELLED,
+    Crash: AttemptOutcome.CRASHED,
+}
+
+# ---------------------------------------------------------------- outcomes: what the worker saw
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The function returned; `result` is its value as JSON."""
+
+    result: bytes = b"null"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The function raised, or ran over its timeout.
+
+    `retryable` is False where the task's `retry_on` and `no_retry_on` rule this exception out; `retry_after` is
+    the delay that the task itself asked for.
+    """
+
+    failure: Failure
+    retryable: bool = True
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snoozed:
+    """The task asked to be put off."""
+
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The task, or the worker on its behalf, says that no attempt can succeed."""
+
+    failure: Failure
+    reason: str = DeadReason.REJECTED
+
+
+@dataclass(frozen=True, slots=True)
+class CancelledRun:
+    """The run was cancelled: by request, or by the task itself."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The worker stops before the run began or ended; it is not the task's fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """The child process that ran this task, and nothing else, died."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No task of that name is registered in this worker."""
+
+
+Outcome = Succeeded | Failed | Snoozed | Rejected | CancelledRun | Interrupted | Crashed | Unknown
+
+
+def settle(delivery: Delivery, outcome: Outcome, policy: RetryStrategy, random: Random, age: float = 0.0) -> Settlement:
+    """Decide what becomes of a task after a run.
+
+    Arguments:
+        delivery: what was run.
+        outcome: how it ended.
+        policy: the task's retry strategy.
+        random: a source of numbers from [0, 1), for jitter.
+        age: seconds from the enqueue to the end of the run.
+
+    >>> from taskq.domain.retry import Fixed
+    >>> held = Delivery("5b", "f", b"", "default", 1, fence=1, attempt=1, lost_leases=0, worker="w")
+    >>> settle(held, Failed(Failure("E", "no")), Fixed(5), lambda: 0.0).delay
+    5
+    >>> settle(held._replace(attempt=4), Failed(Failure("E", "no")), Fixed(5), lambda: 0.0).reason == "exhausted"
+    True
+    """
+    match outcome:
+        case Succeeded(result):
+            return Complete(result)
+        case Failed(failure, retryable, retry_after):
+            run = FailedRun(failure.type, failure.message, age)
+            delay = policy.next_delay(delivery.attempt, run, random) if retryable else None
+            if delay is None:
+                return give_up(delivery, DeadReason.EXHAUSTED, failure)
+            return Retry(delay if retry_after is None else retry_after, failure)
+        case Snoozed(delay):
+            return Snooze(delay)
+        case Rejected(failure, reason):
+            return give_up(delivery, reason, failure)
+        case CancelledRun(reason):
+            return Cancel(reason)
+        case Interrupted():
+            return Release()
+        case Crashed(failure):
+            return Crash(failure)
+        case Unknown():
+            return _put_off_unknown(delivery)
+
+
+def give_up(delivery: Delivery, reason: str, failure: Failure) -> Bury | Fail:
+    """The end of a task that will not succeed: the dead-letter queue, unless the task wants none."""
+    return Bury(reason, failure) if delivery.dead_letter else Fail(reason, failure)
+
+
+def _put_off_unknown(delivery: Delivery) -> Settlement:
+    delay, waited = unknown_delay(delivery.put_offs)
+    if waited >= UNKNOWN_TASK_GRACE:
+        failure = Failure("TaskNotRegistered", f"for ten minutes no worker knew a task named {delivery.name!r}")
+        return give_up(delivery, DeadReason.UNKNOWN_TASK, failure)
+    return Snooze(delay)
+
+
+def unknown_delay(put_offs: int) -> tuple[float, float]:
+    """The next delay of a task whose name is unknown, and the seconds that it has waited so far.
+
+    The delays double from one second up to a minute.
+
+    >>> [unknown_delay(n) for n in (0, 1, 2, 7)]
+    [(1.0, 0.0), (2.0, 1.0), (4.0, 3.0), (60.0, 123.0)]
+    """
+    delays = [min(60.0, 2.0**n) for n in range(min(put_offs, 100) + 1)]
+    return delays[-1], sum(delays[:-1], 0.0)
+
+
+# ---------------------------------------------------------------- what a store makes of a settlement
+
+
+def state_after(
+    settlement: Settlement, *, cancel_requested: bool, dead_letter: bool, lost_leases: int, max_lost_leases: int
+) -> TaskState:
+    """The state that a settlement leads to: the rule that every store follows.
+
+    A cancel that was asked for while the task ran takes the place of another run; a run that ended stays ended.
+
+    Arguments:
+        lost_leases: how many the task has lost, this one (of a Crash) included.
+
+    >>> kept = dict(dead_letter=True, lost_leases=0, max_lost_leases=3)
+    >>> state_after(Snooze(5), cancel_requested=False, **kept).value
+    'scheduled'
+    >>> state_after(Snooze(5), cancel_requested=True, **kept).value
+    'cancelled'
+    """
+    match settlement:
+        case Complete():
+            return TaskState.COMPLETED
+        case Bury():
+            return TaskState.DEAD
+        case Fail():
+            return TaskState.FAILED
+        case Cancel():
+            return TaskState.CANCELLED
+        case Crash():
+            return after_lost_lease(
+                cancel_requested=cancel_requested,
+                dead_letter=dead_letter,
+                lost_leases=lost_leases,
+                max_lost_leases=max_lost_leases,
+            )
+        case Retry() | Snooze() | Release() if cancel_requested:
+            return TaskState.CANCELLED
+        case Retry():
+            return TaskState.RETRYING
+        case Snooze():
+            return TaskState.SCHEDULED
+        case Release():
+            return TaskState.PENDING
+
+
+def after_lost_lease(*, cancel_requested: bool, dead_letter: bool, lost_leases: int, max_lost_leases: int) -> TaskState:
+    """Where a task goes whose lease was lost, `lost_leases` counting this one.
+
+    >>> after_lost_lease(cancel_requested=False, dead_letter=True, lost_leases=3, max_lost_leases=3).value
+    'dead'
+    """
+    if cancel_requested:
+        return TaskState.CANCELLED
+    if lost_leases >= max_lost_leases:
+        return TaskState.DEAD if dead_letter else TaskState.FAILED
+    return TaskState.PENDING
+
+
+def gives_attempt_back(settlement: Settlement) -> bool:
+    """Whether the run does not count as an attempt.
+
+    >>> gives_attempt_back(Release()), gives_attempt_back(Complete())
+    (True, False)
+    """
+    return isinstance(settlement, Snooze | Release | Crash)

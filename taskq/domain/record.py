@@ -1,0 +1,162 @@
+"""All that a store knows of a task: its TaskRecord, with each attempt and each failure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Any
+
+from taskq.domain.message import Priority
+from taskq.domain.state import TaskState
+
+HISTORY_LIMIT = 50
+"""Attempts kept of a task; when there are more, the oldest go."""
+LOG_LIMIT = 100
+"""Lines kept of what a task logged; when there are more, the oldest go."""
+
+
+class DeadReason(StrEnum):
+    """Why a task was given up."""
+
+    EXHAUSTED = "exhausted"
+    """Its retry policy allows no further attempt."""
+    POISON = "poison"
+    """It lost its lease `max_lost_leases` times: it kills its worker."""
+    REJECTED = "rejected"
+    """The task said so itself."""
+    UNDECODABLE = "undecodable"
+    """Its record is damaged, or its payload does not fit the signature that the worker knows."""
+    UNKNOWN_TASK = "unknown task"
+    """For ten minutes no worker knew its name."""
+    PARENT_FAILED = "parent failed"
+
+
+class AttemptOutcome(StrEnum):
+    """How one delivery of a task ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SNOOZED = "snoozed"
+    RELEASED = "released"
+    LEASE_LOST = "lease lost"
+    CRASHED = "crashed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What went wrong in a run, as text: a remote exception is data and is never imported.
+
+    >>> Failure("ValueError", "no such user").to_json()
+    b'{"type":"ValueError","message":"no such user"}'
+    """
+
+    type: str
+    message: str
+    traceback: str = ""
+    fingerprint: str = ""
+
+    def to_json(self) -> bytes:
+        """The failure as a JSON object; empty fields are left out."""
+        fields = {key: getattr(self, key) for key in self.__slots__ if getattr(self, key)}
+        return json.dumps(fields, separators=(",", ":")).encode("utf-8")
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> Failure:
+        """Read what `to_json` wrote; a field of a later release is left out.
+
+        >>> Failure.from_json(b'{"type":"ValueError","message":"x","later":1}')
+        Failure(type='ValueError', message='x', traceback='', fingerprint='')
+        """
+        fields: dict[str, Any] = json.loads(data)
+        known = {key: str(value) for key, value in fields.items() if key in cls.__slots__}
+        return cls(**{"type": "Exception", "message": "", **known})
+
+
+def fingerprint(type: str, message: str, frames: tuple[str, ...]) -> str:
+    """A short name for "the same failure": type, message without its figures, and the top frames without line numbers.
+
+    Arguments:
+        type: the exception's class.
+        message: its text; runs of digits and hexadecimal ids are dropped.
+        frames: "file:function" of the innermost frames.
+
+    >>> fingerprint("KeyError", "user 17", ("a.py:f",)) == fingerprint("KeyError", "user 4711", ("a.py:f",))
+    True
+    """
+    normal = "".join("#" if letter.isdigit() else letter for letter in message[:500])
+    while "##" in normal:
+        normal = normal.replace("##", "#")
+    return blake2b("\0".join((type, normal, *frames)).encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One delivery of a task, from its claim to its end; instants by the store's clock."""
+
+    fence: int
+    attempt: int
+    worker: str
+    started_at: datetime
+    ended_at: datetime
+    outcome: AttemptOutcome
+    failure: Failure | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long the worker held the task."""
+        return (self.ended_at - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a running task says it is: `fraction` from 0 to 1, a message, and data of its own."""
+
+    fraction: float
+    message: str = ""
+    data: bytes = b"{}"
+    """A JSON object."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRecord:
+    """All that is known of a task. Every instant is aware, in UTC, by the store's clock."""
+
+    id: str
+    name: str
+    queue: str
+    state: TaskState
+    priority: Priority = Priority.NORMAL
+    group: str = ""
+    tenant: str = ""
+    body: bytes = b""
+    created_at: datetime
+    due_at: datetime | None = None
+    """When a SCHEDULED or RETRYING task becomes ready."""
+    expires_at: datetime | None = None
+    started_at: datetime | None = None
+    """When the newest delivery was claimed."""
+    completed_at: datetime | None = None
+    fence: int = 0
+    attempt: int = 0
+    lost_leases: int = 0
+    max_lost_leases: int = 3
+    dead_letter: bool = True
+    retention: float = 0.0
+    worker: str = ""
+    """The worker of the newest delivery."""
+    cancel_requested: bool = False
+    result: bytes | None = None
+    reason: str = ""
+    """Why it is DEAD, FAILED or CANCELLED: a DeadReason or what the caller said."""
+    failure: Failure | None = None
+    """The newest failure."""
+    attempts: tuple[Attempt, ...] = ()
+    """Oldest first, at most HISTORY_LIMIT."""
+    progress: Progress | None = None
+    checkpoint: bytes | None = None
+    logs: tuple[str, ...] = ()
+    """The newest lines that the task itself logged, at most LOG_LIMIT."""

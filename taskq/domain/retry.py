@@ -1,0 +1,206 @@
+"""When a failed task runs again: the retry strategies, plain frozen values without a clock or a dice of their own.
+
+The delays follow M. Brooker, "Exponential Backoff and Jitter" (AWS Architecture Blog, 2015): *full* jitter draws
+from [0, delay), *equal* jitter from [delay/2, delay).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from taskq.errors import InvalidOption
+
+Jitter = bool | Literal["full", "equal"]
+Random = Callable[[], float]
+"""Draws a number from [0, 1)."""
+
+LONGEST = 10 * 365 * 86_400.0
+"""Ten years in seconds: no delay is longer, so that a large exponent never overflows an instant."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRun:
+    """What a strategy is told of the run that failed."""
+
+    type: str
+    """The name of the exception's class."""
+    message: str = ""
+    age: float = 0.0
+    """Seconds from the enqueue to the end of this run, by the store's clock."""
+
+
+@runtime_checkable
+class RetryStrategy(Protocol):
+    """Decides whether and when a failed task runs again."""
+
+    def next_delay(self, attempt: int, failure: FailedRun, random: Random) -> float | None:
+        """The seconds to wait before the next attempt, or None to give up.
+
+        Arguments:
+            attempt: the number of the attempt that failed, from 1.
+            failure: what went wrong, and how old the task is.
+            random: a source of numbers from [0, 1), for jitter.
+        """
+        ...
+
+
+def _jittered(delay: float, jitter: Jitter, random: Random) -> float:
+    if jitter is False:
+        return delay
+    if jitter == "equal":
+        return delay / 2 + random() * delay / 2
+    return random() * delay
+
+
+def _require(holds: bool, rule: str, value: object) -> None:
+    if not holds:
+        raise InvalidOption(f"{rule}, not {value!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Limits:
+    max_retries: int = 3
+    max_delay: float = 600.0
+    jitter: Jitter = False
+    deadline: float | None = None
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.max_retries <= 1000, "max_retries must be from 0 to 1000", self.max_retries)
+        _require(0 <= self.max_delay <= LONGEST, "max_delay must be from 0 to ten years", self.max_delay)
+        _require(self.jitter in (False, True, "full", "equal"), "jitter must be a bool, full or equal", self.jitter)
+        _require(self.deadline is None or self.deadline > 0, "deadline must be over 0 seconds", self.deadline)
+
+    def _base_delay(self, attempt: int) -> float:
+        raise NotImplementedError  # pragma: no cover - abstract
+
+    def next_delay(self, attempt: int, failure: FailedRun, random: Random) -> float | None:
+        """The seconds to wait before the next attempt, or None to give up (see RetryStrategy)."""
+        if attempt > self.max_retries:
+            return None
+        delay = _jittered(min(self._base_delay(attempt), self.max_delay), self.jitter, random)
+        if self.deadline is not None and failure.age + delay > self.deadline:
+            return None
+        return delay
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed(_Limits):
+    """The same delay before each retry.
+
+    >>> [Fixed(5).next_delay(n, FailedRun("E"), lambda: 0.5) for n in (1, 2, 3, 4)]
+    [5, 5, 5, None]
+    """
+
+    delay: float = 1.0
+
+    def __post_init__(self) -> None:
+        _Limits.__post_init__(self)
+        _require(0 <= self.delay <= LONGEST, "delay must be from 0 to ten years", self.delay)
+
+    def _base_delay(self, attempt: int) -> float:
+        return self.delay
+
+
+@dataclass(frozen=True, slots=True)
+class Linear(_Limits):
+    """A delay that grows by `base` seconds with each attempt.
+
+    >>> [Linear(2).next_delay(n, FailedRun("E"), lambda: 0.5) for n in (1, 2, 3)]
+    [2, 4, 6]
+    """
+
+    base: float = 1.0
+
+    def __post_init__(self) -> None:
+        _Limits.__post_init__(self)
+        _require(0 <= self.base <= LONGEST, "base must be from 0 to ten years", self.base)
+
+    def _base_delay(self, attempt: int) -> float:
+        return self.base * attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Exponential(_Limits):
+    """A delay that grows by `factor` with each attempt: base, base·factor, base·factor², …
+
+    >>> [Exponential(1, 2, jitter=False).next_delay(n, FailedRun("E"), lambda: 0.5) for n in (1, 2, 3)]
+    [1, 2, 4]
+    >>> Exponential(8, 2, jitter="equal").next_delay(1, FailedRun("E"), lambda: 0.5)
+    6.0
+    """
+
+    base: float = 1.0
+    factor: float = 2.0
+    jitter: Jitter = field(default=True, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _Limits.__post_init__(self)
+        _require(0 <= self.base <= LONGEST, "base must be from 0 to ten years", self.base)
+        _require(1 <= self.factor <= 1000, "factor must be from 1 to 1000", self.factor)
+
+    def _base_delay(self, attempt: int) -> float:
+        try:
+            return self.base * self.factor ** (attempt - 1)
+        except OverflowError:
+            return LONGEST
+
+
+@dataclass(frozen=True, slots=True)
+class NoRetry(_Limits):
+    """One attempt, no retry.
+
+    >>> NoRetry().next_delay(1, FailedRun("E"), lambda: 0.5) is None
+    True
+    """
+
+    max_retries: int = field(default=0, kw_only=True)
+
+    def _base_delay(self, attempt: int) -> float:
+        return 0.0
+
+
+BuiltinRetry = Fixed | Linear | Exponential | NoRetry
+_BY_NAME: Mapping[str, type[BuiltinRetry]] = {
+    "fixed": Fixed,
+    "linear": Linear,
+    "exponential": Exponential,
+    "none": NoRetry,
+}
+_NAMES = {cls: name for name, cls in _BY_NAME.items()}
+
+DEFAULT_RETRY = Exponential()
+
+
+def to_dict(policy: BuiltinRetry) -> dict[str, Any]:
+    """A built-in policy as plain data, for those who enqueue by name.
+
+    >>> to_dict(Fixed(5, max_retries=1))["strategy"]
+    'fixed'
+    """
+    return {"strategy": _NAMES[type(policy)], **asdict(policy)}
+
+
+def from_dict(data: Mapping[str, Any]) -> BuiltinRetry:
+    """Read what `to_dict` wrote, or what a person wrote by hand.
+
+    Raises:
+        InvalidOption: the strategy or one of its fields is unknown, or a value is out of range.
+
+    >>> from_dict({"strategy": "linear", "base": 3}).next_delay(2, FailedRun("E"), lambda: 0.0)
+    6
+    >>> from_dict({"strategy": "sometimes"})
+    Traceback (most recent call last):
+        ...
+    taskq.errors.InvalidOption: retry strategy 'sometimes' is not one of exponential, fixed, linear, none
+    """
+    fields = dict(data)
+    name = fields.pop("strategy", "exponential")
+    policy = _BY_NAME.get(name) if isinstance(name, str) else None
+    if policy is None:
+        raise InvalidOption(f"retry strategy {name!r} is not one of {', '.join(sorted(_BY_NAME))}")
+    try:
+        return policy(**fields)
+    except TypeError as error:
+        raise InvalidOption(f"retry policy {name!r}: {error}") from None

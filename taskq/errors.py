@@ -1,0 +1,200 @@
+"""Every error that taskq raises, and the five that a task may raise to say what should become of it.
+
+TaskqError
+├── NotApplied                nothing happened in the store; safe to say again
+│   ├── InvalidPayload        an argument does not fit the task's signature
+│   ├── PayloadTooLarge       over `max_payload`
+│   ├── InvalidOption         an option (queue name, delay, priority, …) is out of its range
+│   ├── TaskNotRegistered     no task of that name in this application
+│   ├── IdempotencyConflict   the same key came with another payload
+│   ├── QueueFull             the queue holds `max_size` tasks
+│   ├── InvalidTransition     the state table forbids it
+│   ├── CapabilityMissing     this backend cannot do it, and says so
+│   ├── ConfigError           a setting or a URL is wrong
+│   ├── BackendUnavailable    the store could not be reached
+│   ├── UnsafeStore           the store would lose tasks as it is configured
+│   └── SchemaMismatch        the store's schema is not one that this release speaks
+├── OutcomeUnknown            the store may or may not have done it; repeat it under the same id
+├── LeaseLost                 the task was given to another worker
+├── TaskNotFound              no record of that id (any more)
+├── CorruptRecord             a stored record fails its checksum
+└── ResultError               what waiting for a result may raise
+    ├── TaskFailed · TaskCancelled · TaskExpired · ResultTimeout
+
+TaskSignal (raised by a task)
+└── Retry · Snooze · Reject · Cancel · Throttled
+"""
+
+from __future__ import annotations
+
+
+class TaskqError(Exception):
+    """The base of every error that taskq raises."""
+
+
+class NotApplied(TaskqError):
+    """Nothing happened: the operation was refused, or never reached the store."""
+
+
+class OutcomeUnknown(TaskqError):
+    """The connection broke after the operation was sent: it may or may not have been applied.
+
+    Every operation of taskq may be repeated with the same effect as once, so repeat it under the same id.
+    """
+
+
+class InvalidPayload(NotApplied):
+    """The arguments do not fit the task's signature.
+
+    Attributes:
+        parameter: the name of the parameter that does not fit, or None where the payload as a whole is at fault.
+    """
+
+    def __init__(self, message: str, *, parameter: str | None = None) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+
+
+class PayloadTooLarge(NotApplied):
+    """The encoded arguments are larger than `max_payload`."""
+
+    def __init__(self, name: str, size: int, limit: int) -> None:
+        super().__init__(
+            f"the arguments of {name} take {size:,} bytes, over max_payload ({limit:,} bytes): "
+            "store the data elsewhere and pass a reference"
+        )
+        self.size = size
+        self.limit = limit
+
+
+class InvalidOption(NotApplied, ValueError):
+    """An option of a task or of a call is out of its range; the message names it."""
+
+
+class TaskNotRegistered(NotApplied):
+    """No task of that name is registered in this application."""
+
+    def __init__(self, name: str, nearest: str | None = None) -> None:
+        hint = f"; did you mean {nearest}?" if nearest else ""
+        super().__init__(f"no task named {name!r} is registered{hint}")
+        self.name = name
+
+
+class IdempotencyConflict(NotApplied):
+    """The idempotency key was used before, with another payload."""
+
+
+class QueueFull(NotApplied):
+    """The queue holds as many tasks as its `max_size` allows."""
+
+
+class InvalidTransition(NotApplied):
+    """The state table (taskq.domain.state) forbids this event in the task's state."""
+
+
+class CapabilityMissing(NotApplied):
+    """The backend declares that it cannot do this."""
+
+
+class ConfigError(NotApplied):
+    """A setting, a URL or an application path is wrong; the message says which and what to write instead."""
+
+
+class BackendUnavailable(NotApplied):
+    """The store could not be reached, or answered that it cannot serve; nothing was changed."""
+
+
+class UnsafeStore(NotApplied):
+    """The store, as it is configured, would lose tasks that it has acknowledged."""
+
+
+class SchemaMismatch(NotApplied):
+    """The store's schema is missing, older or newer than what this release speaks."""
+
+
+class LeaseLost(TaskqError):
+    """The lease of a running task is no longer the newest: whatever its worker writes is refused."""
+
+
+class TaskNotFound(TaskqError):
+    """The store has no record of that id: it never existed, or its retention is over."""
+
+
+class CorruptRecord(TaskqError):
+    """A stored record does not match its checksum; it is quarantined and never run."""
+
+
+class ResultError(TaskqError):
+    """The base of what waiting for a result may raise."""
+
+
+class TaskFailed(ResultError):
+    """The task ended in FAILED or DEAD.
+
+    Attributes:
+        type: the name of the remote exception's class.
+        message: its text.
+        traceback: the remote traceback as text, "" where there is none.
+    """
+
+    def __init__(self, type: str, message: str, traceback: str = "") -> None:
+        super().__init__(f"{type}: {message}")
+        self.type = type
+        self.message = message
+        self.traceback = traceback
+
+
+class TaskCancelled(ResultError):
+    """The task ended in CANCELLED."""
+
+
+class TaskExpired(ResultError):
+    """The task ended in EXPIRED: nobody began it in time."""
+
+
+class ResultTimeout(ResultError):
+    """The task did not end within the time that the caller was ready to wait; it goes on."""
+
+
+class TaskSignal(Exception):
+    """The base of what a task raises to say what should become of it."""
+
+
+class Retry(TaskSignal):
+    """Raised by a task: run me again, after `delay` seconds or after what the retry policy says."""
+
+    def __init__(self, delay: float | None = None, reason: str = "") -> None:
+        super().__init__(reason or "the task asked for a retry")
+        self.delay = delay
+
+
+class Snooze(TaskSignal):
+    """Raised by a task: run me again after `delay` seconds; this run does not count as an attempt."""
+
+    def __init__(self, delay: float) -> None:
+        super().__init__(f"snoozed for {delay} s")
+        self.delay = delay
+
+
+class Reject(TaskSignal):
+    """Raised by a task: straight to the dead-letter queue, no further attempt."""
+
+    def __init__(self, reason: str = "rejected by the task") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Cancel(TaskSignal):
+    """Raised by a task: end as CANCELLED."""
+
+    def __init__(self, reason: str = "cancelled by the task") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Throttled(TaskSignal):
+    """Raised by a task whose remote side answered "too many requests": put off, without using up an attempt."""
+
+    def __init__(self, retry_after: float = 1.0) -> None:
+        super().__init__(f"throttled for {retry_after} s")
+        self.retry_after = retry_after

@@ -1,0 +1,60 @@
+"""What the core asks of a store: small, asynchronous, batch-first protocols. An adapter stores, fences and counts."""
+
+from taskq.ports.annotations import Annotations
+from taskq.ports.backend import Backend, BackendOptions, Capability
+from taskq.ports.broker import (
+    Broker,
+    CancelStatus,
+    Enqueued,
+    EnqueueStatus,
+    Extension,
+    Fetched,
+    Parent,
+    Settled,
+    SettleStatus,
+)
+from taskq.ports.clock import Clock, SystemClock
+from taskq.ports.events import Event, EventBus
+from taskq.ports.inspector import Inspector, Page, QueueConfig, TaskQuery
+from taskq.ports.maintenance import Maintenance, Reaped
+from taskq.ports.metrics import MetricsStore, Sample, Series
+from taskq.ports.registry import WorkerCommand, WorkerInfo, WorkerRegistry, WorkerState
+from taskq.ports.results import Finished, ResultStore
+from taskq.ports.scheduler import ScheduleEntry, Scheduler
+
+__all__ = [
+    "Annotations",
+    "Backend",
+    "BackendOptions",
+    "Broker",
+    "CancelStatus",
+    "Capability",
+    "Clock",
+    "EnqueueStatus",
+    "Enqueued",
+    "Event",
+    "EventBus",
+    "Extension",
+    "Fetched",
+    "Finished",
+    "Inspector",
+    "Maintenance",
+    "MetricsStore",
+    "Page",
+    "Parent",
+    "QueueConfig",
+    "Reaped",
+    "ResultStore",
+    "Sample",
+    "ScheduleEntry",
+    "Scheduler",
+    "Series",
+    "SettleStatus",
+    "Settled",
+    "SystemClock",
+    "TaskQuery",
+    "WorkerCommand",
+    "WorkerInfo",
+    "WorkerRegistry",
+    "WorkerState",
+]

@@ -1,0 +1,112 @@
+"""The bundle of ports that one store offers, with what it can and cannot do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import TracebackType
+from typing import Protocol, Self
+
+from taskq.ports.annotations import Annotations
+from taskq.ports.broker import Broker
+from taskq.ports.clock import Clock, SystemClock
+from taskq.ports.events import EventBus
+from taskq.ports.inspector import Inspector
+from taskq.ports.maintenance import Maintenance
+from taskq.ports.metrics import MetricsStore
+from taskq.ports.registry import WorkerRegistry
+from taskq.ports.results import ResultStore
+from taskq.ports.scheduler import Scheduler
+
+
+class Capability(StrEnum):
+    """What not every backend can do; each declares its own."""
+
+    TRANSACTIONAL_ENQUEUE = "transactional enqueue"
+    """Tasks enqueued inside the caller's own database transaction."""
+    SCHEDULES = "schedules"
+    METRICS = "metrics"
+    SHARED = "shared"
+    """Processes other than the one that opened it can reach the store."""
+    VIRTUAL_TIME = "virtual time"
+    """The store's clock is the injected one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendOptions:
+    """What a backend is opened with."""
+
+    namespace: str = "default"
+    """Keeps applications apart that share a store."""
+    durability: str = "process"
+    """What an acknowledged task survives: "process", "disk" or "replica"."""
+    pool_size: int = 4
+    """The most connections that this backend opens, those for waiting and listening apart."""
+    connect_timeout: float = 5.0
+    command_timeout: float = 10.0
+    """Seconds after which a command without a reply counts as a lost connection."""
+    retry_for: float = 30.0
+    """Seconds for which an operation is repeated over a lost connection before its caller is told."""
+    batch: int = 100
+    """Tasks in one round trip to the store."""
+    clock: Clock = field(default_factory=SystemClock)
+    """For backends with Capability.VIRTUAL_TIME."""
+
+
+class Backend(Protocol):
+    """One store, opened: an async context manager that bundles the ports.
+
+    A backend belongs to the event loop in which it was opened.
+    """
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What this backend can do beyond what each must."""
+        ...
+
+    @property
+    def broker(self) -> Broker: ...
+    @property
+    def maintenance(self) -> Maintenance: ...
+    @property
+    def annotations(self) -> Annotations: ...
+    @property
+    def results(self) -> ResultStore: ...
+    @property
+    def inspector(self) -> Inspector: ...
+    @property
+    def registry(self) -> WorkerRegistry: ...
+    @property
+    def events(self) -> EventBus: ...
+    @property
+    def scheduler(self) -> Scheduler | None: ...
+    @property
+    def metrics(self) -> MetricsStore | None: ...
+
+    def shard_of(self, queue: str) -> int:
+        """The shard that holds a queue: the last byte of the ids of its tasks (0 where there is one shard)."""
+        ...
+
+    def clone(self) -> Self:
+        """Another backend on the same store, not opened yet, for another event loop or thread."""
+        ...
+
+    async def check(self) -> list[str]:
+        """Look whether the store is fit to be trusted; returns warnings, a sentence each.
+
+        Raises:
+            UnsafeStore: it would lose acknowledged tasks as it is configured.
+            SchemaMismatch: its schema is missing, too old or too new.
+            BackendUnavailable: it cannot be reached.
+        """
+        ...
+
+    async def migrate(self) -> list[str]:
+        """Bring the store's schema up to date; returns the steps that were taken."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
