@@ -1,0 +1,86 @@
+"""The bundle of ports on the memory store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from types import TracebackType
+from typing import Self
+
+from taskq.ports import BackendOptions, Capability
+from taskq_memory.annotations import MemoryAnnotations
+from taskq_memory.broker import MemoryBroker
+from taskq_memory.events import MemoryEvents
+from taskq_memory.inspector import MemoryInspector
+from taskq_memory.maintenance import MemoryMaintenance
+from taskq_memory.registry import MemoryRegistry
+from taskq_memory.results import MemoryResults
+from taskq_memory.snapshot import SnapshotFile
+from taskq_memory.store import Store
+
+SNAPSHOT_EVERY = 5.0
+"""Seconds between two snapshots, if something has changed."""
+
+
+class MemoryBackend:
+    """See taskq.ports.Backend. Clones share the store, from any thread."""
+
+    capabilities = frozenset({Capability.VIRTUAL_TIME})
+    scheduler = None
+    metrics = None
+
+    def __init__(
+        self,
+        store: Store,
+        options: BackendOptions,
+        snapshot: SnapshotFile | None = None,
+        registry: MemoryRegistry | None = None,
+    ) -> None:
+        self._store = store
+        self._options = options
+        self._snapshot = snapshot
+        self._saving: asyncio.Task[None] | None = None
+        self.broker = MemoryBroker(store, options)
+        self.maintenance = MemoryMaintenance(store)
+        self.annotations = MemoryAnnotations(store)
+        self.results = MemoryResults(store)
+        self.inspector = MemoryInspector(store)
+        self.registry = registry or MemoryRegistry(store)
+        self.events = MemoryEvents(store)
+
+    def shard_of(self, queue: str) -> int:
+        """There is one shard."""
+        return 0
+
+    def clone(self) -> Self:
+        """Another backend on the same store."""
+        return type(self)(self._store, self._options, self._snapshot, self.registry)
+
+    async def check(self) -> list[str]:
+        """Say whether a snapshot was damaged."""
+        return [] if self._snapshot is None else list(self._snapshot.warnings)
+
+    async def migrate(self) -> list[str]:
+        """There is no schema."""
+        return []
+
+    async def __aenter__(self) -> Self:
+        if self._snapshot is not None:
+            if self._store.version == 0:
+                self._snapshot.load()
+            self._saving = asyncio.create_task(self._save_now_and_then(self._snapshot))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._saving is not None and self._snapshot is not None:
+            self._saving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._saving
+            self._snapshot.save()
+
+    async def _save_now_and_then(self, snapshot: SnapshotFile) -> None:
+        while True:
+            await asyncio.sleep(SNAPSHOT_EVERY)
+            await asyncio.to_thread(snapshot.save)

@@ -1,0 +1,292 @@
+"""The broker on the memory store: the rules of taskq.domain, run as they are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+from taskq.domain.message import Delivery, Message
+from taskq.domain.outcome import (
+    ATTEMPT_OUTCOMES,
+    EVENTS,
+    Bury,
+    Cancel,
+    Complete,
+    Crash,
+    Fail,
+    Release,
+    Retry,
+    Settlement,
+    Snooze,
+    gives_attempt_back,
+    state_after,
+)
+from taskq.domain.record import DeadReason
+from taskq.domain.routing import AGING, advance, aged_quota
+from taskq.domain.state import FINAL, WAITING, Event, TaskState
+from taskq.ports import (
+    BackendOptions,
+    CancelStatus,
+    Enqueued,
+    EnqueueStatus,
+    Extension,
+    Fetched,
+    Parent,
+    Settled,
+    SettleStatus,
+)
+from taskq_memory.store import Claim, Store, Task
+
+PROMOTE_PER_FETCH = 200
+
+
+class MemoryBroker:
+    """See taskq.ports.Broker."""
+
+    def __init__(self, store: Store, options: BackendOptions) -> None:
+        self._store = store
+        self._batch = options.batch
+
+    # ------------------------------------------------------------ enqueue
+
+    async def enqueue(
+        self, messages: Sequence[Message], *, parent: Parent | None = None, atomic: bool = False
+    ) -> list[Enqueued]:
+        """Store messages."""
+        answers: list[Enqueued] = []
+        for start in range(0, len(messages), self._batch):
+            with self._store.lock:
+                answers += self._enqueue_batch(messages[start : start + self._batch], parent, atomic)
+        return answers
+
+    def _enqueue_batch(self, batch: Sequence[Message], parent: Parent | None, atomic: bool) -> list[Enqueued]:
+        store = self._store
+        if parent is not None and store.holder(*parent) is None:
+            return [Enqueued(message.id, EnqueueStatus.STALE_PARENT) for message in batch]
+        if atomic and any(store.conflicts(message) for message in batch):
+            return [Enqueued(message.id, EnqueueStatus.CONFLICT) for message in batch]
+        return [Enqueued(message.id, self._enqueue_one(message)) for message in batch]
+
+    def _enqueue_one(self, message: Message) -> EnqueueStatus:
+        if self._store.conflicts(message):
+            return EnqueueStatus.CONFLICT
+        if self._store.known(message.id) or (message.digest and message.id in self._store.digests):
+            return EnqueueStatus.DUPLICATE
+        self._store.add(message)
+        return EnqueueStatus.CREATED
+
+    # ------------------------------------------------------------ fetch
+
+    async def fetch(
+        self, queues: Sequence[str], limit: int, *, worker: str, lease: float, request_id: str, aging: float = AGING
+    ) -> Fetched:
+        """Claim up to `limit` tasks."""
+        store = self._store
+        with store.lock:
+            last = store.claims.get(worker)
+            if last is not None and last.request_id == request_id:
+                return Fetched(self._hand_out_again(last, worker, lease), store.next_due())
+            for task in store.pop_due(PROMOTE_PER_FETCH):
+                store.ready(task, Event.DUE)
+            claimed: list[Task] = []
+            for queue in queues:
+                if not store.is_paused(queue):
+                    claimed += self._claim(queue, limit - len(claimed), worker, lease, aging)
+            store.claims[worker] = Claim(request_id, [(task.id, task.fence) for task in claimed])
+            return Fetched([self._delivery(task) for task in claimed], store.next_due())
+
+    def _hand_out_again(self, last: Claim, worker: str, lease: float) -> list[Delivery]:
+        now = self._store.clock.now()
+        deliveries = []
+        for id, fence in last.held:
+            task = self._store.holder(id, fence, worker)
+            if task is not None and task.state is TaskState.RUNNING:
+                self._store.running[id] = now + lease
+                deliveries.append(self._delivery(task))
+        return deliveries
+
+    def _claim(self, queue: str, limit: int, worker: str, lease: float, aging: float) -> list[Task]:
+        store = self._store
+        row = store.queues[queue]
+        quota = aged_quota(row.aging_counter, limit)
+        claimed: list[Task] = []
+        for task in self._in_order(queue, quota, aging):
+            if len(claimed) >= limit:
+                break
+            if task.expires_at is not None and task.expires_at <= store.clock.now():
+                store.end(task, Event.EXPIRE, TaskState.EXPIRED)
+                continue
+            store.run(task, worker, lease)
+            claimed.append(task)
+        row.aging_counter = advance(row.aging_counter, len(claimed))
+        return claimed
+
+    def _in_order(self, queue: str, quota: int, aging: float) -> Iterator[Task]:
+        """The waiting tasks of a queue in the order of their claim; each is moved before the next is asked for."""
+        tasks = self._store.tasks
+        for id in self._store.front_of(queue):
+            yield tasks[id]
+        for _ in range(quota):
+            oldest = self._oldest_head(queue, aging)
+            if oldest is None:
+                break
+            yield tasks[oldest]
+        while (head := self._next_head(queue)) is not None:
+            yield tasks[head]
+
+    def _oldest_head(self, queue: str, aging: float) -> str | None:
+        """The head that has waited longest, and longer than `aging`."""
+        heads = [next(iter(self._store.lanes[lane].items())) for lane in self._store.lanes_of(queue)]
+        id, ready_at = min(heads, key=lambda head: head[1], default=("", 0.0))
+        return id if id and self._store.clock.now() - ready_at > aging else None
+
+    def _next_head(self, queue: str) -> str | None:
+        """The head of the most urgent lane; groups of one priority take turns."""
+        lanes = self._store.lanes_of(queue)
+        if not lanes:
+            return None
+        priority = lanes[0][1]
+        served = self._store.queues[queue].last_group
+        groups = [lane[2] for lane in lanes if lane[1] == priority]
+        after = [group for group in groups if group > served.get(priority, "")]
+        group = (after or groups)[0]
+        served[priority] = group
+        return next(iter(self._store.lanes[queue, priority, group]))
+
+    def _delivery(self, task: Task) -> Delivery:
+        return Delivery(
+            task.id,
+            task.name,
+            task.body,
+            task.queue,
+            task.priority,
+            task.fence,
+            task.attempt,
+            task.lost_leases,
+            task.worker,
+            task.max_lost_leases,
+            task.dead_letter,
+            task.tenant,
+            (task.started_at or task.created_at) - task.created_at,
+        )
+
+    # ------------------------------------------------------------ wait
+
+    async def wait(self, queues: Sequence[str], timeout: float) -> bool:
+        """Wait until there may be work."""
+        loop = asyncio.get_running_loop()
+        hint = asyncio.Event()
+
+        def heard(kind: str, key: str) -> None:
+            if kind in ("ready", "due") and key in queues:
+                loop.call_soon_threadsafe(hint.set)
+
+        with self._store.lock:
+            if any(self._store.front.get(queue) or self._store.lanes_of(queue) for queue in queues):
+                return True
+            stop = self._store.listen(heard)
+        try:
+            await asyncio.wait_for(hint.wait(), timeout)
+        except TimeoutError:
+            return False
+        finally:
+            with self._store.lock:
+                stop()
+        return True
+
+    # ------------------------------------------------------------ settle
+
+    async def settle(self, settled: Sequence[Settled]) -> list[SettleStatus]:
+        """Apply settlements."""
+        with self._store.lock:
+            return [self._settle_one(delivery, settlement) for delivery, settlement in settled]
+
+    def _settle_one(self, delivery: Delivery, settlement: Settlement) -> SettleStatus:
+        task = self._store.tasks.get(delivery.id)
+        if task is None:
+            return SettleStatus.GONE
+        if task.settled_fence == delivery.fence and task.worker == delivery.worker:
+            return SettleStatus.REPEATED
+        if self._store.holder(delivery.id, delivery.fence, delivery.worker) is None:
+            return SettleStatus.STALE
+        is_late = task.state is TaskState.PENDING
+        if is_late and isinstance(settlement, Crash):
+            return SettleStatus.STALE
+        if is_late and not gives_attempt_back(settlement):
+            task.attempt += 1  # the lost lease had given it back
+        self._apply(task, settlement, is_late)
+        return SettleStatus.APPLIED
+
+    def _apply(self, task: Task, settlement: Settlement, is_late: bool) -> None:
+        store = self._store
+        if isinstance(settlement, Crash):
+            task.lost_leases += 1
+        failure = getattr(settlement, "failure", None)
+        text = failure.to_json() if failure is not None else b""
+        state = state_after(
+            settlement,
+            cancel_requested=task.cancel_requested,
+            dead_letter=task.dead_letter,
+            lost_leases=task.lost_leases,
+            max_lost_leases=task.max_lost_leases,
+        )
+        store.note_attempt(task, ATTEMPT_OUTCOMES[type(settlement)], text)
+        if gives_attempt_back(settlement) and not is_late:
+            task.attempt -= 1
+        task.settled_fence = task.fence
+        if text:
+            task.failure = text
+        if state in FINAL:
+            self._end(task, settlement, state, text)
+        elif isinstance(settlement, Retry | Snooze):
+            store.delay(task, EVENTS[type(settlement)], state, store.clock.now() + settlement.delay)
+        elif not is_late:
+            store.ready(task, EVENTS[type(settlement)], front=True)
+
+    def _end(self, task: Task, settlement: Settlement, state: TaskState, failure: bytes) -> None:
+        event = EVENTS[type(settlement)]
+        match settlement:
+            case Complete(result):
+                task.result = result
+                self._store.end(task, event, state)
+            case Bury(reason) | Fail(reason) | Cancel(reason):
+                self._store.end(task, event, state, reason, failure)
+            case Crash() if state is not TaskState.CANCELLED:
+                self._store.end(task, event, state, DeadReason.POISON, failure)
+            case Retry() | Snooze() | Release() | Crash():
+                self._store.end(task, Event.CANCEL, state, task.cancel_reason, failure)
+
+    # ------------------------------------------------------------ extend, cancel
+
+    async def extend(self, deliveries: Sequence[Delivery], lease: float) -> Extension:
+        """Extend leases."""
+        lost, cancel_wanted = set(), set()
+        with self._store.lock:
+            until = self._store.clock.now() + lease
+            for held in deliveries:
+                task = self._store.holder(held.id, held.fence, held.worker)
+                if task is None or task.state is not TaskState.RUNNING:
+                    lost.add(held.id)
+                    continue
+                self._store.running[held.id] = until
+                if task.cancel_requested:
+                    cancel_wanted.add(held.id)
+        return Extension(frozenset(lost), frozenset(cancel_wanted))
+
+    async def cancel(self, ids: Sequence[str], reason: str = "") -> list[CancelStatus]:
+        """Cancel tasks."""
+        with self._store.lock:
+            return [self._cancel_one(id, reason) for id in ids]
+
+    def _cancel_one(self, id: str, reason: str) -> CancelStatus:
+        task = self._store.tasks.get(id)
+        if task is None:
+            return CancelStatus.UNKNOWN
+        if task.state in WAITING:
+            self._store.end(task, Event.CANCEL, TaskState.CANCELLED, reason)
+            return CancelStatus.CANCELLED
+        if task.state is TaskState.RUNNING:
+            if not task.cancel_requested:
+                task.cancel_requested, task.cancel_reason = True, reason
+            return CancelStatus.REQUESTED
+        return CancelStatus.FINAL

@@ -1,0 +1,116 @@
+"""Snapshots of the memory store in a file: checksummed, replaced in one step, a torn one set aside.
+
+The file is one line `taskq-memory 1 <crc32>` and then one JSON object.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+from pathlib import Path
+from zlib import crc32
+
+import msgspec
+
+from taskq.domain.state import TaskState
+from taskq_memory.store import QueueRow, Store, Task
+
+_MAGIC = b"taskq-memory 1 "
+
+
+class _Image(msgspec.Struct):
+    tasks: list[Task]
+    front: dict[str, dict[str, float]]
+    running: dict[str, float]
+    tombstones: dict[str, float]
+    digests: dict[str, tuple[str, float]]
+    queues: dict[str, QueueRow]
+    results: list[tuple[str, int, bytes, float]]
+
+
+class SnapshotFile:
+    """Writes a store to a file, and reads it back."""
+
+    def __init__(self, store: Store, path: str) -> None:
+        self._store = store
+        self._path = Path(path)
+        self._written = -1
+        self.warnings: list[str] = []
+
+    def load(self) -> None:
+        """Fill the empty store from the file; a file that cannot be read is renamed and reported."""
+        try:
+            data = self._path.read_bytes()
+        except FileNotFoundError:
+            return
+        try:
+            image = _decode(data)
+        except (ValueError, msgspec.MsgspecError) as error:
+            aside = self._path.with_name(f"{self._path.name}.torn-{os.getpid()}")
+            self._path.replace(aside)
+            self.warnings.append(f"the snapshot {self._path} is damaged ({error}); it was set aside as {aside.name}")
+            return
+        with self._store.lock:
+            _restore(self._store, image)
+            self._written = self._store.version
+
+    def save(self) -> bool:
+        """Write the store, if it has changed since; returns whether it did."""
+        with self._store.lock:
+            version = self._store.version
+            if version == self._written:
+                return False
+            data = msgspec.json.encode(_image(self._store))
+        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        with temporary.open("wb") as file:
+            file.write(b"%b%08x\n" % (_MAGIC, crc32(data)))
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._path)
+        self._written = version
+        return True
+
+
+def _decode(data: bytes) -> _Image:
+    head, _, body = data.partition(b"\n")
+    if not head.startswith(_MAGIC) or crc32(body) != int(head[len(_MAGIC) :], 16):
+        raise ValueError("its checksum does not match")
+    return msgspec.json.decode(body, type=_Image)
+
+
+def _image(store: Store) -> _Image:
+    waiting = [store.tasks[id] for lane in store.lanes.values() for id in lane]
+    ended = [store.tasks[id] for index in store.ended.values() for id in index]
+    placed = {task.id for task in waiting} | {task.id for task in ended}
+    rest = [task for task in store.tasks.values() if task.id not in placed]
+    return _Image(
+        [*waiting, *ended, *rest],
+        dict(store.front),
+        store.running,
+        dict(store.tombstones),
+        store.digests,
+        dict(store.queues),
+        [(id, fence, data, until) for (id, fence), (data, until) in store.results.items()],
+    )
+
+
+def _restore(store: Store, image: _Image) -> None:
+    for task in image.tasks:
+        store.tasks[task.id] = task
+        in_front = task.id in image.front.get(task.queue, {})
+        if task.state is TaskState.PENDING and not in_front:
+            store.lanes.setdefault(task.lane, type(store.tombstones)())[task.id] = task.ready_at or task.created_at
+        elif task.due_at is not None:
+            heapq.heappush(store.due, (task.due_at, task.entry, task.id))
+        elif task.state is not None and task.state.is_final:
+            store.ended[task.queue, task.state is TaskState.DEAD][task.id] = task.completed_at or 0.0
+        if task.expires_at is not None:
+            heapq.heappush(store.expiring, (task.expires_at, task.id))
+    store.front.update(image.front)
+    store.running.update(image.running)
+    store.tombstones.update(image.tombstones)
+    store.digests.update(image.digests)
+    store.queues.update(image.queues)
+    store.results.update({(id, fence): (data, until) for id, fence, data, until in image.results})
+    store.resume_entries(max((task.entry for task in image.tasks), default=0) + 1)

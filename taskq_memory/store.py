@@ -1,0 +1,320 @@
+"""The store: records in a dict, one index for each state, all under one lock.
+
+    tasks      id → Task
+    lanes      (queue, priority, group) → ids in the order of becoming ready            PENDING
+    front      queue → ids that came back                                               PENDING
+    due        heap of (due_at, entry, id)                                              SCHEDULED, RETRYING
+    running    id → when its lease runs out                                             RUNNING
+    ended      (queue, is dead) → id → completed_at, in the order of ending             final
+
+A heap keeps entries of tasks that have moved on: `Task.entry` says which one counts.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from typing import NamedTuple
+
+from taskq.domain import state as table
+from taskq.domain.lease import ReaperWatch
+from taskq.domain.message import DEAD_RETENTION, DIGEST_RETENTION, TOMBSTONE, Message
+from taskq.domain.record import HISTORY_LIMIT
+from taskq.domain.state import Event, TaskState
+from taskq.ports import Clock
+from taskq.ports.inspector import DEFAULT_MAX_FINISHED
+
+Lane = tuple[str, int, str]
+
+
+@dataclass(slots=True)
+class AttemptRow:
+    """One attempt as it is stored; instants in seconds since the epoch."""
+
+    fence: int
+    attempt: int
+    worker: str
+    started_at: float
+    ended_at: float
+    outcome: str
+    failure: bytes = b""
+
+
+@dataclass(slots=True)
+class Task:
+    """A record. Instants are seconds since the epoch by the store's clock."""
+
+    id: str
+    name: str
+    body: bytes
+    queue: str
+    priority: int
+    group: str
+    tenant: str
+    max_lost_leases: int
+    dead_letter: bool
+    retention: float
+    created_at: float
+    state: TaskState | None = None
+    ready_at: float | None = None
+    """When it first became ready since it was last delayed: its place among those in front."""
+    due_at: float | None = None
+    expires_at: float | None = None
+    started_at: float | None = None
+    completed_at: float | None = None
+    entry: int = 0
+    fence: int = 0
+    settled_fence: int = 0
+    attempt: int = 0
+    lost_leases: int = 0
+    worker: str = ""
+    cancel_requested: bool = False
+    cancel_reason: str = ""
+    result: bytes | None = None
+    reason: str = ""
+    failure: bytes = b""
+    attempts: list[AttemptRow] = field(default_factory=list)
+    progress: tuple[float, str, bytes] | None = None
+    checkpoint: bytes | None = None
+    logs: list[str] = field(default_factory=list)
+
+    @property
+    def lane(self) -> Lane:
+        """The lane in which it waits."""
+        return (self.queue, self.priority, self.group)
+
+    @property
+    def kept_for(self) -> float:
+        """Seconds for which the record stays after the task has ended."""
+        return max(self.retention, DEAD_RETENTION) if self.state is TaskState.DEAD else self.retention
+
+
+@dataclass(slots=True)
+class QueueRow:
+    """What is kept of a queue beside its tasks."""
+
+    aging_counter: int = 0
+    last_group: dict[int, str] = field(default_factory=dict)
+    """For each priority, the group that was served last: the next one has its turn."""
+    paused_reason: str | None = None
+    paused_until: float | None = None
+    max_finished: int = DEFAULT_MAX_FINISHED
+
+
+class Claim(NamedTuple):
+    """The newest request of a worker, and what it was handed."""
+
+    request_id: str
+    held: list[tuple[str, int]]
+
+
+class Store:
+    """Everything, under `lock`. Methods expect the lock to be held."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.lock = threading.RLock()
+        self.clock = clock
+        self.tasks: dict[str, Task] = {}
+        self.lanes: dict[Lane, OrderedDict[str, float]] = {}
+        self.front: dict[str, dict[str, float]] = defaultdict(dict)
+        self.due: list[tuple[float, int, str]] = []
+        self.expiring: list[tuple[float, str]] = []
+        self.running: dict[str, float] = {}
+        self.ended: dict[tuple[str, bool], OrderedDict[str, float]] = defaultdict(OrderedDict)
+        self.tombstones: OrderedDict[str, float] = OrderedDict()
+        self.digests: dict[str, tuple[str, float]] = {}
+        self.queues: dict[str, QueueRow] = defaultdict(QueueRow)
+        self.claims: dict[str, Claim] = {}
+        self.watch = ReaperWatch()
+        self.results: dict[tuple[str, int], tuple[bytes, float]] = {}
+        self.version = 0
+        """Grows with each change; tells a snapshot whether there is something to write."""
+        self._entries = count(1)
+        self._listeners: list[Callable[[str, str], None]] = []
+
+    def resume_entries(self, first: int) -> None:
+        """Go on counting entries from `first`, after a snapshot was read."""
+        self._entries = count(first)
+        self.version += 1
+
+    # ------------------------------------------------------------ telling those who wait
+
+    def listen(self, listener: Callable[[str, str], None]) -> Callable[[], None]:
+        """Call `listener(kind, key)` on "ready" (a queue), "ended" (a task) and "due" (a queue); returns the undo."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def tell(self, kind: str, key: str) -> None:
+        """Tell the listeners."""
+        for listener in tuple(self._listeners):
+            listener(kind, key)
+
+    # ------------------------------------------------------------ moving a task
+
+    def add(self, message: Message) -> None:
+        """Store a new message in the state that its time asks for."""
+        now = self.clock.now()
+        task = Task(
+            message.id,
+            message.name,
+            message.body,
+            message.queue,
+            int(message.priority),
+            message.group,
+            message.tenant,
+            message.max_lost_leases,
+            message.dead_letter,
+            message.retention,
+            now,
+        )
+        self.tasks[task.id] = task
+        if message.digest:
+            self.digests[task.id] = (message.digest, now + DIGEST_RETENTION)
+        if message.expires is not None:
+            task.expires_at = now + message.expires
+            heapq.heappush(self.expiring, (task.expires_at, task.id))
+        due_at = message.eta if message.eta is not None else now + (message.delay or 0)
+        if due_at > now:
+            self.delay(task, Event.ENQUEUE, TaskState.SCHEDULED, due_at)
+        else:
+            self.ready(task, Event.ENQUEUE)
+
+    def ready(self, task: Task, event: Event, *, front: bool = False) -> None:
+        """→ PENDING, at the tail of its lane or in front."""
+        self._leave(task)
+        self._enter(task, event, TaskState.PENDING)
+        now = self.clock.now()
+        if front:
+            self.front[task.queue][task.id] = task.ready_at or now
+        else:
+            task.ready_at = now
+            self.lanes.setdefault(task.lane, OrderedDict())[task.id] = now
+        self.tell("ready", task.queue)
+
+    def delay(self, task: Task, event: Event, state: TaskState, due_at: float) -> None:
+        """→ SCHEDULED or RETRYING, until `due_at`."""
+        self._leave(task)
+        self._enter(task, event, state)
+        task.due_at = due_at
+        heapq.heappush(self.due, (due_at, task.entry, task.id))
+        self.tell("due", task.queue)
+
+    def run(self, task: Task, worker: str, lease: float) -> None:
+        """→ RUNNING: a new fence and a lease, in one step."""
+        self._leave(task)
+        self._enter(task, Event.FETCH, TaskState.RUNNING)
+        now = self.clock.now()
+        task.fence += 1
+        task.attempt += 1
+        task.worker = worker
+        task.started_at = now
+        task.progress = None
+        self.running[task.id] = now + lease
+
+    def end(self, task: Task, event: Event, state: TaskState, reason: str = "", failure: bytes = b"") -> None:
+        """→ a final state."""
+        self._leave(task)
+        self._enter(task, event, state)
+        task.completed_at = self.clock.now()
+        task.reason = reason
+        task.failure = failure or task.failure
+        task.cancel_requested = False
+        self.ended[task.queue, state is TaskState.DEAD][task.id] = task.completed_at
+        self.tell("ended", task.id)
+
+    def forget(self, task: Task) -> None:
+        """A final state → gone, but for a tombstone."""
+        table.check(Event.PRUNE, task.state, None)
+        self._leave(task)
+        del self.tasks[task.id]
+        self.tombstones[task.id] = self.clock.now() + TOMBSTONE
+        self.version += 1
+
+    def note_attempt(self, task: Task, outcome: str, failure: bytes = b"") -> None:
+        """Append the delivery that ends now to the task's history."""
+        now = self.clock.now()
+        row = AttemptRow(task.fence, task.attempt, task.worker, task.started_at or now, now, outcome, failure)
+        task.attempts.append(row)
+        del task.attempts[:-HISTORY_LIMIT]
+
+    def _enter(self, task: Task, event: Event, state: TaskState) -> None:
+        table.check(event, task.state, state)
+        task.state = state
+        task.entry = next(self._entries)
+        task.due_at = None
+        self.version += 1
+
+    def _leave(self, task: Task) -> None:
+        """Take the task out of the index of its state."""
+        if task.state is TaskState.PENDING:
+            self.front[task.queue].pop(task.id, None)
+            lane = self.lanes.get(task.lane, OrderedDict())
+            lane.pop(task.id, None)
+            if not lane:
+                self.lanes.pop(task.lane, None)
+        elif task.state is TaskState.RUNNING:
+            self.running.pop(task.id, None)
+        elif task.state is not None and task.state.is_final:
+            self.ended[task.queue, task.state is TaskState.DEAD].pop(task.id, None)
+
+    # ------------------------------------------------------------ looking
+
+    def known(self, id: str) -> bool:
+        """Whether the id has a record, or a tombstone that is still young."""
+        return id in self.tasks or self.tombstones.get(id, 0.0) > self.clock.now()
+
+    def conflicts(self, message: Message) -> bool:
+        """Whether the id is remembered with another digest."""
+        digest, until = self.digests.get(message.id, ("", 0.0))
+        return bool(message.digest and digest and until > self.clock.now() and digest != message.digest)
+
+    def holder(self, id: str, fence: int, worker: str) -> Task | None:
+        """The task, if (fence, worker) is its newest run and not settled yet."""
+        task = self.tasks.get(id)
+        if task is None or (task.fence, task.worker) != (fence, worker) or task.settled_fence >= fence:
+            return None
+        return task if task.state in (TaskState.RUNNING, TaskState.PENDING) else None
+
+    def is_paused(self, queue: str) -> bool:
+        """Whether nothing of this queue is handed out now."""
+        row = self.queues.get(queue)
+        if row is None or row.paused_reason is None:
+            return False
+        return row.paused_until is None or row.paused_until > self.clock.now()
+
+    def lanes_of(self, queue: str) -> list[Lane]:
+        """The non-empty lanes of a queue, most urgent first."""
+        return sorted((lane for lane in self.lanes if lane[0] == queue), key=lambda lane: (-lane[1], lane[2]))
+
+    def front_of(self, queue: str) -> list[str]:
+        """What came back to a queue: by priority, then by the time of first becoming ready."""
+        ids = self.front.get(queue, {})
+        return sorted(ids, key=lambda id: (-self.tasks[id].priority, ids[id]))
+
+    def pop_due(self, limit: int) -> Iterator[Task]:
+        """The due tasks, earliest first; each must be moved on before the next is asked for."""
+        now = self.clock.now()
+        for _ in range(limit):
+            task = self._head_of_due()
+            if task is None or (task.due_at or 0.0) > now:
+                return
+            heapq.heappop(self.due)
+            yield task
+
+    def next_due(self) -> float | None:
+        """Seconds until the next task becomes due."""
+        task = self._head_of_due()
+        return None if task is None else max(0.0, (task.due_at or 0.0) - self.clock.now())
+
+    def _head_of_due(self) -> Task | None:
+        while self.due:
+            _, entry, id = self.due[0]
+            task = self.tasks.get(id)
+            if task is not None and task.entry == entry:
+                return task
+            heapq.heappop(self.due)
+        return None
