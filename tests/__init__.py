@@ -1,0 +1,1 @@
+"""The tests of taskq and what they stand on."""

@@ -1,0 +1,90 @@
+"""Fixtures that give a test a store of its own: a real server, started once a run, emptied for each test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import hypothesis
+import pytest
+
+from tests.servers import PostgresServer, RedisServer
+from tests.servers.postgres import create_database, drop_database
+
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("ci", derandomize=False, print_blob=True, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "default"))
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A private Redis, shared by the run; a test that kills it restarts it."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_cluster_server() -> Iterator[RedisServer]:
+    """A private Redis cluster of one node, shared by the run."""
+    with RedisServer(cluster=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A private PostgreSQL, shared by the run; a test that kills it restarts it."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """URL of an empty Redis database: the one of TASKQ_TEST_REDIS_URL, else the private server's."""
+    url = os.environ.get("TASKQ_TEST_REDIS_URL")
+    if url is None:
+        server: RedisServer = request.getfixturevalue("redis_server")
+        url = server.url
+    _flush(url)
+    return url
+
+
+@pytest.fixture
+def redis_cluster_url(redis_cluster_server: RedisServer) -> str:
+    """URL of an empty Redis cluster, for a backend with four shards."""
+    _flush(redis_cluster_server.url)
+    return f"redis+cluster://127.0.0.1:{redis_cluster_server.port}?shards=4"
+
+
+@pytest.fixture(scope="session")
+def postgres_admin_url(request: pytest.FixtureRequest) -> str:
+    """URL to make databases with: TASKQ_TEST_POSTGRES_URL, else the private server's."""
+    url = os.environ.get("TASKQ_TEST_POSTGRES_URL")
+    if url is None:
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        url = server.url
+    return url
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_admin_url: str) -> Iterator[str]:
+    """URL of the database that each test's own is a copy of; a folder that overrides this fixture fills it first."""
+    url = create_database(postgres_admin_url)
+    yield url
+    drop_database(postgres_admin_url, url)
+
+
+@pytest.fixture
+def postgres_url(postgres_admin_url: str, postgres_template: str) -> Iterator[str]:
+    """URL of a database that is this test's alone."""
+    url = create_database(postgres_admin_url, template=urlsplit(postgres_template).path.removeprefix("/"))
+    yield url
+    drop_database(postgres_admin_url, url)
+
+
+def _flush(url: str) -> None:
+    # Imported here, because most tests need no Redis and the client is slow to load.
+    import redis
+
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
