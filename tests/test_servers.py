@@ -198,13 +198,23 @@ def test_a_program_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, t
         RedisServer()
 
 
+WAITS = """
+import signal, sys
+from tests import servers
+
+# A run in the background of a shell inherits an ignored SIGINT.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+server = getattr(servers, sys.argv[1])()
+print(server.pid, server.folder, flush=True)
+signal.pause()
+"""
+
+
 @pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("kind", ["RedisServer", "PostgresServer"])
 def test_servers_end_with_the_process_that_started_them(kind: str, with_signal: signal.Signals) -> None:
-    script = f"import tests.servers as s; v = s.{kind}(); print(v.pid, v.folder, flush=True); input()"
     with subprocess.Popen(
-        [sys.executable, "-c", script],
-        stdin=subprocess.PIPE,
+        [sys.executable, "-c", WAITS, kind],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
