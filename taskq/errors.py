@@ -96,6 +96,10 @@ class CapabilityMissing(NotApplied):
     """The backend declares that it cannot do this."""
 
 
+class WouldBlock(NotApplied, RuntimeError):
+    """A blocking call was made where an event loop runs; its a-twin does not block."""
+
+
 class ConfigError(NotApplied):
     """A setting, a URL or an application path is wrong; the message says which and what to write instead."""
 

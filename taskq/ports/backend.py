@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
+from taskq.domain.message import Message
 from taskq.ports.annotations import Annotations
-from taskq.ports.broker import Broker
+from taskq.ports.broker import Broker, Enqueued
 from taskq.ports.clock import Clock, SystemClock
 from taskq.ports.events import EventBus
 from taskq.ports.inspector import Inspector
@@ -110,3 +112,23 @@ class Backend(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
+
+
+class TransactionalBackend(Protocol):
+    """What a backend with Capability.TRANSACTIONAL_ENQUEUE can do beside."""
+
+    def enqueue_in(
+        self, connection: Any, messages: Sequence[Message]
+    ) -> Sequence[Enqueued] | Awaitable[Sequence[Enqueued]]:
+        """Store messages inside the transaction of the caller's connection or session.
+
+        Nothing is committed, repeated or rolled back here: the transaction is the caller's. The backend need not
+        be open.
+
+        Arguments:
+            connection: a connection or session of a library that the backend knows.
+
+        Returns:
+            The answers; for an asynchronous connection an awaitable of them.
+        """
+        ...

@@ -1,0 +1,102 @@
+"""From a URL to a backend, by the entry-point group `taskq.backends`; and one open backend for each event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import cast
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+from taskq import blocking
+from taskq.errors import ConfigError
+from taskq.ports import Backend, BackendOptions
+
+GROUP = "taskq.backends"
+_EXTRAS = {"taskq_redis": "redis", "taskq_postgres": "postgres"}
+
+Factory = Callable[[str, BackendOptions], Backend]
+
+
+def create_backend(url: str, options: BackendOptions) -> Backend:
+    """The backend of a URL, not opened yet.
+
+    Raises:
+        ConfigError: no backend has that scheme, its extra is not installed, or the URL is wrong.
+    """
+    from importlib.metadata import entry_points  # a fifth of the time that `import taskq` takes
+
+    scheme = urlsplit(url).scheme
+    found = [entry for entry in entry_points(group=GROUP) if entry.name == scheme]
+    if not found:
+        known = sorted({entry.name for entry in entry_points(group=GROUP)})
+        raise ConfigError(f"no backend for {redact(url)!r}: its scheme is none of {', '.join(known)}")
+    try:
+        factory = cast("Factory", found[0].load())
+    except ImportError as error:
+        extra = _EXTRAS.get(found[0].module.partition(".")[0])
+        if extra is None:
+            raise
+        raise ConfigError(
+            f'{scheme}:// needs a package that is not installed ({error}): pip install "pytaskq[{extra}]"'
+        ) from None
+    return factory(url, options)
+
+
+def redact(url: str) -> str:
+    """A URL without its password, for messages.
+
+    >>> redact("redis://me:secret@host:6379/0")
+    'redis://me:***@host:6379/0'
+    """
+    head, separator, tail = url.rpartition("@")
+    if not separator:
+        return url
+    start, colon, _ = head.rpartition(":")
+    return f"{start}:***@{tail}" if colon and not start.endswith("/") and "//" in start else f"{head}@{tail}"
+
+
+class BackendPool:
+    """One store, opened once for each event loop that asks for it, and opened anew after a fork."""
+
+    def __init__(self, url: str, options: BackendOptions) -> None:
+        self.url = url
+        self._root = create_backend(url, options)
+        self._open: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[Backend]] = WeakKeyDictionary()
+        self._pid = os.getpid()
+
+    @property
+    def root(self) -> Backend:
+        """The backend, not opened: for what needs no connection, and to be cloned."""
+        return self._root
+
+    async def get(self) -> Backend:
+        """The backend of the running loop."""
+        loop = asyncio.get_running_loop()
+        if self._pid != os.getpid():
+            self._open, self._pid = WeakKeyDictionary(), os.getpid()
+        opening = self._open.get(loop)
+        if opening is None:
+            opening = loop.create_task(self._open_here())
+            self._open[loop] = opening
+        try:
+            return await asyncio.shield(opening)
+        except BaseException:
+            if opening.done():
+                self._open.pop(loop, None)
+            raise
+
+    async def _open_here(self) -> Backend:
+        backend = self._root.clone()
+        await backend.__aenter__()
+        if blocking.is_background(asyncio.get_running_loop()):
+            blocking.at_exit(self.close)
+        return backend
+
+    async def close(self) -> None:
+        """Close the backend of the running loop."""
+        opening = self._open.pop(asyncio.get_running_loop(), None)
+        if opening is not None:
+            backend = await opening
+            await backend.__aexit__(None, None, None)

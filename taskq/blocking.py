@@ -1,0 +1,112 @@
+"""Blocking calls for code without an event loop: one background loop for the process, safe over a fork.
+
+There are no twin classes: a blocking method hands the coroutine of its a-twin to `run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import contextlib
+import os
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from taskq.errors import WouldBlock
+
+T = TypeVar("T")
+CLOSE_TIMEOUT = 5.0
+
+worker_loop: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("taskq_worker_loop", default=None)
+"""Set by a worker around a task that runs in one of its threads: blocking calls then use the worker's own loop."""
+
+
+class _Portal:
+    """The background loop and its thread, started by the first blocking call."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closers: list[Callable[[], Awaitable[None]]] = []
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                loop = asyncio.new_event_loop()
+                threading.Thread(target=loop.run_forever, name="taskq-blocking", daemon=True).start()
+                self._loop = loop
+            return self._loop
+
+    def is_own(self, loop: asyncio.AbstractEventLoop) -> bool:
+        return loop is self._loop
+
+    def at_exit(self, close: Callable[[], Awaitable[None]]) -> None:
+        self._closers.append(close)
+
+    def close(self) -> None:
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        closers, self._closers = self._closers, []
+
+        async def close_all() -> None:
+            await asyncio.gather(*(close() for close in closers), return_exceptions=True)
+
+        future = asyncio.run_coroutine_threadsafe(close_all(), loop)
+        with contextlib.suppress(concurrent.futures.TimeoutError):
+            future.result(CLOSE_TIMEOUT)
+        loop.call_soon_threadsafe(loop.stop)
+
+
+_portal = _Portal()
+
+
+def _after_fork() -> None:
+    # The child has the parent's objects but not its thread: it starts a loop of its own when it needs one.
+    global _portal
+    _portal = _Portal()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(lambda: _portal.close())
+
+
+def run(coroutine: Coroutine[Any, Any, T], what: str, twin: str) -> T:
+    """Wait for a coroutine from code that runs in no event loop.
+
+    Arguments:
+        coroutine: what to wait for.
+        what: the blocking call, for the message.
+        twin: what to write instead where a loop runs.
+
+    Raises:
+        WouldBlock: an event loop runs in this thread.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        coroutine.close()
+        raise WouldBlock(f"{what} would block the event loop that runs here: write `await {twin}`")
+    loop = worker_loop.get() or _portal.loop()
+    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+def is_background(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether this is the background loop of blocking calls."""
+    return _portal.is_own(loop)
+
+
+def at_exit(close: Callable[[], Awaitable[None]]) -> None:
+    """Call `close` in the background loop when the process ends."""
+    _portal.at_exit(close)

@@ -1,0 +1,103 @@
+"""Settings: one frozen value for each component, each checking its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from taskq.domain.lease import LEASE
+from taskq.domain.message import DEFAULT_QUEUE
+from taskq.errors import ConfigError, InvalidOption
+
+MIB = 1024 * 1024
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+
+
+def check_identifier(kind: str, value: str) -> str:
+    """Return the name of a queue, task, tenant or group if it is fit to be one.
+
+    Raises:
+        InvalidOption: it has characters that could mean something in a key, a log line or a shell.
+
+    >>> check_identifier("queue", "mail.high")
+    'mail.high'
+    >>> check_identifier("queue", "mail high")
+    Traceback (most recent call last):
+        ...
+    taskq.errors.InvalidOption: queue 'mail high': use 1 to 200 of the characters A-Z a-z 0-9 _ . -
+    """
+    if not _IDENTIFIER.fullmatch(value):
+        raise InvalidOption(f"{kind} {value[:60]!r}: use 1 to 200 of the characters A-Z a-z 0-9 _ . -")
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an App can be told beside its backend."""
+
+    max_payload: int = MIB
+    """The most bytes that the encoded arguments of a task may take."""
+    max_result: int = 4 * MIB
+    """The most bytes that an encoded result may take."""
+
+    def __post_init__(self) -> None:
+        _require(self.max_payload > 0, "max_payload must be over 0 bytes", self.max_payload)
+        _require(self.max_result > 0, "max_result must be over 0 bytes", self.max_result)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """What a worker process can be told. Durations are seconds."""
+
+    queues: Mapping[str, float] = field(default_factory=lambda: {DEFAULT_QUEUE: 1.0})
+    """The queues to serve, each with its weight."""
+    concurrency: int = 100
+    """Loop tasks at once."""
+    threads: int = field(default_factory=lambda: 4 * cores())
+    """Thread tasks at once."""
+    processes: int = field(default_factory=lambda: cores())
+    """Process tasks at once."""
+    name: str = field(default_factory=socket.gethostname)
+    """A stable name, beside the random id of each start."""
+    lease: float = LEASE
+    heartbeat: float = LEASE / 3
+    shutdown_timeout: float = 30.0
+    poll: float = 5.0
+    """The longest that an idle worker waits for a hint before it looks by itself."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.queues), "a worker needs at least one queue", self.queues)
+        for queue, weight in self.queues.items():
+            check_identifier("queue", queue)
+            _require(0 < weight <= 1000, f"the weight of queue {queue} must be over 0 and at most 1000", weight)
+        _require(1 <= self.concurrency <= 10_000, "concurrency must be from 1 to 10,000", self.concurrency)
+        _require(1 <= self.threads <= 1_000, "threads must be from 1 to 1,000", self.threads)
+        _require(1 <= self.processes <= 256, "processes must be from 1 to 256", self.processes)
+        _require(self.heartbeat * 2 < self.lease, "a lease must be longer than two heartbeats", self.lease)
+        _require(0 < self.shutdown_timeout <= 86_400, "shutdown_timeout must be over 0", self.shutdown_timeout)
+        _require(0.05 <= self.poll <= 60, "poll must be from 0.05 to 60 seconds", self.poll)
+
+
+def cores() -> int:
+    """The processors that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1
+
+
+def backend_url(given: str | None) -> str:
+    """The URL of the backend: what was given, else TASKQ_BACKEND, else the one in memory.
+
+    >>> backend_url("redis://localhost")
+    'redis://localhost'
+    """
+    return given or os.environ.get("TASKQ_BACKEND") or "memory://"
+
+
+def _require(holds: bool, rule: str, value: object) -> None:
+    if not holds:
+        raise ConfigError(f"{rule}, not {value!r}")
