@@ -1,0 +1,13 @@
+"""The tests that every backend passes, ours and third parties': one class to subclass.
+
+class TestMyBackend(BackendConformance):
+    @pytest.fixture
+    def fresh_backend(self):
+        return lambda: create_backend("mydb://localhost/test", BackendOptions(namespace=uuid4().hex))
+"""
+
+from taskq.testing.conformance.bench import Bench
+from taskq.testing.conformance.kit import FreshBackend, Kit, needs
+from taskq.testing.conformance.suite import BackendConformance
+
+__all__ = ["BackendConformance", "Bench", "FreshBackend", "Kit", "needs"]
