@@ -29,8 +29,10 @@ Answer = TypeVar("Answer")
 class Hooks(Protocol):
     """What a bench asks of the class that runs the tests."""
 
-    tick: float
-    deadline: float
+    @property
+    def tick(self) -> float: ...
+    @property
+    def deadline(self) -> float: ...
 
     async def pass_time(self, backend: Backend, seconds: float) -> None:
         """Let the store's time pass."""
@@ -64,19 +66,14 @@ async def eventually(check: Callable[[], Answer | Awaitable[Answer]], deadline: 
         await asyncio.sleep(0.01)
 
 
-class Bench:
-    """A backend, a queue that nobody else uses, and short words for what every test does.
-
-    `short` is a lifetime (of a lease, a delay) that is over after `lapse`; LONG is one that no test outlives.
-    """
+class _Store:
+    """A backend, its time, and what it knows of its tasks."""
 
     def __init__(self, kit: Hooks, backend: Backend, queue: str | None = None) -> None:
         self.kit = kit
         self.backend = backend
         self.queue = queue or f"queue-{token_hex(4)}"
         self.short = kit.tick / 10
-
-    # ------------------------------------------------------------ time
 
     async def pass_time(self, seconds: float) -> None:
         """Let the store's time pass."""
@@ -86,16 +83,28 @@ class Bench:
         """Let everything `short` run out."""
         await self.kit.pass_time(self.backend, self.kit.tick / 4)
 
-    async def now(self) -> float:
-        """The store's clock, in seconds since the epoch, read off the record of a task."""
-        probe = await self.put(queue=f"{self.queue}-clock")
-        return (await self.record(probe.id)).created_at.timestamp()
-
     async def finish(self, waiting: Awaitable[Answer]) -> Answer:
         """The outcome of something that must end by itself."""
         return await asyncio.wait_for(waiting, self.kit.deadline)
 
-    # ------------------------------------------------------------ enqueue
+    async def record(self, id: str) -> TaskRecord:
+        """The record of a task, which must be there."""
+        record = await self.backend.inspector.get(id)
+        assert record is not None, f"no record of {id}"
+        assert record.id == id
+        return record
+
+    async def state(self, id: str) -> TaskState:
+        """The state of a task."""
+        return (await self.record(id)).state
+
+    async def counts(self, queue: str | None = None) -> dict[TaskState, int]:
+        """How many tasks the queue has in each state."""
+        return dict((await self.backend.inspector.counts()).get(queue or self.queue, {}))
+
+
+class _Producer(_Store):
+    """Enqueues."""
 
     def message(self, queue: str | None = None, **fields: Any) -> Message:
         """A message for the bench's queue, or another, under a fresh id."""
@@ -123,7 +132,14 @@ class Bench:
         assert [answer.id for answer in answers] == [message.id for message in messages]
         return [answer.status for answer in answers]
 
-    # ------------------------------------------------------------ fetch
+    async def now(self) -> float:
+        """The store's clock, in seconds since the epoch, read off the record of a task."""
+        probe = await self.put(queue=f"{self.queue}-clock")
+        return (await self.record(probe.id)).created_at.timestamp()
+
+
+class _Consumer(_Producer):
+    """Claims."""
 
     async def fetch(
         self,
@@ -170,7 +186,12 @@ class Bench:
         assert delivery.id == message.id
         return delivery
 
-    # ------------------------------------------------------------ the end of a run
+
+class Bench(_Consumer):
+    """A backend, a queue that nobody else uses, and short words for what every test does.
+
+    `short` is a lifetime (of a lease, a delay) that is over after `lapse`; LONG is one that no test outlives.
+    """
 
     async def settle(self, delivery: Delivery, settlement: Settlement) -> SettleStatus:
         """Settle one run."""
@@ -194,20 +215,3 @@ class Bench:
         await self.reap()
         assert (await self.record(delivery.id)).lost_leases == delivery.lost_leases + 1
         return delivery
-
-    # ------------------------------------------------------------ looking
-
-    async def record(self, id: str) -> TaskRecord:
-        """The record of a task, which must be there."""
-        record = await self.backend.inspector.get(id)
-        assert record is not None, f"no record of {id}"
-        assert record.id == id
-        return record
-
-    async def state(self, id: str) -> TaskState:
-        """The state of a task."""
-        return (await self.record(id)).state
-
-    async def counts(self, queue: str | None = None) -> dict[TaskState, int]:
-        """How many tasks the queue has in each state."""
-        return dict((await self.backend.inspector.counts()).get(queue or self.queue, {}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from taskq.domain.message import Message, Priority
@@ -105,7 +107,8 @@ class EnqueueRules(Kit):
 
     async def test_a_task_whose_time_has_come_is_pending_at_once(self, bench: Bench) -> None:
         past = await bench.now() - 1.0
-        for fields in ({"delay": 0.0}, {"delay": -5.0}, {"eta": past}, {"eta": 0.0}):
+        ways: tuple[dict[str, Any], ...] = ({"delay": 0.0}, {"delay": -5.0}, {"eta": past}, {"eta": 0.0})
+        for fields in ways:
             task = await bench.put(**fields)
             assert await bench.state(task.id) == TaskState.PENDING
             assert (await bench.take_one()).id == task.id

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskq.domain.message import Priority
-from taskq.domain.outcome import Complete, Release, Retry, Snooze
+from taskq.domain.outcome import Complete, Release, Retry, Settlement, Snooze
 from taskq.domain.state import TaskState
 from taskq.testing.conformance.bench import FAILURE, LONG, Bench, new_worker
 from taskq.testing.conformance.kit import Kit
@@ -66,7 +66,8 @@ class FetchRules(Kit):
 
     async def test_the_fence_grows_where_the_attempt_is_given_back(self, bench: Bench) -> None:
         await bench.put()
-        for n, settlement in enumerate((Release(), Snooze(0.0), Release()), 1):
+        settlements: list[Settlement] = [Release(), Snooze(0.0), Release()]
+        for n, settlement in enumerate(settlements, 1):
             delivery = await bench.take_one()
             assert (delivery.fence, delivery.attempt) == (n, 1)
             await bench.apply(delivery, settlement)

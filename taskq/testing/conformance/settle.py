@@ -145,8 +145,8 @@ class SettleAnswerRules(Kit):
 
     @pytest.mark.parametrize("settlement", SETTLEMENTS, ids=name_of)
     async def test_a_task_that_never_ran_cannot_be_settled(self, bench: Bench, settlement: Settlement) -> None:
-        for fields in ({}, {"delay": LONG}):
-            task = await bench.put(**fields)
+        for delay in (None, LONG):
+            task = await bench.put(delay=delay)
             before = await bench.record(task.id)
             for fence in (0, 1):
                 assert await bench.settle(forged(bench, task.id)._replace(fence=fence), settlement) == STALE

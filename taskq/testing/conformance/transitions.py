@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -62,7 +62,7 @@ _ENDS: dict[TaskState, Settlement] = {
 async def arrange(bench: Bench, situation: Situation, terms: Terms) -> Delivery:
     """Bring a new task into a state; returns its newest delivery, or a forged one where it has none."""
     # Long enough to be claimed first, however slow the store is.
-    fields = {"expires": bench.kit.tick} if terms.expires else {}
+    fields: dict[str, Any] = {"expires": bench.kit.tick} if terms.expires else {}
     match situation:
         case Situation(TaskState.PENDING, is_late=True):
             return await bench.lost(**fields)
