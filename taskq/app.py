@@ -142,6 +142,11 @@ class App:
         """The open backend of the running loop."""
         return await self.backends.get()
 
+    @property
+    def has_detached_results(self) -> bool:
+        """Whether results are kept on another backend than the tasks."""
+        return self._results_url is not None
+
     async def detached_results(self) -> ResultStore | None:
         """Where results are kept, if not with the tasks."""
         if self._results_url is None:

@@ -10,11 +10,14 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from taskq import blocking
-from taskq.errors import ConfigError
-from taskq.ports import Backend, BackendOptions
+from taskq.errors import CapabilityMissing, ConfigError
+from taskq.ports import Backend, BackendOptions, Capability
 
 GROUP = "taskq.backends"
 _EXTRAS = {"taskq_redis": "redis", "taskq_postgres": "postgres"}
+
+is_child = False
+"""Whether this process is a worker's child: it cannot reach a store that lives in its worker's memory."""
 
 Factory = Callable[[str, BackendOptions], Backend]
 
@@ -88,6 +91,10 @@ class BackendPool:
             raise
 
     async def _open_here(self) -> Backend:
+        if is_child and Capability.SHARED not in self._root.capabilities:
+            raise CapabilityMissing(
+                'the memory backend lives in the worker\'s process: a task with executor="process" cannot reach it'
+            )
         backend = self._root.clone()
         await backend.__aenter__()
         if blocking.is_background(asyncio.get_running_loop()):

@@ -139,6 +139,8 @@ class Task(Generic[P, R]):
         self.executor: Executor = options.executor or ("async" if self.is_async else "thread")
         if self.executor == "async" and not self.is_async:
             raise InvalidOption(f'task {name}: executor="async" needs an `async def`')
+        if self.executor == "process" and "<locals>" in function.__qualname__:
+            raise InvalidOption(f'task {name}: executor="process" needs a function at the top of its module')
         self._submitter = submitter
         self._call = CallOptions()
         functools.update_wrapper(self, function, updated=())

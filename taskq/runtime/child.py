@@ -1,0 +1,99 @@
+"""What runs in a child process: one task at a time; bytes and text come in, bytes and text go out."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import signal
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from taskq import backends
+from taskq.app import App
+from taskq.context import TaskContext, current_context
+from taskq.domain.message import Delivery
+from taskq.domain.outcome import Outcome, Succeeded
+from taskq.domain.record import Progress
+from taskq.errors import ConfigError, InvalidPayload
+from taskq.headers import decode_headers
+from taskq.runtime.failures import outcome_of, undecodable
+from taskq.task import Task
+
+_reports: Any = None
+
+
+class Assignment(NamedTuple):
+    """All that a child needs to run a task."""
+
+    module: str
+    qualified_name: str
+    delivery: tuple[Any, ...]
+    payload: bytes
+    headers: bytes
+    deadline: float | None
+    """Seconds since the epoch."""
+
+
+def start(reports: Any, preload: Sequence[str] = ()) -> None:
+    """Prepare a fresh child: Ctrl-C is its worker's affair, and so is the memory of the worker's store."""
+    global _reports
+    _reports = reports
+    backends.is_child = True
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for module in preload:
+        importlib.import_module(module)
+
+
+def run(assignment: Assignment) -> Outcome:
+    """Run one task, whatever it raises."""
+    delivery = Delivery(*assignment.delivery)
+    try:
+        task = _find(assignment.module, assignment.qualified_name, delivery.name)
+        args, kwargs = task.codec.decode(assignment.payload)
+    except (InvalidPayload, ConfigError) as error:
+        return undecodable(error)
+    deadline = None if assignment.deadline is None else datetime.fromtimestamp(assignment.deadline, UTC)
+    metadata = decode_headers(assignment.headers).metadata
+    context = TaskContext(delivery, _ChildRun(delivery), deadline=deadline, metadata=metadata)
+    token = current_context.set(context)
+    try:
+        args, kwargs = task.codec.inject(args, kwargs, context)
+        value = task.function(*args, **kwargs)
+        if asyncio.iscoroutine(value):
+            value = asyncio.run(value)
+        return Succeeded(task.codec.encode_result(value))
+    except BaseException as error:  # noqa: BLE001 - SystemExit too is the task's own affair
+        return outcome_of(task, error)
+    finally:
+        current_context.reset(token)
+
+
+class _ChildRun:
+    """Reports over the pipe; a child that should end is killed, so nothing tells it."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._key = (delivery.id, delivery.fence)
+
+    def is_cancelled(self) -> bool:
+        return False
+
+    def report(self, progress: Progress) -> None:
+        _reports.put((self._key, progress.fraction, progress.message, progress.data))
+
+
+def _find(module: str, qualified_name: str, name: str) -> Task[..., Any]:
+    """The task, by importing the module that defines it."""
+    found: Any = importlib.import_module(module)
+    namespace = vars(found)
+    for part in qualified_name.split("."):
+        found = getattr(found, part, None)
+    if isinstance(found, Task) and found.name == name:
+        return found
+    for value in namespace.values():
+        if isinstance(value, Task) and value.name == name:
+            return value
+        if isinstance(value, App) and (task := value.tasks.find(name)) is not None:
+            return task
+    raise ConfigError(f'a child process finds no task {name!r} in module {module}: executor="process" needs it there')

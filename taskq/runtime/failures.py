@@ -1,0 +1,84 @@
+"""From an exception to what is stored of it: text, cut to a bound, with a fingerprint."""
+
+from __future__ import annotations
+
+import traceback
+from types import TracebackType
+
+from taskq.domain.outcome import CancelledRun, Failed, Outcome, Rejected, Snoozed
+from taskq.domain.record import DeadReason, Failure, fingerprint
+from taskq.errors import Cancel, InvalidPayload, LeaseLost, Reject, Retry, Snooze, TaskSignal, Throttled
+from taskq.task import Task
+
+MAX_MESSAGE = 10_000
+MAX_TRACEBACK = 50_000
+MAX_FRAMES = 50
+TOP_FRAMES = 3
+
+
+def describe(error: BaseException, skip: str = "taskq/runtime/") -> Failure:
+    """An exception as text; it never raises, whatever the exception's own methods do.
+
+    Arguments:
+        error: what was raised.
+        skip: frames of files with this in their path are the worker's own, and left out at the top.
+    """
+    kind = type(error).__qualname__
+    message = _text(error)
+    try:
+        shown = _own_frames(error.__traceback__, skip)
+        lines = traceback.TracebackException(type(error), error, shown, limit=MAX_FRAMES, compact=True).format()
+        trace = "".join(lines)
+    except Exception:  # noqa: BLE001 - a hostile __str__ or __cause__ must not hide the failure
+        trace = ""
+    frames = tuple(f"{frame.filename}:{frame.name}" for frame in _innermost(error.__traceback__))
+    return Failure(kind, _cut(message, MAX_MESSAGE), _cut(trace, MAX_TRACEBACK), fingerprint(kind, message, frames))
+
+
+def outcome_of(task: Task[..., object], error: BaseException) -> Outcome:
+    """What an exception that left the task's function means."""
+    match error:
+        case Retry():
+            return Failed(describe(error), retry_after=error.delay)
+        case Snooze():
+            return Snoozed(max(0.0, error.delay))
+        case Throttled():
+            return Snoozed(max(0.0, error.retry_after))
+        case Reject():
+            return Rejected(describe(error))
+        case Cancel():
+            return CancelledRun(error.reason)
+        case TaskSignal() | LeaseLost():
+            return Failed(describe(error))
+        case _:
+            return Failed(describe(error), retryable=task.declared.should_retry(error))
+
+
+def undecodable(error: Exception) -> Outcome:
+    """A payload that the task cannot take: no attempt can succeed."""
+    kind = "InvalidPayload" if isinstance(error, InvalidPayload) else type(error).__name__
+    return Rejected(Failure(kind, _cut(str(error), MAX_MESSAGE)), DeadReason.UNDECODABLE)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a hostile __str__
+        return "(its message cannot be shown)"
+
+
+def _cut(text: str, limit: int) -> str:
+    clean = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return clean if len(clean) <= limit else f"{clean[:limit]}… ({len(clean) - limit:,} more characters)"
+
+
+def _own_frames(trace: TracebackType | None, skip: str) -> TracebackType | None:
+    """The traceback from the first frame that is the user's own."""
+    shown = trace
+    while shown is not None and skip in shown.tb_frame.f_code.co_filename.replace("\\", "/"):
+        shown = shown.tb_next
+    return shown or trace
+
+
+def _innermost(trace: TracebackType | None) -> list[traceback.FrameSummary]:
+    return list(traceback.extract_tb(trace, limit=-TOP_FRAMES)) if trace is not None else []

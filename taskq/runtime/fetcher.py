@@ -1,0 +1,117 @@
+"""Claims tasks: as many as there is room for, and waits quietly where there are none."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable
+from uuid import uuid4
+
+from taskq.config import WorkerOptions
+from taskq.domain.routing import QueueOrder
+from taskq.errors import TaskqError
+from taskq.ports import Broker, Fetched
+from taskq.runtime.executor import Executor
+from taskq.runtime.service import Backoff, wait_for
+
+LINGER = 0.002
+"""Seconds to let a few more slots come free before a claim for very few, while the queue is known not to be empty."""
+logger = logging.getLogger("taskq.worker")
+
+
+class Fetcher:
+    """Feeds the executor.
+
+    Arguments:
+        broker: hands out tasks.
+        executor: takes them.
+        options: queues, weights, lease and poll.
+        worker: the random id of this start.
+        is_held_back: whether no task should be taken now (paused, under pressure, too much to settle).
+    """
+
+    def __init__(
+        self, broker: Broker, executor: Executor, options: WorkerOptions, worker: str, is_held_back: Callable[[], bool]
+    ) -> None:
+        self._broker = broker
+        self._executor = executor
+        self._options = options
+        self._worker = worker
+        self._is_held_back = is_held_back
+        self._order = QueueOrder(options.queues)
+        self._backlog = False
+        self.stop = asyncio.Event()
+        self.is_healthy = True
+
+    async def run(self) -> None:
+        """Claim and wait, claim and wait, until `stop` is set."""
+        backoff = Backoff()
+        request_id = uuid4().hex
+        while not self.stop.is_set():
+            room = await self._room()
+            if room == 0:
+                continue
+            try:
+                # The same request id until the claim is answered: a claim whose reply was lost hands out the same
+                # tasks again.
+                asked_at = time.monotonic()
+                fetched = await self._claim(room, request_id)
+                request_id = uuid4().hex
+                self._executor.accept(fetched.deliveries, asked_at)
+                self._backlog = len(fetched.deliveries) >= room
+                if not fetched.deliveries:
+                    await self._wait(fetched.next_due)
+                backoff.reset()
+                self._note_health(True)
+            except TaskqError as error:
+                self._note_health(False, error)
+                await wait_for(self.stop, backoff.pause())
+
+    async def _room(self) -> int:
+        """How many tasks to ask for; waits where there is no room."""
+        self._executor.freed.clear()
+        room = 0 if self._is_held_back() else self._executor.slots.room()
+        if room == 0:
+            # The pause bounds how late the end of a pause or of pressure is noticed.
+            await self._either(self._executor.freed.wait(), 0.1)
+            return 0
+        if self._backlog and room < self._options.concurrency // 8:
+            await wait_for(self.stop, LINGER)
+            room = self._executor.slots.room()
+        return room
+
+    async def _claim(self, room: int, request_id: str) -> Fetched:
+        return await self._broker.fetch(
+            self._order.next(), room, worker=self._worker, lease=self._options.lease, request_id=request_id
+        )
+
+    async def _wait(self, next_due: float | None) -> None:
+        """Wait for a hint, but no longer than until the next task is due, or the poll."""
+        poll = self._options.poll * random.uniform(0.8, 1.0)
+        timeout = poll if next_due is None else min(poll, next_due + 0.001)
+        await self._either(self._broker.wait(list(self._options.queues), timeout), timeout + 1.0)
+
+    async def _either(self, waiting: object, timeout: float) -> None:
+        """Wait for `waiting` or for `stop`, whichever comes first."""
+        tasks = [asyncio.ensure_future(waiting), asyncio.ensure_future(self.stop.wait())]  # type: ignore[call-overload]
+        try:
+            done, _ = await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+                if not task.done():
+                    with contextlib.suppress(asyncio.CancelledError, TaskqError):
+                        await task
+        for task in done:
+            task.result()
+
+    def _note_health(self, is_healthy: bool, error: Exception | None = None) -> None:
+        if is_healthy and not self.is_healthy:
+            logger.info("the store answers again")
+        elif not is_healthy:
+            log = logger.warning if self.is_healthy else logger.debug
+            log("the store does not answer; running tasks go on, and the worker tries again: %s", error)
+        self.is_healthy = is_healthy

@@ -1,0 +1,96 @@
+"""Extends the leases of everything held, from a thread and a connection of its own.
+
+So neither a blocked event loop nor a C call that releases the GIL lets a lease lapse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from taskq.config import WorkerOptions
+from taskq.domain.message import Delivery
+from taskq.errors import TaskqError
+from taskq.ports import Backend, Extension, WorkerCommand, WorkerInfo
+from taskq.runtime.service import every
+
+logger = logging.getLogger("taskq.worker")
+
+Held = Callable[[], Sequence[Delivery]]
+Report = Callable[[], WorkerInfo]
+
+
+class Heartbeat:
+    """One tick extends, reports, and brings back what the store has to say.
+
+    Arguments:
+        options: lease and heartbeat.
+        held: the deliveries whose leases are to be extended.
+        report: what the worker says of itself.
+        on_extension: is given the answer and the monotonic time from before the question.
+        on_commands: is given what the worker is told.
+    """
+
+    def __init__(
+        self,
+        options: WorkerOptions,
+        held: Held,
+        report: Report,
+        on_extension: Callable[[Extension, float], None],
+        on_commands: Callable[[Sequence[WorkerCommand]], None],
+    ) -> None:
+        self._options = options
+        self._held = held
+        self._report = report
+        self._on_extension = on_extension
+        self._on_commands = on_commands
+
+    async def tick(self, backend: Backend) -> float:
+        """Extend and report once; returns the seconds to the next time."""
+        asked_at = time.monotonic()
+        deliveries = self._held()
+        if deliveries:
+            extension = await backend.broker.extend(deliveries, self._options.lease)
+            self._on_extension(extension, asked_at)
+        commands = await backend.registry.report(self._report(), ttl=3 * self._options.heartbeat)
+        if commands:
+            self._on_commands(commands)
+        return max(0.0, self._options.heartbeat - (time.monotonic() - asked_at))
+
+
+class HeartbeatThread:
+    """Runs a heartbeat in a thread with an event loop of its own."""
+
+    def __init__(self, heartbeat: Heartbeat, backend: Backend) -> None:
+        self._heartbeat = heartbeat
+        self._backend = backend
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._thread = threading.Thread(target=self._work, name="taskq-heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    async def stop(self, timeout: float = 5.0) -> None:
+        """End, and wait for the end."""
+        if self._loop is not None and self._stop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            await asyncio.to_thread(self._thread.join, timeout)
+
+    def _work(self) -> None:
+        asyncio.run(self._main())
+
+    async def _main(self) -> None:
+        self._stop = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        while not self._stop.is_set():
+            try:
+                async with self._backend as backend:
+                    await every(lambda: self._heartbeat.tick(backend), self._stop, logger, "the heartbeat")
+            except TaskqError as error:
+                logger.warning("the heartbeat cannot reach the store: %s", error)
+                await asyncio.sleep(1.0)

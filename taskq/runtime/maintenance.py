@@ -1,0 +1,52 @@
+"""The store's periodic duties, at jittered times, by every worker: there is no leader."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+from taskq.config import WorkerOptions
+from taskq.ports import Maintenance as MaintenancePort
+from taskq.runtime.service import every
+
+REAP_EVERY = 4.0
+TIDY_EVERY = 30.0
+"""Seconds between two ticks of expire, prune and relay."""
+logger = logging.getLogger("taskq.worker")
+
+
+class Maintenance:
+    """Reaps every few seconds, expires and prunes now and then; what a fetch promotes by itself is not waited for."""
+
+    def __init__(self, port: MaintenancePort, options: WorkerOptions, stop: asyncio.Event) -> None:
+        self._port = port
+        self._renewal = options.heartbeat
+        self._reap_every = min(REAP_EVERY, options.lease / 6)
+        self._stop = stop
+
+    async def run(self) -> None:
+        """Work until `stop` is set."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(every(self.reap, self._stop, logger, "the reaper"))
+            group.create_task(every(self.tidy, self._stop, logger, "maintenance"))
+
+    async def reap(self) -> float:
+        """Take away leases that ran out; again at once while there are many."""
+        reaped = await self._port.reap(renewal=self._renewal)
+        taken = reaped.requeued + reaped.buried + reaped.cancelled
+        if taken:
+            logger.warning(
+                "%d leases of vanished workers were taken back (%d to run again, %d buried, %d cancelled)",
+                *(taken, reaped.requeued, reaped.buried, reaped.cancelled),
+            )
+            return 0.05
+        return self._reap_every * random.uniform(0.8, 1.2)
+
+    async def tidy(self) -> float:
+        """Expire, prune and relay, each as long as there is much to do."""
+        expired = await self._port.expire()
+        pruned = await self._port.prune()
+        relayed = await self._port.relay()
+        busy = max(expired, pruned) >= 1000 or relayed >= 100
+        return 0.1 if busy else TIDY_EVERY * random.uniform(0.5, 1.5)

@@ -1,0 +1,84 @@
+"""One delivery that this worker holds, from its claim to its settlement."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from typing import Any
+
+from taskq.domain.message import Delivery
+from taskq.domain.record import Progress
+from taskq.headers import Headers
+from taskq.task import Task
+
+OVERTIME = 15.0
+"""Seconds past its timeout for which the lease of a run is still extended: it is being ended meanwhile."""
+
+
+class StopReason(StrEnum):
+    """Why a run was told to end."""
+
+    TIMEOUT = "timeout"
+    CANCEL = "cancel"
+    LOST = "lease lost"
+    SHUTDOWN = "shutdown"
+
+
+class Run:
+    """A held delivery; it is what a TaskContext asks and tells (taskq.context.Run)."""
+
+    __slots__ = (
+        "claimed_at",
+        "deadline",
+        "delivery",
+        "handle",
+        "headers",
+        "is_over",
+        "payload",
+        "progress",
+        "renewed_at",
+        "started_at",
+        "stop_reason",
+        "stopped_at",
+        "task",
+        "waiting_since",
+    )
+
+    def __init__(self, delivery: Delivery, claimed_at: float) -> None:
+        self.delivery = delivery
+        self.claimed_at = claimed_at
+        """Monotonic seconds, from before the claim was asked for: the lease counts from no later than this."""
+        self.task: Task[..., Any]
+        self.headers: Headers
+        self.payload = b""
+        self.renewed_at: float | None = None
+        """Monotonic seconds from before the newest extension of its lease was asked for."""
+        self.started_at: float | None = None
+        self.waiting_since: float | None = None
+        self.deadline: float | None = None
+        self.stop_reason: StopReason | None = None
+        self.stopped_at = 0.0
+        self.handle: asyncio.Task[None] | None = None
+        self.is_over = False
+        self.progress: Progress | None = None
+
+    def is_cancelled(self) -> bool:
+        """Whether the run should end."""
+        return self.stop_reason is not None or self.is_over
+
+    def report(self, progress: Progress) -> None:
+        """Note the progress, until it is written."""
+        self.progress = progress
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that the run may take."""
+        return self.headers.timeout if self.headers.timeout is not None else self.task.declared.timeout
+
+    def age(self, now: float) -> float:
+        """Seconds from the enqueue until now."""
+        return self.delivery.age + now - self.claimed_at
+
+    def may_be_extended(self, now: float) -> bool:
+        """Whether its lease is still to be extended: not once it is well past its hard timeout."""
+        return self.deadline is None or now < self.deadline + OVERTIME

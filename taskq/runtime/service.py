@@ -1,0 +1,62 @@
+"""Start, stop and crash of a background concern, written once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+from taskq.errors import TaskqError
+
+Tick = Callable[[], Awaitable[float]]
+"""One step of a service; returns the seconds to the next one."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+
+
+class Backoff:
+    """Pauses that grow while something keeps failing, with full jitter."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+
+    def reset(self) -> None:
+        """It worked."""
+        self._failures = 0
+
+    def pause(self) -> float:
+        """It failed once more: the seconds to wait."""
+        self._failures += 1
+        ceiling = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._failures, 10))
+        return random.uniform(FIRST_PAUSE / 2, ceiling)
+
+
+async def wait_for(event: asyncio.Event, timeout: float) -> bool:
+    """Wait until the event is set, at most `timeout` seconds; whether it is."""
+    try:
+        async with asyncio.timeout(timeout):
+            await event.wait()
+    except TimeoutError:
+        pass
+    return event.is_set()
+
+
+async def every(tick: Tick, stop: asyncio.Event, logger: logging.Logger, name: str) -> None:
+    """Call `tick` again and again until `stop`: each call says when the next is due.
+
+    A failure of the store is an ordinary state: it is logged, and the next tick comes after a growing pause. Any
+    other failure is logged with its traceback; the service goes on.
+    """
+    backoff = Backoff()
+    while not stop.is_set():
+        try:
+            delay = await tick()
+            backoff.reset()
+        except TaskqError as error:
+            delay = backoff.pause()
+            logger.warning("%s failed, next try in %.1f s: %s", name, delay, error)
+        except Exception:
+            delay = backoff.pause()
+            logger.exception("%s failed, next try in %.1f s", name, delay)
+        await wait_for(stop, delay)

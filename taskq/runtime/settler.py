@@ -1,0 +1,134 @@
+"""Tells the store what became of each run; batches form by themselves while one is on its way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from taskq.domain.message import Delivery
+from taskq.domain.outcome import Bury, Complete, Crash, Fail, Retry, Settlement
+from taskq.errors import TaskqError
+from taskq.ports import Broker, Settled, SettleStatus
+from taskq.runtime.service import Backoff
+
+BATCH = 200
+HIGH_WATER = 2000
+"""Settlements on their way, above which the worker takes no more tasks."""
+logger = logging.getLogger("taskq.worker")
+
+
+class Settler:
+    """Takes decisions and applies them, a batch at a time; a lost connection only delays them.
+
+    Arguments:
+        broker: applies them.
+        hooks: called with each (delivery, settlement) that the store has accepted.
+    """
+
+    def __init__(self, broker: Broker, hooks: tuple[Callable[[Delivery, Settlement], None], ...] = ()) -> None:
+        self._broker = broker
+        self._hooks = hooks
+        self._waiting: deque[Settled] = deque()
+        self._arrived = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.held: dict[tuple[str, int], Delivery] = {}
+        """Decided but not yet accepted by the store: their leases are still to be extended."""
+        self.settled = 0
+        """Runs settled since the start."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many wait that no more tasks should be taken."""
+        return len(self._waiting) > HIGH_WATER
+
+    def put(self, delivery: Delivery, settlement: Settlement) -> None:
+        """Take a decision; never blocks."""
+        self._waiting.append(Settled(delivery, settlement))
+        self.held[delivery.id, delivery.fence] = delivery
+        self._idle.clear()
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Apply decisions until cancelled."""
+        backoff = Backoff()
+        while True:
+            await self._arrived.wait()
+            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            if not batch:
+                self._arrived.clear()
+                self._idle.set()
+                continue
+            while True:
+                try:
+                    statuses = await self._broker.settle(batch)
+                except TaskqError as error:
+                    pause = backoff.pause()
+                    logger.warning("settling %d tasks failed, next try in %.1f s: %s", len(batch), pause, error)
+                    await asyncio.sleep(pause)
+                else:
+                    backoff.reset()
+                    break
+            self._accepted(batch, statuses)
+
+    async def flush(self, timeout: float) -> bool:
+        """Wait until every decision is applied, at most `timeout` seconds; whether all are."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _accepted(self, batch: list[Settled], statuses: list[SettleStatus]) -> None:
+        for (delivery, settlement), status in zip(batch, statuses, strict=True):
+            self.held.pop((delivery.id, delivery.fence), None)
+            self.settled += 1
+            if status in (SettleStatus.STALE, SettleStatus.GONE):
+                logger.warning(
+                    "task %s (%s): its lease was lost, so the outcome of this run is dropped",
+                    *(delivery.id, delivery.name),
+                    extra=_fields(delivery),
+                )
+                continue
+            if not isinstance(settlement, Complete):
+                _log(delivery, settlement)
+            elif logger.isEnabledFor(logging.DEBUG):
+                logger.debug("task %s (%s) completed", delivery.id, delivery.name, extra=_fields(delivery))
+            for hook in self._hooks:
+                try:
+                    hook(delivery, settlement)
+                except Exception:
+                    logger.exception("a middleware's on_settled failed")
+
+
+def _log(delivery: Delivery, settlement: Settlement) -> None:
+    """Say what became of a run that did not complete: the kind of failure, never its message or arguments."""
+    id, name = delivery.id, delivery.name
+    match settlement:
+        case Retry(delay, failure):
+            text = f"task {id} ({name}) failed with {failure.type}, attempt {delivery.attempt}; again in {delay:.1f} s"
+        case Bury(reason, failure):
+            text = f"task {id} ({name}) went to the dead-letter queue: {reason} ({failure.type})"
+        case Fail(reason, failure):
+            text = f"task {id} ({name}) failed for good: {reason} ({failure.type})"
+        case Crash():
+            text = f"task {id} ({name}) killed its process"
+        case _:
+            logger.info("task %s (%s): %s", id, name, type(settlement).__name__.lower(), extra=_fields(delivery))
+            return
+    logger.warning(text, extra=_fields(delivery))
+
+
+def _fields(delivery: Delivery) -> dict[str, object]:
+    return {
+        "taskq": {
+            "task_id": delivery.id,
+            "task": delivery.name,
+            "queue": delivery.queue,
+            "attempt": delivery.attempt,
+            "worker_id": delivery.worker,
+        }
+    }

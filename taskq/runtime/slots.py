@@ -1,0 +1,146 @@
+"""How many runs of each kind there may be at once, and how many more to hold ready."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from taskq.config import WorkerOptions
+from taskq.runtime.run import Run
+
+AHEAD = 0.005
+"""Seconds of work that are held ready beside what runs: enough to hide the way to the store, too little to hoard."""
+SMOOTHING = 0.1
+TIGHT_FOR = 1.0
+"""Seconds for which a kind whose waiting runs were given back is asked for one task at a time."""
+
+
+class _Kind:
+    """The slots of one kind of task."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.running = 0
+        self.waiting: deque[Run] = deque()
+        self.seconds = 0.01
+        """A moving average of how long a run takes."""
+        self.seen_at = 0.0
+        self.tight_until = 0.0
+
+    @property
+    def free(self) -> int:
+        return self.size - self.running - len(self.waiting)
+
+    @property
+    def ahead(self) -> int:
+        """Runs to hold ready: what the slots get through in AHEAD seconds, at most twice the slots."""
+        return min(2 * self.size, int(AHEAD * self.size / max(self.seconds, 1e-6)))
+
+    def room(self, now: float) -> int:
+        if now < self.tight_until:
+            return max(0, min(1, self.free))
+        return max(0, self.free + self.ahead)
+
+
+class Slots:
+    """Gives slots to runs, first come first served within a kind; suspects get the worker for themselves.
+
+    Arguments:
+        options: how many slots of each kind there are.
+        begin: starts a run.
+    """
+
+    def __init__(self, options: WorkerOptions, begin: Callable[[Run], None]) -> None:
+        self._kinds = {
+            "async": _Kind(options.concurrency),
+            "thread": _Kind(options.threads),
+            "process": _Kind(options.processes),
+        }
+        self._begin = begin
+        self._suspects: deque[Run] = deque()
+        self._alone: Run | None = None
+
+    @property
+    def running(self) -> int:
+        """Runs that have a slot."""
+        return sum(kind.running for kind in self._kinds.values())
+
+    def room(self) -> int:
+        """How many more deliveries to ask the store for.
+
+        What comes is of any kind, so a kind that was met in the last second and has no room left holds the claim
+        back; one that was not met does not.
+        """
+        if self._suspects or self._alone is not None:
+            return 0
+        now = time.monotonic()
+        loop = self._kinds["async"].room(now)
+        others = [kind.room(now) for name, kind in self._kinds.items() if name != "async" and now - kind.seen_at < 1.0]
+        return min(loop, *others) if others else loop
+
+    def take(self, run: Run) -> None:
+        """Begin the run now, or when a slot is free."""
+        if run.delivery.is_suspect and run.task.executor != "process":
+            self._suspects.append(run)
+            run.waiting_since = time.monotonic()
+            self._next_suspect()
+            return
+        kind = self._kinds[run.task.executor]
+        kind.seen_at = time.monotonic()
+        if kind.running < kind.size and not self._is_held_back():
+            kind.running += 1
+            self._begin(run)
+        else:
+            run.waiting_since = kind.seen_at
+            kind.waiting.append(run)
+
+    def give_back(self, run: Run) -> None:
+        """A run is over: its slot goes to the next."""
+        if run.started_at is None:
+            return
+        seconds = time.monotonic() - run.started_at
+        if run is self._alone:
+            self._alone = None
+            self._next_suspect()
+            if not self._is_held_back():
+                self._fill()
+            return
+        kind = self._kinds[run.task.executor]
+        kind.running -= 1
+        kind.seconds += SMOOTHING * (seconds - kind.seconds)
+        if self._suspects:
+            self._next_suspect()
+        elif kind.waiting:
+            self._fill()
+
+    def withdraw(self, run: Run) -> None:
+        """Take a run out that waits for a slot."""
+        if run in self._suspects:
+            self._suspects.remove(run)
+        elif run in (kind := self._kinds[run.task.executor]).waiting:
+            kind.waiting.remove(run)
+
+    def waiting_since_before(self, instant: float) -> Sequence[Run]:
+        """The runs that have waited for a slot since before `instant`; their kind counts as tight for a while."""
+        found: list[Run] = []
+        for kind in self._kinds.values():
+            old = [run for run in kind.waiting if (run.waiting_since or 0.0) < instant]
+            if old:
+                kind.tight_until = time.monotonic() + TIGHT_FOR
+            found += old
+        return found
+
+    def _is_held_back(self) -> bool:
+        return bool(self._suspects) or self._alone is not None
+
+    def _next_suspect(self) -> None:
+        if self._suspects and self._alone is None and self.running == 0:
+            self._alone = self._suspects.popleft()
+            self._begin(self._alone)
+
+    def _fill(self) -> None:
+        for kind in self._kinds.values():
+            while kind.waiting and kind.running < kind.size and not self._is_held_back():
+                kind.running += 1
+                self._begin(kind.waiting.popleft())

@@ -1,0 +1,253 @@
+"""The worker: owns Fetcher, Executor and Settler, and the concerns beside them; from start to a graceful stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from typing import Self
+from uuid import uuid4
+
+from taskq.app import App
+from taskq.config import WorkerOptions
+from taskq.domain.message import Delivery
+from taskq.errors import TaskqError
+from taskq.ports import Backend, Extension, WorkerCommand, WorkerInfo, WorkerState
+from taskq.ports.events import CONTROL
+from taskq.runtime.executor import Executor
+from taskq.runtime.fetcher import Fetcher
+from taskq.runtime.heartbeat import Heartbeat, HeartbeatThread
+from taskq.runtime.maintenance import Maintenance
+from taskq.runtime.run import StopReason
+from taskq.runtime.service import every
+from taskq.runtime.settler import Settler
+
+WATCH_EVERY = 0.05
+IDLE_WATCH = 0.5
+GIVE_BACK_AFTER = 0.1
+"""Seconds that a delivery may wait for a slot before another worker may have it."""
+CANCEL_MARGIN = 3.0
+"""Seconds of the shutdown timeout kept for cancelling what has not ended, and for telling the store."""
+logger = logging.getLogger("taskq.worker")
+
+
+class Worker:
+    """Runs the tasks of an application until it is told to stop.
+
+    Arguments:
+        app: the application whose tasks it knows.
+        options: queues, slots, lease and so on.
+
+    >>> import asyncio
+    >>> from taskq import App
+    >>> app = App("memory://")
+    >>> @app.task(name="add")
+    ... async def add(x: int, y: int) -> int:
+    ...     return x + y
+    >>> async def main() -> int:
+    ...     worker = Worker(app)
+    ...     async with worker.running():
+    ...         handle = await add.aenqueue(1, 2)
+    ...         return await handle.aresult(timeout=10)
+    >>> asyncio.run(main())
+    3
+    """
+
+    def __init__(self, app: App, options: WorkerOptions | None = None) -> None:
+        self.app = app
+        self.options = options or WorkerOptions()
+        self.id = uuid4().hex[:16]
+        """Random for each start of a process."""
+        self._started_at = time.time()
+        self._stopping = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._is_paused = False
+        self._rushes = False
+        self.wants_restart = False
+        """Whether it stopped because so many threads were stuck that a fresh process is better."""
+        self._executor: Executor
+        self._settler: Settler
+        self._fetcher: Fetcher
+
+    # ------------------------------------------------------------ from outside
+
+    def stop(self) -> None:
+        """Drain: take no more tasks, give back what has not begun, wait for the rest. A second call ends at once."""
+        if self._stopping.is_set():
+            self._rushes = True
+            logger.warning("told to stop a second time: what runs is interrupted and given back")
+            for run in tuple(self._executor.runs.values()):
+                self._executor.stop_run(run, StopReason.SHUTDOWN)
+        self._stopping.set()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """Run beside other code, for tests and small programs: `async with worker.running(): …`."""
+        task = asyncio.create_task(self.run())
+        try:
+            yield self
+        finally:
+            self._stopping.set()
+            await task
+
+    @property
+    def info(self) -> WorkerInfo:
+        """What this worker says of itself."""
+        running = len(self._executor.runs)
+        state = WorkerState.BUSY if running else WorkerState.IDLE
+        if self._is_paused:
+            state = WorkerState.PAUSED
+        if self._stopping.is_set():
+            state = WorkerState.SHUTTING_DOWN
+        return WorkerInfo(
+            id=self.id,
+            name=self.options.name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            queues=tuple(self.options.queues),
+            state=state,
+            running=running,
+            concurrency=self.options.concurrency,
+            started_at=self._started_at,
+        )
+
+    # ------------------------------------------------------------ the life
+
+    async def run(self) -> None:
+        """Work until `stop`.
+
+        Raises:
+            UnsafeStore, SchemaMismatch, BackendUnavailable: the store is not fit to be worked on.
+        """
+        async with AsyncExitStack() as stack:
+            backend = await self.app.backend()
+            for warning in await backend.check():
+                logger.warning(warning)
+            stack.push_async_callback(self.app.aclose)
+            state = await stack.enter_async_context(self.app.lifespan())
+            self._build(backend, state)
+            heartbeat = HeartbeatThread(self._heartbeat(), self.app.backends.root.clone())
+            heartbeat.start()
+            stack.push_async_callback(heartbeat.stop)
+            logger.info("worker %s (%s) serves %s", self.id, self.options.name, ", ".join(self.options.queues))
+            await self._work(backend)
+            with contextlib.suppress(TaskqError):
+                await asyncio.wait_for(backend.registry.forget(self.id), 2.0)
+        logger.info("worker %s has stopped after %d runs", self.id, self._settler.settled)
+        self._ended.set()
+
+    def _build(self, backend: Backend, state: object) -> None:
+        self._settler = Settler(backend.broker, self.app.middleware.on_settled)
+        self._executor = Executor(self.app, self.options, self._settler.put, state)
+        self._fetcher = Fetcher(backend.broker, self._executor, self.options, self.id, self._is_held_back)
+
+    async def _work(self, backend: Backend) -> None:
+        settling = asyncio.create_task(self._settler.run())
+        watching = asyncio.create_task(every(self._watch, self._ended, logger, "the watch"))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._fetcher.run())
+            group.create_task(Maintenance(backend.maintenance, self.options, self._fetcher.stop).run())
+            reporting = group.create_task(
+                every(lambda: self._report_progress(backend), self._ended, logger, "progress")
+            )
+            listening = group.create_task(self._listen(backend))
+            await self._stopping.wait()
+            self._fetcher.stop.set()
+            await self._drain()
+            for task in (listening, reporting):
+                task.cancel()
+        await self._settler.flush(CANCEL_MARGIN)
+        for task in (watching, settling):
+            task.cancel()
+        self._executor.close()
+
+    async def _drain(self) -> None:
+        """Give back what has not begun, wait for what runs, interrupt what takes too long."""
+        self._executor.release_waiting(older_than=float("inf"))
+        patience = self.options.shutdown_timeout - 2 * CANCEL_MARGIN
+        end = time.monotonic() + max(patience, self.options.shutdown_timeout / 2)
+        while not self._rushes and time.monotonic() < end and not await self._executor.drain(0.1):
+            self._executor.release_waiting(older_than=float("inf"))
+        for run in tuple(self._executor.runs.values()):
+            self._executor.stop_run(run, StopReason.SHUTDOWN)
+        if not await self._executor.drain(0.5 if self._rushes else CANCEL_MARGIN):
+            self._executor.give_up_all()
+
+    # ------------------------------------------------------------ beside the tasks
+
+    def _is_held_back(self) -> bool:
+        return self._is_paused or self._settler.is_full
+
+    async def _watch(self) -> float:
+        """End what runs too long, give back what waits too long for a slot; rest while nothing runs."""
+        if not self._executor.runs:
+            return IDLE_WATCH
+        now = time.monotonic()
+        self._executor.watch(now)
+        self._executor.release_waiting(older_than=now - GIVE_BACK_AFTER)
+        if self._executor.stuck_threads * 2 >= self.options.threads and not self._stopping.is_set():
+            logger.error("half of the threads are stuck in tasks that do not end: this worker drains and restarts")
+            self.wants_restart = True
+            self.stop()
+        return WATCH_EVERY
+
+    async def _report_progress(self, backend: Backend) -> float:
+        for run in tuple(self._executor.runs.values()):
+            progress, run.progress = run.progress, None
+            if progress is not None and not await backend.annotations.progress(run.delivery, progress):
+                self._executor.stop_run(run, StopReason.LOST)
+        return 0.5
+
+    async def _listen(self, backend: Backend) -> None:
+        """Hints of cancel requests; the heartbeat brings what is missed."""
+        while True:
+            with contextlib.suppress(TaskqError):
+                async for event in backend.events.subscribe([CONTROL]):
+                    self._executor.stop_ids([event.data], StopReason.CANCEL)
+            await asyncio.sleep(1.0)
+
+    # ------------------------------------------------------------ the heartbeat's side, in its own thread
+
+    def _heartbeat(self) -> Heartbeat:
+        loop = asyncio.get_running_loop()
+
+        def on_extension(extension: Extension, asked_at: float) -> None:
+            loop.call_soon_threadsafe(self._extended, extension, asked_at)
+
+        def on_commands(commands: Sequence[WorkerCommand]) -> None:
+            loop.call_soon_threadsafe(self._obey, commands)
+
+        return Heartbeat(self.options, self._held, lambda: self.info, on_extension, on_commands)
+
+    def _held(self) -> list[Delivery]:
+        """What is held, copied in one step of the interpreter: the loop's thread goes on changing it.
+
+        A run past its hard timeout is left out: a worker that cannot end it must not keep its lease alive.
+        """
+        now = time.monotonic()
+        runs = [run.delivery for run in list(self._executor.runs.values()) if run.may_be_extended(now)]
+        return runs + list(self._settler.held.copy().values())
+
+    def _extended(self, extension: Extension, asked_at: float) -> None:
+        self._executor.stop_ids(extension.lost, StopReason.LOST)
+        self._executor.stop_ids(extension.cancel_wanted, StopReason.CANCEL)
+        for run in self._executor.runs.values():
+            if run.claimed_at < asked_at:
+                run.renewed_at = asked_at
+
+    def _obey(self, commands: Sequence[WorkerCommand]) -> None:
+        for command in commands:
+            logger.info("told to %s", command)
+            match command:
+                case WorkerCommand.PAUSE:
+                    self._is_paused = True
+                case WorkerCommand.RESUME:
+                    self._is_paused = False
+                    self._executor.freed.set()
+                case WorkerCommand.SHUTDOWN:
+                    self._stopping.set()
