@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from secrets import token_hex
 from time import monotonic, time_ns
@@ -53,15 +52,10 @@ def new_worker() -> str:
     return token_hex(8)
 
 
-async def eventually(check: Callable[[], Answer | Awaitable[Answer]], deadline: float = 10.0) -> Answer:
-    """What `check` answers as soon as it is true; fails when it is not within `deadline` seconds."""
+async def eventually(check: Callable[[], Awaitable[bool]], deadline: float = 10.0) -> None:
+    """Wait until `check` is true; fails when it is not within `deadline` seconds."""
     end = monotonic() + deadline
-    while True:
-        answer: Any = check()
-        if inspect.isawaitable(answer):
-            answer = await answer
-        if answer:
-            return answer  # type: ignore[no-any-return]
+    while not await check():
         assert monotonic() < end, f"not true within {deadline} s: {check}"
         await asyncio.sleep(0.01)
 
@@ -179,9 +173,9 @@ class _Consumer(_Producer):
         """The ids of `count` claims of one task each."""
         return [(await self.take_one(**options)).id for _ in range(count)]
 
-    async def running(self, lease: float = LONG, **fields: Any) -> Delivery:
+    async def running(self, lease: float = LONG, *, queue: str | None = None, **fields: Any) -> Delivery:
         """A task that runs."""
-        message = await self.put(**fields)
+        message = await self.put(queue, **fields)
         delivery = await self.take_one(queues=[message.queue], lease=lease)
         assert delivery.id == message.id
         return delivery

@@ -2,29 +2,65 @@
 
 from __future__ import annotations
 
-from taskq.testing.conformance import enqueue, fencing, fetch, late_settle, leases, order, settle, transitions
+from taskq.testing.conformance.annotations import AnnotationRules
+from taskq.testing.conformance.cancel import CancelRules
+from taskq.testing.conformance.enqueue import AtomicEnqueueRules, EnqueueRules, RepeatedEnqueueRules
+from taskq.testing.conformance.extras import MetricsRules, ScheduleRules
+from taskq.testing.conformance.fencing import FencedWrites, FreshWrites
+from taskq.testing.conformance.fetch import FetchRules, ReplayRules
+from taskq.testing.conformance.fleet import EventRules, RegistryRules, WaitRules
+from taskq.testing.conformance.inspector import LookingRules, SteeringRules
+from taskq.testing.conformance.late_settle import LateSettleRules
+from taskq.testing.conformance.leases import ExtendRules, OutageRules, ReapRules
+from taskq.testing.conformance.order import AgingRules, FrontLaneRules, GroupRules, OrderRules
+from taskq.testing.conformance.redrive import RedriveRules
+from taskq.testing.conformance.results import ResultStoreRules, WaitForResultRules
+from taskq.testing.conformance.settle import HistoryRules, SettleAnswerRules, SettleRules
+from taskq.testing.conformance.sharing import BackendRules, CloneRules, ConcurrencyRules, NamespaceRules
+from taskq.testing.conformance.transitions import TransitionRules
+from taskq.testing.conformance.upkeep import ExpireRules, PromoteRules, PruneRules, RelayRules
 
 
 class BackendConformance(
-    enqueue.EnqueueRules,
-    enqueue.RepeatedEnqueueRules,
-    enqueue.AtomicEnqueueRules,
-    fetch.FetchRules,
-    fetch.ReplayRules,
-    order.OrderRules,
-    order.FrontLaneRules,
-    order.AgingRules,
-    order.GroupRules,
-    settle.SettleRules,
-    settle.SettleAnswerRules,
-    settle.HistoryRules,
-    late_settle.LateSettleRules,
-    fencing.FencedWrites,
-    fencing.FreshWrites,
-    leases.ExtendRules,
-    leases.ReapRules,
-    leases.OutageRules,
-    transitions.TransitionRules,
+    EnqueueRules,
+    RepeatedEnqueueRules,
+    AtomicEnqueueRules,
+    FetchRules,
+    ReplayRules,
+    OrderRules,
+    FrontLaneRules,
+    AgingRules,
+    GroupRules,
+    SettleRules,
+    SettleAnswerRules,
+    HistoryRules,
+    LateSettleRules,
+    FencedWrites,
+    FreshWrites,
+    ExtendRules,
+    ReapRules,
+    OutageRules,
+    CancelRules,
+    PromoteRules,
+    ExpireRules,
+    PruneRules,
+    RelayRules,
+    RedriveRules,
+    AnnotationRules,
+    WaitForResultRules,
+    ResultStoreRules,
+    LookingRules,
+    SteeringRules,
+    RegistryRules,
+    EventRules,
+    WaitRules,
+    CloneRules,
+    NamespaceRules,
+    ConcurrencyRules,
+    BackendRules,
+    ScheduleRules,
+    MetricsRules,
+    TransitionRules,
 ):
     """Subclass it, give it `fresh_backend`, and every rule of docs/backend-contract.md is tried.
 
