@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from hashlib import blake2b
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast, overload
@@ -49,6 +50,8 @@ R = TypeVar("R")
 
 Routes = Mapping[str, str] | Callable[[str], str | None]
 """Task name, or pattern as in fnmatch, → queue; or a function from the name to the queue or None."""
+IMPATIENCE = 3.0
+"""Seconds after which a command that only looks gives up on a store."""
 Lifespan = Callable[["App"], AbstractAsyncContextManager[Any]]
 
 
@@ -141,6 +144,11 @@ class App:
     async def backend(self) -> Backend:
         """The open backend of the running loop."""
         return await self.backends.get()
+
+    @property
+    def impatient_options(self) -> BackendOptions:
+        """How to open the store for one look: a store that is away is not waited for."""
+        return replace(self._backend_options, retry_for=IMPATIENCE, connect_timeout=IMPATIENCE)
 
     @property
     def has_detached_results(self) -> bool:

@@ -68,6 +68,11 @@ class WorkerOptions:
     poll: float = 5.0
     """The longest that an idle worker waits for a hint before it looks by itself."""
 
+    max_tasks: int | None = None
+    """Runs after which the process makes room for a fresh one."""
+    max_memory: int | None = None
+    """Resident memory in MiB after which the process makes room for a fresh one."""
+
     def __post_init__(self) -> None:
         _require(bool(self.queues), "a worker needs at least one queue", self.queues)
         for queue, weight in self.queues.items():
@@ -78,6 +83,8 @@ class WorkerOptions:
         _require(1 <= self.processes <= 256, "processes must be from 1 to 256", self.processes)
         _require(self.heartbeat * 2 < self.lease, "a lease must be longer than two heartbeats", self.lease)
         _require(0 < self.shutdown_timeout <= 86_400, "shutdown_timeout must be over 0", self.shutdown_timeout)
+        _require(self.max_tasks is None or self.max_tasks > 0, "max_tasks must be over 0", self.max_tasks)
+        _require(self.max_memory is None or self.max_memory > 0, "max_memory must be over 0 MiB", self.max_memory)
         _require(0.05 <= self.poll <= 60, "poll must be from 0.05 to 60 seconds", self.poll)
 
 
@@ -87,6 +94,15 @@ def cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
         return os.cpu_count() or 1
+
+
+def resident_mib() -> float:
+    """The resident memory of this process in MiB; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MIB
+    except OSError:  # not Linux
+        return 0.0
 
 
 def backend_url(given: str | None) -> str:

@@ -54,7 +54,9 @@ class Executor:
         self._threads: ThreadPool | None = None
         self._children: Any = None
         self._options = options
-        self._is_closing = False
+        self.is_closing = False
+        """Set when the worker stops: what is still handed in goes straight back."""
+        self._opening_children = asyncio.Lock()
         self.slots = Slots(options, self._begin)
         self.runs: dict[str, Run] = {}
         """Everything held here: waiting for a slot, or running."""
@@ -66,6 +68,9 @@ class Executor:
     def accept(self, deliveries: Iterable[Delivery], claimed_at: float) -> None:
         """Take deliveries that were claimed; `claimed_at` is the monotonic time before the claim was asked for."""
         for delivery in deliveries:
+            if self.is_closing:
+                self._settle(delivery, domain.Release())
+                continue
             held = self.runs.get(delivery.id)
             if held is not None:
                 # A worker never starts an id that it already holds: its own older run, whose lease was lost, must
@@ -183,19 +188,13 @@ class Executor:
             raise
 
     async def _call_child(self, run: Run) -> Outcome:
-        if self._children is None:
-            from taskq.runtime.processes import ChildPool  # loaded only by workers that meet a process task
-
-            preload = sorted(
-                {importable_module(t.function.__module__) for t in self._app.tasks if t.executor == "process"}
-            )
-            self._children = ChildPool(self._options.processes, self._reported, tuple(preload))
+        children = await self._open_children()
         function = run.task.function
         left = None if run.deadline is None else time.time() + run.deadline - time.monotonic()
-        headers = self._app_headers(run)
+        headers = _sealed_headers(run)
         module = importable_module(function.__module__)
         assignment = Assignment(module, function.__qualname__, tuple(run.delivery), run.payload, headers, left)
-        ended, kill = self._children.submit(assignment)
+        ended, kill = children.submit(assignment)
         try:
             outcome = await asyncio.shield(ended)
         except asyncio.CancelledError:
@@ -207,8 +206,18 @@ class Executor:
             return await self._keep_result(run, outcome.result)
         return self._after(run, outcome)
 
-    def _app_headers(self, run: Run) -> bytes:
-        return unseal(run.delivery.id, run.delivery.name, run.delivery.body)[1]
+    async def _open_children(self) -> Any:
+        async with self._opening_children:
+            if self._children is None:
+                from taskq.runtime.processes import ChildPool  # loaded only by workers that meet a process task
+
+                of_processes = (task.function for task in self._app.tasks if task.executor == "process")
+                preload = tuple(sorted({importable_module(function.__module__) for function in of_processes}))
+                loop = asyncio.get_running_loop()
+                self._children = await asyncio.to_thread(
+                    ChildPool, self._options.processes, self._reported, preload, loop
+                )
+            return self._children
 
     def _reported(self, key: tuple[str, int], progress: Progress) -> None:
         run = self.runs.get(key[0])
@@ -349,3 +358,7 @@ class Executor:
             self._threads.close()
         if self._children is not None:
             self._children.close()
+
+
+def _sealed_headers(run: Run) -> bytes:
+    return unseal(run.delivery.id, run.delivery.name, run.delivery.body)[1]

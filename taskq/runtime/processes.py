@@ -22,11 +22,14 @@ ReportTo = Callable[[tuple[str, int], Progress], None]
 
 
 class ChildPool:
-    """Runs assignments, one in each child; a run can be killed without harm to the others."""
+    """Runs assignments, one in each child; a run can be killed without harm to the others.
 
-    def __init__(self, size: int, report: ReportTo, preload: tuple[str, ...]) -> None:
+    Making one takes long enough to be done in a thread; `loop` is the event loop that it works for.
+    """
+
+    def __init__(self, size: int, report: ReportTo, preload: tuple[str, ...], loop: asyncio.AbstractEventLoop) -> None:
         self.size = size
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         context = _context()
         self._reports = context.SimpleQueue()
         self._report = report

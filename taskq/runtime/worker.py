@@ -14,7 +14,7 @@ from typing import Self
 from uuid import uuid4
 
 from taskq.app import App
-from taskq.config import WorkerOptions
+from taskq.config import WorkerOptions, resident_mib
 from taskq.domain.message import Delivery
 from taskq.errors import TaskqError
 from taskq.ports import Backend, Extension, WorkerCommand, WorkerInfo, WorkerState
@@ -150,7 +150,7 @@ class Worker:
         settling = asyncio.create_task(self._settler.run())
         watching = asyncio.create_task(every(self._watch, self._ended, logger, "the watch"))
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._fetcher.run())
+            fetching = group.create_task(self._fetcher.run())
             group.create_task(Maintenance(backend.maintenance, self.options, self._fetcher.stop).run())
             reporting = group.create_task(
                 every(lambda: self._report_progress(backend), self._ended, logger, "progress")
@@ -159,7 +159,8 @@ class Worker:
             await self._stopping.wait()
             self._fetcher.stop.set()
             await self._drain()
-            for task in (listening, reporting):
+            # A claim that still waits for a store that is away is given up: its lease will lapse.
+            for task in (listening, reporting, fetching):
                 task.cancel()
         await self._settler.flush(CANCEL_MARGIN)
         for task in (watching, settling):
@@ -168,6 +169,7 @@ class Worker:
 
     async def _drain(self) -> None:
         """Give back what has not begun, wait for what runs, interrupt what takes too long."""
+        self._executor.is_closing = True
         self._executor.release_waiting(older_than=float("inf"))
         patience = self.options.shutdown_timeout - 2 * CANCEL_MARGIN
         end = time.monotonic() + max(patience, self.options.shutdown_timeout / 2)
@@ -185,6 +187,7 @@ class Worker:
 
     async def _watch(self) -> float:
         """End what runs too long, give back what waits too long for a slot; rest while nothing runs."""
+        self._recycle()
         if not self._executor.runs:
             return IDLE_WATCH
         now = time.monotonic()
@@ -192,9 +195,22 @@ class Worker:
         self._executor.release_waiting(older_than=now - GIVE_BACK_AFTER)
         if self._executor.stuck_threads * 2 >= self.options.threads and not self._stopping.is_set():
             logger.error("half of the threads are stuck in tasks that do not end: this worker drains and restarts")
-            self.wants_restart = True
-            self.stop()
+            self._restart()
         return WATCH_EVERY
+
+    def _recycle(self) -> None:
+        """A worker that has done, or has grown, as much as it may makes room for a fresh process."""
+        options = self.options
+        if options.max_tasks is not None and self._settler.settled >= options.max_tasks:
+            logger.info("worker %s has done %d tasks and restarts", self.id, self._settler.settled)
+            self._restart()
+        elif options.max_memory is not None and resident_mib() > options.max_memory:
+            logger.info("worker %s has grown over %d MiB and restarts", self.id, options.max_memory)
+            self._restart()
+
+    def _restart(self) -> None:
+        self.wants_restart = True
+        self._stopping.set()
 
     async def _report_progress(self, backend: Backend) -> float:
         for run in tuple(self._executor.runs.values()):

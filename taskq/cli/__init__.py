@@ -1,0 +1,32 @@
+"""The command line: a file for each group of commands, and no rule of its own."""
+
+from __future__ import annotations
+
+import click
+
+from taskq.cli.commands import LazyGroup
+
+
+@click.group(
+    cls=LazyGroup,
+    commands_by_module={
+        "worker": "taskq.cli.worker",
+        "dev": "taskq.cli.dev",
+        "enqueue": "taskq.cli.tasks",
+        "tasks": "taskq.cli.tasks",
+        "migrate": "taskq.cli.store",
+        "doctor": "taskq.cli.store",
+    },
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(package_name="pytaskq", prog_name="taskq")
+def cli() -> None:
+    """A distributed task queue: nothing lost, on Redis, Postgres or in memory."""
+
+
+def main() -> None:
+    """Run the command line."""
+    cli(prog_name="taskq")
+
+
+__all__ = ["cli", "main"]

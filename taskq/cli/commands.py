@@ -1,0 +1,151 @@
+"""What the commands share: options, loading the application, and errors as one line with an exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import functools
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from taskq.app import App
+from taskq.errors import ConfigError, InvalidOption, NotApplied, TaskqError
+
+T = TypeVar("T")
+FAILED, WRONG_USAGE = 1, 2
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is used, so that `taskq worker` loads no other."""
+
+    def __init__(self, *args: Any, commands_by_module: dict[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._modules = commands_by_module
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands."""
+        return sorted(self._modules)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        module = self._modules.get(cmd_name)
+        if module is None:
+            near = difflib.get_close_matches(cmd_name, self._modules, 1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            ctx.fail(f"there is no command {cmd_name!r}.{hint}")
+        command: click.Command = getattr(importlib.import_module(module), cmd_name)
+        return command
+
+
+def app_option(required: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`-A module:app`, or TASKQ_APP."""
+    return click.option(
+        "-A", "--app", "app_path", envvar="TASKQ_APP", required=required, metavar="MODULE:APP",
+        help="The application, as module:attribute. Also TASKQ_APP.",
+    )  # fmt: skip
+
+
+def backend_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--backend URL` for commands that need no application."""
+    return click.option(
+        "--backend", "url", envvar="TASKQ_BACKEND", metavar="URL", help="The backend, instead of the application's."
+    )(command)
+
+
+def load_app(path: str, url: str | None = None) -> App:
+    """Import an application.
+
+    Raises:
+        ConfigError: there is none at that path; the message says what was found instead.
+    """
+    if url is not None:
+        # Read by applications that name no backend themselves.
+        os.environ["TASKQ_BACKEND"] = url
+    module_name, _, attribute = path.partition(":")
+    if not module_name or not all(part.isidentifier() for part in f"{module_name}.{attribute or 'app'}".split(".")):
+        raise ConfigError(f"-A {path!r} is not of the form module:app, such as -A mysite.tasks:app")
+    sys.path.insert(0, str(Path.cwd()))
+    module = _import(module_name)
+    if attribute:
+        found = getattr(module, attribute, None)
+        if isinstance(found, App):
+            return found
+    apps = {name: value for name, value in vars(module).items() if isinstance(value, App)}
+    if not attribute and len(apps) == 1:
+        return next(iter(apps.values()))
+    there = f"it has {', '.join(f'{module_name}:{name}' for name in sorted(apps))}" if apps else "it has no App"
+    raise ConfigError(f"module {module_name} has no App named {attribute or 'app'!r}: {there}")
+
+
+def _import(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ConfigError(
+                f"there is no module {name!r} here (looked in {Path.cwd()} and on the Python path)"
+            ) from None
+        raise ConfigError(f"importing {name} failed: {error} ({_where(error)})") from error
+    except Exception as error:
+        raise ConfigError(f"importing {name} failed: {type(error).__name__}: {error} ({_where(error)})") from error
+    except SystemExit as error:
+        raise ConfigError(
+            f"importing {name} ended the program (sys.exit): guard it with `if __name__ == '__main__'`"
+        ) from error
+
+
+def _where(error: BaseException) -> str:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    last = frames[-1] if frames else None
+    return f"{last.filename}:{last.lineno}" if last and not last.filename.startswith("<") else "while importing"
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a new event loop, uvloop's where it is installed."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(coroutine)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+def says_errors(status: int = FAILED) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """A command whose errors are one line each; `status` is the exit status of a store that cannot be used.
+
+    A traceback is shown only with TASKQ_DEBUG=1.
+    """
+
+    def decorate(command: Callable[..., T]) -> Callable[..., T]:
+        @functools.wraps(command)
+        def wrapped(*args: Any, **kwargs: Any) -> T:
+            try:
+                return command(*args, **kwargs)
+            except (ConfigError, InvalidOption) as error:
+                _fail(error, WRONG_USAGE)
+            except NotApplied as error:
+                _fail(error, status)
+            except TaskqError as error:
+                _fail(error, FAILED)
+
+        return wrapped
+
+    return decorate
+
+
+def _fail(error: TaskqError, status: int) -> NoReturn:
+    if os.environ.get("TASKQ_DEBUG"):
+        traceback.print_exception(error)
+    click.echo(f"taskq: {error}", err=True)
+    raise SystemExit(status)

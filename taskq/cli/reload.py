@@ -1,0 +1,46 @@
+"""Runs a command anew whenever a Python file below this folder changes."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+
+from watchfiles import PythonFilter, watch
+
+logger = logging.getLogger("taskq.reload")
+STOP_TIMEOUT = 30.0
+
+
+def run_and_reload(command: Sequence[str], folder: str = ".") -> int:
+    """Run `command`, stop it gracefully and start it again at each change; ends with Ctrl-C or SIGTERM."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    process = _start(command)
+    try:
+        for changes in watch(folder, watch_filter=PythonFilter(), stop_event=stop, raise_interrupt=False):
+            names = ", ".join(sorted({path.rpartition("/")[2] for _, path in changes})[:3])
+            logger.warning("%s changed: starting anew", names)
+            _end(process)
+            process = _start(command)
+    finally:
+        status = _end(process)
+    return status
+
+
+def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    # Ctrl-C in the terminal reaches this process alone, which then stops the other gracefully.
+    return subprocess.Popen(command, process_group=0)
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    return process.wait()

@@ -1,0 +1,110 @@
+"""`taskq migrate` and `taskq doctor`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import click
+
+from taskq.app import App
+from taskq.backends import create_backend, redact
+from taskq.cli.commands import FAILED, app_option, backend_option, load_app, run, says_errors
+from taskq.errors import CapabilityMissing, ConfigError, TaskqError
+from taskq.ports import Backend
+
+
+def _app(app_path: str | None, url: str | None) -> App:
+    if app_path is None and url is None:
+        raise ConfigError("which store? Give -A module:app (or TASKQ_APP), or --backend URL (or TASKQ_BACKEND)")
+    return App(url) if app_path is None else load_app(app_path, url)
+
+
+@click.command()
+@app_option(required=False)
+@backend_option
+@click.option("--sql", "print_sql", is_flag=True, help="Print the SQL instead, for those who run their own migrations.")
+@says_errors()
+def migrate(app_path: str | None, url: str | None, print_sql: bool) -> None:
+    """Bring the store's schema up to date; safe to repeat, also from several places at once."""
+    app = _app(app_path, url)
+    if print_sql:
+        script = getattr(app.backends.root, "migration_sql", None)
+        if script is None:
+            raise CapabilityMissing(f"{redact(app.url)} has no schema, and so no SQL")
+        click.echo(script())
+        return
+
+    async def bring_up() -> list[str]:
+        async with create_backend(app.url, app.impatient_options) as backend:
+            return await backend.migrate()
+
+    steps = run(bring_up())
+    for step in steps:
+        click.echo(step)
+    click.echo("the schema is up to date" if not steps else f"{len(steps)} migrations were applied")
+
+
+@click.command()
+@app_option(required=False)
+@backend_option
+@click.option("--json", "as_json", is_flag=True)
+@says_errors()
+def doctor(app_path: str | None, url: str | None, as_json: bool) -> None:
+    """Check the store, the tasks and the workers, and say what to do about each fault."""
+    app = _app(app_path, url)
+    findings = run(_examine(app))
+    if as_json:
+        click.echo(json.dumps([{"check": c, "status": s, "detail": d} for c, s, d in findings], indent=2))
+    else:
+        for check, status, detail in findings:
+            colour = {"ok": "green", "warning": "yellow", "fault": "red"}[status]
+            click.echo(f"{click.style(f'{status:8}', fg=colour)} {check}: {detail}")
+    if any(status == "fault" for _, status, _ in findings):
+        raise SystemExit(FAILED)
+
+
+Finding = tuple[str, str, str]
+
+
+async def _examine(app: App) -> list[Finding]:
+    findings: list[Finding] = []
+    try:
+        async with create_backend(app.url, app.impatient_options) as backend:
+            warnings = await backend.check()
+            findings.append(("store", "ok", f"{redact(app.url)} answers"))
+            findings += [("store", "warning", warning) for warning in warnings]
+            for check, examine in (("queues", _queues), ("workers", _workers)):
+                findings.append(await _finding(check, examine, backend))
+    except TaskqError as error:
+        findings.append(("store", "fault", str(error)))
+    for task in app.tasks:
+        try:
+            _ = task.codec
+        except ConfigError as error:
+            findings.append(("task", "fault", str(error)))
+    if len(app.tasks):
+        findings.append(("tasks", "ok", f"{len(app.tasks)} are registered"))
+    return findings
+
+
+async def _finding(check: str, examine: Callable[[Backend], Awaitable[tuple[str, str]]], backend: Backend) -> Finding:
+    try:
+        status, detail = await examine(backend)
+    except TaskqError as error:
+        return check, "fault", str(error)
+    return check, status, detail
+
+
+async def _queues(backend: Backend) -> tuple[str, str]:
+    counts: dict[str, Any] = {queue: dict(states) for queue, states in (await backend.inspector.counts()).items()}
+    shown = "; ".join(f"{q}: " + ", ".join(f"{n} {state}" for state, n in c.items()) for q, c in sorted(counts.items()))
+    return "ok", shown or "none yet"
+
+
+async def _workers(backend: Backend) -> tuple[str, str]:
+    workers = await backend.registry.workers()
+    if not workers:
+        return "warning", "none lives: start one with `taskq worker -A module:app`"
+    return "ok", "; ".join(f"{w.name} ({w.id}, {w.state}, {', '.join(w.queues)})" for w in workers)

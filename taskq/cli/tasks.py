@@ -1,0 +1,136 @@
+"""`taskq enqueue` and `taskq tasks …`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+import msgspec
+
+from taskq.app import App
+from taskq.cli.commands import app_option, backend_option, load_app, run, says_errors
+from taskq.domain.envelope import unseal
+from taskq.domain.record import Attempt, TaskRecord
+from taskq.errors import ConfigError, CorruptRecord, InvalidPayload
+from taskq.telemetry.logs import printable
+
+
+def _app(app_path: str | None, url: str | None) -> App:
+    if app_path is not None:
+        return load_app(app_path, url)
+    if url is None:
+        raise ConfigError("which store? Give -A module:app (or TASKQ_APP), or --backend URL (or TASKQ_BACKEND)")
+    return App(url)
+
+
+@click.command()
+@app_option(required=False)
+@backend_option
+@click.argument("name")
+@click.argument("payload", required=False, default="{}", metavar="[JSON]")
+@click.option("--queue", "-q")
+@click.option("--priority", type=click.Choice(["low", "normal", "high", "critical"]))
+@click.option("--delay", type=float, metavar="SECONDS")
+@click.option("--expires", type=float, metavar="SECONDS")
+@click.option("--idempotency-key", metavar="KEY")
+@click.option("--wait", type=float, is_flag=False, flag_value=float("inf"), metavar="[SECONDS]",
+              help="Wait for the end and print the result.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True)
+@says_errors()
+def enqueue(
+    app_path: str | None, url: str | None, name: str, payload: str, wait: float | None, as_json: bool, **options: Any
+) -> None:
+    """Submit the task NAME with a JSON object of its arguments ("-" reads it from standard input)."""
+    arguments = _arguments(sys.stdin.read() if payload == "-" else payload)
+    given = {key: value for key, value in options.items() if value is not None}
+    app = _app(app_path, url)
+
+    async def submit() -> tuple[str, Any]:
+        async with app:
+            handle = await app.aenqueue(name, arguments, **given)
+            if wait is None:
+                return handle.id, None
+            return handle.id, await handle.aresult(None if wait == float("inf") else wait)
+
+    id, result = run(submit())
+    if as_json:
+        shown = {"id": id} if wait is None else {"id": id, "result": msgspec.to_builtins(result)}
+        click.echo(json.dumps(shown))
+    else:
+        click.echo(id if wait is None else json.dumps(msgspec.to_builtins(result)))
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    try:
+        arguments = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"the arguments are not JSON: {error}") from None
+    if not isinstance(arguments, dict):
+        raise InvalidPayload('the arguments must be a JSON object, such as {"to": "a@b.c"}')
+    return arguments
+
+
+@click.group()
+def tasks() -> None:
+    """Look at tasks."""
+
+
+@tasks.command()
+@app_option(required=False)
+@backend_option
+@click.argument("id")
+@click.option("--json", "as_json", is_flag=True)
+@says_errors()
+def show(app_path: str | None, url: str | None, id: str, as_json: bool) -> None:
+    """Show all that is known of the task ID."""
+    app = _app(app_path, url)
+
+    async def find() -> TaskRecord:
+        async with app:
+            return await app.handle(id).ainfo()
+
+    record = run(find())
+    click.echo(json.dumps(_plain(record), indent=2) if as_json else _text(record))
+
+
+def _plain(record: TaskRecord) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(record, enc_hook=str)
+    fields["priority"] = record.priority.name.lower()
+    del fields["body"]
+    try:
+        payload, headers = unseal(record.id, record.name, record.body)
+        fields["payload"] = json.loads(payload)
+        fields["headers"] = json.loads(headers or b"{}")
+    except CorruptRecord as error:
+        fields["payload"] = f"({error})"
+    fields["result"] = None if record.result is None else json.loads(record.result)
+    return fields
+
+
+def _text(record: TaskRecord) -> str:
+    fields = _plain(record)
+    lines = [f"{key.replace('_', ' '):13} {_value(fields[key])}" for key in _SHOWN if fields.get(key) not in (None, "")]
+    lines += [_attempt(attempt) for attempt in record.attempts]
+    if record.failure is not None:
+        failure = f"{record.failure.type}: {record.failure.message}"
+        lines += ["", *(record.failure.traceback.rstrip() or failure).splitlines()]
+    return "\n".join(printable(line) for line in lines)
+
+
+_SHOWN = (
+    *("id", "name", "queue", "state", "priority", "tenant", "reason", "created_at", "due_at", "expires_at"),
+    *("started_at", "completed_at", "worker", "attempt", "fence", "lost_leases", "payload", "result"),
+)
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _attempt(attempt: Attempt) -> str:
+    failure = f" ({attempt.failure.type})" if attempt.failure else ""
+    start = attempt.started_at.isoformat(timespec="milliseconds")
+    end = f"{attempt.outcome.value}{failure}, {start}, {attempt.seconds:.3f} s, by {attempt.worker}"
+    return f"{'run':13} {attempt.fence}: {end}"

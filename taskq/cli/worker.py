@@ -1,0 +1,109 @@
+"""`taskq worker`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from taskq.app import App
+from taskq.backends import create_backend
+from taskq.cli.commands import WRONG_USAGE, app_option, backend_option, load_app, run, says_errors
+from taskq.config import WorkerOptions
+from taskq.errors import ConfigError
+from taskq.runtime.supervisor import RESTART, Supervisor
+from taskq.telemetry import logs
+
+_IN_CHILD = "TASKQ_WORKER_PROCESS"
+
+
+@click.command()
+@app_option()
+@backend_option
+@click.option(
+    "-Q", "--queues", default="default", show_default=True, metavar="NAME[=WEIGHT],…", help="Queues to serve."
+)
+@click.option("-c", "--concurrency", type=int, default=100, show_default=True, help="Loop tasks at once.")
+@click.option("--threads", type=int, help="Thread tasks at once.  [default: 4 × cores]")
+@click.option("--children", type=int, help="Process tasks at once.  [default: cores]")
+@click.option("-P", "--processes", type=click.IntRange(0, 256), default=1, show_default=True,
+              help="Worker processes under a supervisor; 0: this process, without one.")  # fmt: skip
+@click.option("--name", help="A stable name, beside the random id of each start.  [default: host name]")
+@click.option("--max-tasks", type=int, help="Runs after which a process is replaced.")
+@click.option("--max-memory", type=int, metavar="MIB", help="Resident memory at which a process is replaced.")
+@click.option("--lease", type=float, default=30.0, show_default=True, help="Seconds that a claim holds.")
+@click.option("--shutdown-timeout", type=float, default=30.0, show_default=True, help="Seconds for a graceful stop.")
+@click.option("--reload", is_flag=True, help="Start anew when a file changes.")
+@click.option("--log-format", type=click.Choice(["console", "json"]), default="console", show_default=True)
+@click.option("--log-level", default="INFO", show_default=True,
+              type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False))  # fmt: skip
+@says_errors(WRONG_USAGE)
+def worker(
+    app_path: str, url: str | None, processes: int, reload: bool, log_format: Any, log_level: str, **said: Any
+) -> None:
+    """Run tasks until SIGTERM or Ctrl-C; a second one ends at once."""
+    logs.configure(log_format, log_level)
+    options = _options(**said)
+    if processes == 0 or _IN_CHILD in os.environ:
+        raise SystemExit(run(_work(load_app(app_path, url), options)))
+    if reload:
+        _watch_files()
+        return
+    # What would make every process refuse to start is said once, here; a store that is away is not waited for.
+    run(_look_at_store(load_app(app_path, url)))
+    command = [sys.executable, "-m", "taskq", *sys.argv[1:]]
+    os.environ[_IN_CHILD] = "1"
+    raise SystemExit(Supervisor(command, processes, options.shutdown_timeout).run())
+
+
+def _options(queues: str, max_tasks: int | None, max_memory: int | None, **said: Any) -> WorkerOptions:
+    given = {key: value for key, value in said.items() if value is not None}
+    if "children" in given:
+        given["processes"] = given.pop("children")
+    lease = given["lease"]
+    return WorkerOptions(
+        queues=parse_queues(queues), heartbeat=lease / 3, max_tasks=max_tasks, max_memory=max_memory, **given
+    )
+
+
+def parse_queues(text: str) -> Mapping[str, float]:
+    """Queues with their weights, as in -Q.
+
+    >>> parse_queues("high=3,default")
+    {'high': 3.0, 'default': 1.0}
+    """
+    queues: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, weight = part.strip().partition("=")
+        try:
+            queues[name] = float(weight) if weight else 1.0
+        except ValueError:
+            raise ConfigError(f"-Q {text!r}: the weight of {name} must be a number, not {weight!r}") from None
+    return queues
+
+
+async def _look_at_store(app: App) -> None:
+    """Refuse to start on a store that cannot be reached, or would lose tasks."""
+    async with create_backend(app.url, app.impatient_options) as backend:
+        await backend.check()
+
+
+async def _work(app: App, options: WorkerOptions) -> int:
+    from taskq.runtime.signals import install
+    from taskq.runtime.worker import Worker
+
+    await _look_at_store(app)
+    worker = Worker(app, options)
+    install(worker)
+    await worker.run()
+    return RESTART if worker.wants_restart else 0
+
+
+def _watch_files() -> None:
+    from taskq.cli.reload import run_and_reload
+
+    arguments = [argument for argument in sys.argv[1:] if argument != "--reload"]
+    run_and_reload([sys.executable, "-m", "taskq", *arguments])

@@ -1,0 +1,65 @@
+"""Logs: one JSON object or one line a record, with task and worker ids, and never a payload."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Literal, TextIO
+
+Format = Literal["json", "console"]
+
+
+def configure(format: Format = "console", level: str = "INFO", stream: TextIO | None = None) -> None:
+    """Log taskq's records, and warnings of everything else, to a stream.
+
+    Arguments:
+        format: "json" for machines, "console" for people.
+        level: the least level of taskq's own records.
+        stream: standard error, if not given.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if format == "json" else ConsoleFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("taskq").setLevel(level.upper())
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line; control characters cannot leave their string."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as JSON."""
+        fields: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "taskq", {}),
+        }
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(fields, default=str, ensure_ascii=False)
+
+
+class ConsoleFormatter(logging.Formatter):
+    """One line for a person; control characters are shown, not obeyed."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a line."""
+        time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S.%f")[:-3]
+        extra = getattr(record, "taskq", {})
+        ids = " ".join(f"{key}={extra[key]}" for key in ("task_id", "worker_id") if key in extra)
+        line = f"{time} {record.levelname:7} {printable(record.getMessage())}" + (f"  [{ids}]" if ids else "")
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def printable(text: str) -> str:
+    r"""The text with each control character shown as its escape.
+
+    >>> printable("a\x1b[2J")
+    'a\\x1b[2J'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
