@@ -1,0 +1,213 @@
+"""The broker on Redis: each call is one script for each shard that it touches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby, islice
+from secrets import token_hex
+from typing import Any, TypeVar
+
+from taskq.domain.message import Delivery, Message
+from taskq.domain.outcome import Bury, Cancel, Complete, Crash, Fail, Release, Retry, Settlement, Snooze
+from taskq.domain.routing import AGING
+from taskq.ports import (
+    CancelStatus,
+    Enqueued,
+    EnqueueStatus,
+    Extension,
+    Fetched,
+    Parent,
+    Settled,
+    SettleStatus,
+)
+from taskq_redis.connection import Argument
+from taskq_redis.record import milliseconds, pack_options, unpack_options
+from taskq_redis.store import Store
+from taskq_redis.waiting import Waiting
+
+Item = TypeVar("Item")
+
+_ENQUEUED = {
+    1: EnqueueStatus.CREATED,
+    0: EnqueueStatus.DUPLICATE,
+    2: EnqueueStatus.CONFLICT,
+    3: EnqueueStatus.STALE_PARENT,
+}
+_SETTLED = {1: SettleStatus.APPLIED, 2: SettleStatus.REPEATED, 0: SettleStatus.STALE, -1: SettleStatus.GONE}
+_CANCELLED = {1: CancelStatus.CANCELLED, 2: CancelStatus.REQUESTED, 0: CancelStatus.FINAL, -1: CancelStatus.UNKNOWN}
+_KINDS: dict[type[Settlement], str] = {
+    Complete: "complete",
+    Retry: "retry",
+    Snooze: "snooze",
+    Release: "release",
+    Bury: "bury",
+    Fail: "fail",
+    Cancel: "cancel",
+    Crash: "crash",
+}
+_DELIVERY_WIDTH = 8
+
+
+class RedisBroker:
+    """See taskq.ports.Broker."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._batch = store.options.batch
+        self._waiting = Waiting(store)
+
+    def close(self) -> None:
+        """Close the connections that wait."""
+        self._waiting.close()
+
+    # ------------------------------------------------------------ enqueue
+
+    async def enqueue(
+        self, messages: Sequence[Message], *, parent: Parent | None = None, atomic: bool = False
+    ) -> list[Enqueued]:
+        """Store messages."""
+        answers: list[Enqueued | None] = [None] * len(messages)
+        # The parent's shard comes first: a stale parent is found before anything is stored elsewhere.
+        home = None if parent is None else self._store.shard_of_id(parent.id)
+        groups = self._store.by_shard(message.id for message in messages)
+        for shard in sorted(groups, key=lambda shard: (shard != home, shard)):
+            head: tuple[Argument, ...] = ("", "", "", "1" if atomic else "")
+            if parent is not None and shard == home:
+                head = (*parent, head[3])
+            for positions in _slices(groups[shard], self._batch):
+                codes = await self._store.run(shard, "enqueue", *head, *_runs(messages, positions))
+                for position, code in zip(positions, codes, strict=True):
+                    answers[position] = Enqueued(messages[position].id, _ENQUEUED[code])
+                if codes[0] == 3:
+                    return [
+                        a or Enqueued(m.id, EnqueueStatus.STALE_PARENT) for m, a in zip(messages, answers, strict=True)
+                    ]
+        return [answer for answer in answers if answer is not None]
+
+    # ------------------------------------------------------------ fetch
+
+    async def fetch(
+        self, queues: Sequence[str], limit: int, *, worker: str, lease: float, request_id: str, aging: float = AGING
+    ) -> Fetched:
+        """Claim up to `limit` tasks, and no more than fit into one batch."""
+        left = min(limit, self._batch)
+        deliveries: list[Delivery] = []
+        next_due: float | None = None
+        tail = (worker, milliseconds(lease), request_id, milliseconds(aging))
+        for shard, asked in groupby(queues, self._store.shard_of):
+            names = list(asked)
+            epoch = await self._store.epoch(shard)
+            reply = await self._store.run(shard, "fetch", left - len(deliveries), *tail, epoch, *names)
+            if reply[0] >= 0:
+                next_due = min(reply[0] / 1000, next_due if next_due is not None else reply[0] / 1000)
+            deliveries += _deliveries(reply, names, worker)
+        return Fetched(deliveries, next_due)
+
+    async def wait(self, queues: Sequence[str], timeout: float) -> bool:
+        """Wait until there may be work."""
+        return await self._waiting.wait(queues, timeout)
+
+    # ------------------------------------------------------------ settle, extend, cancel
+
+    async def settle(self, settled: Sequence[Settled]) -> list[SettleStatus]:
+        """Apply settlements."""
+        ids = [item.delivery.id for item in settled]
+        return await self._answers(ids, "settle", lambda some: _settlements([settled[i] for i in some]), _SETTLED)
+
+    async def extend(self, deliveries: Sequence[Delivery], lease: float) -> Extension:
+        """Extend leases."""
+        lost: set[str] = set()
+        cancel_wanted: set[str] = set()
+        for shard, group in self._store.by_shard(delivery.id for delivery in deliveries).items():
+            for positions in _slices(group, 1000):
+                held = [deliveries[position] for position in positions]
+                args = [arg for item in held for arg in (item.id, f"{item.id}:{item.fence}:{item.worker}")]
+                gone, wanted = await self._store.run(shard, "extend", milliseconds(lease), *args)
+                lost.update(held[index].id for index in gone)
+                cancel_wanted.update(held[index].id for index in wanted)
+        return Extension(frozenset(lost), frozenset(cancel_wanted))
+
+    async def cancel(self, ids: Sequence[str], reason: str = "") -> list[CancelStatus]:
+        """Cancel tasks."""
+        token = token_hex(8)
+        return await self._answers(ids, "cancel", lambda some: [reason, token, *(ids[i] for i in some)], _CANCELLED)
+
+    async def _answers(
+        self, ids: Sequence[str], name: str, args: Callable[[Sequence[int]], list[Argument]], meaning: dict[int, Item]
+    ) -> list[Item]:
+        """Run a script over ids, shard by shard and batch by batch; the answers in the order of the ids."""
+        answers: dict[int, Item] = {}
+        for shard, group in self._store.by_shard(ids).items():
+            for positions in _slices(group, self._batch):
+                codes = await self._store.run(shard, name, *args(positions))
+                answers.update(zip(positions, (meaning[code] for code in codes), strict=True))
+        return [answers[position] for position in range(len(ids))]
+
+
+def _slices(items: Sequence[int], size: int) -> Iterator[list[int]]:
+    iterator = iter(items)
+    while part := list(islice(iterator, size)):
+        yield part
+
+
+def _runs(messages: Sequence[Message], positions: Sequence[int]) -> Iterator[Argument]:
+    """The arguments of enqueue.lua: runs of messages that are alike in all but id, name and body."""
+    for head, run in groupby((messages[position] for position in positions), _likeness):
+        pairs = [part for m in run for part in (m.id, m.name.encode() + b"\n" + m.body)]
+        yield from head
+        yield len(pairs) // 2
+        yield from pairs
+
+
+def _likeness(message: Message) -> tuple[str, str, Argument, Argument, Argument, str, str]:
+    return (
+        message.queue,
+        f"{int(message.priority)}:{message.group}",
+        "" if message.delay is None or message.delay <= 0 else milliseconds(message.delay),
+        "" if message.eta is None else milliseconds(message.eta),
+        "" if message.expires is None else milliseconds(message.expires),
+        pack_options(message),
+        message.digest,
+    )
+
+
+def _deliveries(reply: Sequence[Any], queues: Sequence[str], worker: str) -> Iterator[Delivery]:
+    """The deliveries in the reply of fetch.lua, which names its columns."""
+    for at in range(1, len(reply), _DELIVERY_WIDTH):
+        id, text, queue, fence, attempt, priority, age, extra = reply[at : at + _DELIVERY_WIDTH]
+        name, _, body = text.partition(b"\n")
+        held = (id.decode(), name.decode(), body, queues[queue], priority, fence, attempt)
+        if not extra:
+            yield Delivery(*held, 0, worker, age=age / 1000)
+        else:
+            lost, _, rest = extra.partition(b" ")
+            options = unpack_options(rest)
+            yield Delivery(
+                *held, int(lost), worker, options.max_lost_leases, options.dead_letter, options.tenant, age / 1000
+            )
+
+
+def _settlements(settled: Sequence[Settled]) -> list[Argument]:
+    """The arguments of settle.lua: runs of settlements that are alike in all but id, fence and data."""
+    args: list[Argument] = []
+    for head, run in groupby(settled, _settlement_likeness):
+        triples = [part for item in run for part in (item.delivery.id, item.delivery.fence, _data(item.settlement))]
+        args += (*head, len(triples) // 3, *triples)
+    return args
+
+
+def _settlement_likeness(item: Settled) -> tuple[str, str, Argument, str]:
+    settlement = item.settlement
+    delay = milliseconds(settlement.delay) if isinstance(settlement, Retry | Snooze) else 0
+    reason = str(settlement.reason) if isinstance(settlement, Bury | Fail | Cancel) else ""
+    return (item.delivery.worker, _KINDS[type(settlement)], delay, reason)
+
+
+def _data(settlement: Settlement) -> bytes:
+    match settlement:
+        case Complete(result):
+            return result
+        case Retry(failure=failure) | Bury(failure=failure) | Fail(failure=failure) | Crash(failure=failure):
+            return failure.to_json()
+        case Snooze() | Release() | Cancel():
+            return b""

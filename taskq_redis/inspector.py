@@ -1,0 +1,118 @@
+"""Looking at a Redis store, and acting on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from secrets import token_hex
+
+from taskq.domain.record import TaskRecord
+from taskq.domain.state import TaskState
+from taskq.ports import Page, QueueConfig, TaskQuery
+from taskq_redis.listing import Listing
+from taskq_redis.record import milliseconds, to_record
+from taskq_redis.store import Store
+
+_COUNTED = (
+    TaskState.PENDING,
+    TaskState.SCHEDULED,
+    TaskState.RETRYING,
+    TaskState.RUNNING,
+    TaskState.COMPLETED,
+    TaskState.FAILED,
+    TaskState.DEAD,
+    TaskState.CANCELLED,
+    TaskState.EXPIRED,
+)
+_QUEUES_PER_CALL = 50
+
+
+class RedisInspector:
+    """See taskq.ports.Inspector."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._listing = Listing(store, self._read)
+
+    # ------------------------------------------------------------ looking
+
+    async def get(self, id: str) -> TaskRecord | None:
+        """All that is known of a task."""
+        return (await self._read([id]))[0]
+
+    async def list(self, query: TaskQuery) -> Page:
+        """A page of tasks, the newest entry into the state first."""
+        return await self._listing.page(query)
+
+    async def counts(self) -> Mapping[str, Mapping[TaskState, int]]:
+        """How many tasks each queue has in each state."""
+        counts: dict[str, dict[TaskState, int]] = {}
+        for shard in self._store.shards:
+            queues = await self._store.queues(shard)
+            for at in range(0, len(queues), _QUEUES_PER_CALL):
+                names = queues[at : at + _QUEUES_PER_CALL]
+                for name, row in zip(names, await self._store.run(shard, "counts", *names), strict=True):
+                    found = {state: n for state, n in zip(_COUNTED, row, strict=True) if n}
+                    if found:
+                        counts[name] = found
+        return counts
+
+    async def peek(self, queue: str, limit: int = 10) -> Sequence[TaskRecord]:
+        """The tasks that the next claims would take."""
+        ids = await self._store.run(self._store.shard_of(queue), "peek", queue, limit)
+        return [record for record in await self._read([id.decode() for id in ids]) if record is not None]
+
+    async def _read(self, ids: Sequence[str]) -> Sequence[TaskRecord | None]:
+        return await asyncio.gather(*map(self._read_one, ids))
+
+    async def _read_one(self, id: str) -> TaskRecord | None:
+        shard = self._store.shard_of_id(id)
+        keys = self._store.keys[shard]
+        fields, logs = await asyncio.gather(
+            self._store.command(shard, "HGETALL", keys.task(id)),
+            self._store.command(shard, "LRANGE", keys.log(id), 0, -1),
+        )
+        return to_record(id, fields, logs)
+
+    # ------------------------------------------------------------ acting
+
+    async def pause(self, queue: str, reason: str = "", until: datetime | None = None) -> None:
+        """Hand out no task of this queue."""
+        shard = self._store.shard_of(queue)
+        end = 0 if until is None else milliseconds(until.timestamp())
+        await self._store.command(shard, "HSET", self._store.keys[shard].queue(queue), "pr", reason, "pu", end)
+
+    async def resume(self, queue: str) -> None:
+        """Undo `pause`."""
+        await self._store.run(self._store.shard_of(queue), "resume", queue)
+
+    async def configure(self, queue: str, config: QueueConfig) -> None:
+        """Change what is set for a queue."""
+        if config.max_finished is not None:
+            shard = self._store.shard_of(queue)
+            name = self._store.keys[shard].queue(queue)
+            await self._store.command(shard, "HSET", name, "mf", config.max_finished)
+
+    async def purge(self, queue: str, limit: int = 1000) -> int:
+        """Cancel waiting tasks of a queue."""
+        purged = 0
+        while purged < limit:
+            step = min(self._store.options.batch, limit - purged)
+            done = int(await self._store.run(self._store.shard_of(queue), "purge", queue, step, "purged"))
+            purged += done
+            if done < step:
+                break
+        return purged
+
+    async def redrive(self, ids: Sequence[str]) -> Sequence[bool]:
+        """Give tasks that failed another life."""
+        answers: dict[int, bool] = {}
+        token = token_hex(8)
+        batch = self._store.options.batch
+        for shard, group in self._store.by_shard(ids).items():
+            for at in range(0, len(group), batch):
+                positions = group[at : at + batch]
+                reply = await self._store.run(shard, "redrive", token, *(ids[position] for position in positions))
+                answers.update(zip(positions, map(bool, reply), strict=True))
+        return [answers[position] for position in range(len(ids))]

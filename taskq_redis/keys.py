@@ -1,0 +1,163 @@
+"""Every key name of the Redis adapter.
+
+A shard is one hash slot: all its keys carry the tag `{namespace:shard}`, so that every script touches one node.
+`<q>` is a queue's name, `<n>:<q>` the same with its length in bytes before it, where something follows the name.
+
+    taskq:{ns:0}:meta               hash    schema version, number of shards, epoch, the reapers' last tick and hold
+                 queues             set     names of the queues that have, or had, tasks here
+
+                 task:<id>          hash    the record (record.py names its fields)
+                 log:<id>           list    what the task itself logged
+                 digest:<id>        string  digest of an idempotent enqueue, for a day
+                 gone:<bucket>      set     ids forgotten in one ten-minute bucket: the tombstones
+                 out:<id>:<fence>   string  a result kept for a task of another backend
+
+                 lane:<n>:<q>:<p>:<group>   stream  PENDING, one entry for each task; `i` is its id
+                 lanes:<q>          zset    the non-empty lanes `<p>:<group>` of a queue, most urgent first
+                 front:<q>          zset    PENDING again: by priority, then by the time of first becoming ready
+                 due:<q>            zset    SCHEDULED, by the instant at which it becomes ready
+                 retry:<q>          zset    RETRYING, likewise
+                 leases             zset    RUNNING: `<id>:<fence>:<worker>` by the instant at which the lease runs out
+                 cancels            set     RUNNING ids that somebody wants cancelled
+                 expiring           zset    waiting tasks with a time to live, by its end
+                 end:<n>:<q>:<s>:<retention>  stream  final, one entry for each call that ended tasks
+                 ends:<q>           hash    `<s>:<retention>` of those streams → ids already pruned of its first entry
+
+                 queue:<q>          hash    counters, pause, limits, the turns of aging and groups
+                 wake:<q>           list    up to four tokens: a waiting worker takes one and looks
+                 claim:<worker>     string  the newest claim of a worker: its request id and what it was given
+                 worker:<id>        hash    what a worker says of itself
+                 workers            zset    worker ids, by the instant at which they count as gone
+                 orders:<id>        list    what a worker is told with its next report
+
+    taskq:{ns:0}:ended:<id>         channel  a task that somebody waits for has ended
+    taskq:{ns:0}:event:<topic>      channel  the event bus
+
+`<p>` is the priority 0 … 3, `<s>` the letter of a state (record.py).
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import crc_hqx
+from typing import NamedTuple
+
+_KINDS = re.compile(
+    rb"""taskq:\{[^{}]+:\d+\}:(
+        meta | queues | leases | cancels | expiring | workers
+      | (task|log|digest):[0-9a-f-]{36}
+      | gone:\d+
+      | out:[0-9a-f-]{36}:\d+
+      | (lanes|front|due|retry|ends|queue|wake|claim|worker|orders):.*
+      | lane:\d+:.*:[0-3]:.*
+      | end:\d+:.*:[cxdke]:\d+
+    )""",
+    re.VERBOSE | re.DOTALL,
+)
+SLOTS = 16_384
+
+
+class Keys(NamedTuple):
+    """The names of one shard of one namespace."""
+
+    namespace: str
+    shard: int
+
+    @property
+    def tag(self) -> str:
+        """What decides the hash slot."""
+        return f"{self.namespace}:{self.shard}"
+
+    @property
+    def prefix(self) -> str:
+        """What every key of the shard begins with."""
+        return f"taskq:{{{self.tag}}}:"
+
+    @property
+    def slot(self) -> int:
+        """The hash slot, as the Redis Cluster specification defines it: CRC-16/XMODEM of the tag.
+
+        >>> Keys("default", 0).slot
+        10180
+        """
+        return crc_hqx(self.tag.encode(), 0) % SLOTS
+
+    @property
+    def meta(self) -> str:
+        """The hash that says how the shard is laid out; the first key of every script."""
+        return f"{self.prefix}meta"
+
+    @property
+    def queues(self) -> str:
+        """The set of queue names."""
+        return f"{self.prefix}queues"
+
+    @property
+    def leases(self) -> str:
+        """The leases of running tasks."""
+        return f"{self.prefix}leases"
+
+    def task(self, id: str) -> str:
+        """The record of a task."""
+        return f"{self.prefix}task:{id}"
+
+    def log(self, id: str) -> str:
+        """What a task logged."""
+        return f"{self.prefix}log:{id}"
+
+    def result(self, id: str, fence: int) -> str:
+        """A result kept for another backend."""
+        return f"{self.prefix}out:{id}:{fence}"
+
+    def lanes(self, queue: str) -> str:
+        """The non-empty lanes of a queue."""
+        return f"{self.prefix}lanes:{queue}"
+
+    def lane(self, queue: str, lane: str) -> str:
+        """One lane, `<p>:<group>`."""
+        return f"{self.prefix}lane:{len(queue.encode())}:{queue}:{lane}"
+
+    def front(self, queue: str) -> str:
+        """What came back to a queue."""
+        return f"{self.prefix}front:{queue}"
+
+    def due(self, queue: str) -> str:
+        """What is scheduled."""
+        return f"{self.prefix}due:{queue}"
+
+    def retry(self, queue: str) -> str:
+        """What waits for its next attempt."""
+        return f"{self.prefix}retry:{queue}"
+
+    def ends(self, queue: str) -> str:
+        """The streams of finished tasks."""
+        return f"{self.prefix}ends:{queue}"
+
+    def end(self, queue: str, lane: str) -> str:
+        """One stream of finished tasks, `<s>:<retention>`."""
+        return f"{self.prefix}end:{len(queue.encode())}:{queue}:{lane}"
+
+    def queue(self, queue: str) -> str:
+        """The counters and settings of a queue."""
+        return f"{self.prefix}queue:{queue}"
+
+    def wake(self, queue: str) -> str:
+        """The wake-up tokens of a queue."""
+        return f"{self.prefix}wake:{queue}"
+
+    def ended(self, id: str) -> str:
+        """The channel on which the end of a task is told."""
+        return f"{self.prefix}ended:{id}"
+
+    def event(self, topic: str) -> str:
+        """The channel of a topic of the event bus."""
+        return f"{self.prefix}event:{topic}"
+
+
+def is_ours(key: bytes) -> bool:
+    """Whether the adapter may have written a key of this name.
+
+    >>> is_ours(b"taskq:{default:0}:queue:mail"), is_ours(b"taskq:mail")
+    (True, False)
+    """
+    return _KINDS.fullmatch(key) is not None

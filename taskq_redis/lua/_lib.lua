@@ -1,0 +1,202 @@
+-- What every script begins with. KEYS[1] is always the shard's `meta` key; every other name begins like it.
+-- keys.py pictures the key space, record.py the fields of a record and the letters of the states.
+-- A script validates first and writes then: Redis undoes nothing. What concerns many tasks alike (counters, leases,
+-- streams of ended tasks) is collected and written once, by flush().
+
+local call = redis.call
+local P = string.sub(KEYS[1], 1, -5)
+local time = call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local TOKENS = 4
+local CHUNK = 1000 -- Lua's unpack dies of several thousand values
+
+local function key(kind, name) return P .. kind .. ':' .. name end
+local function lane_key(queue, lane) return P .. 'lane:' .. #queue .. ':' .. queue .. ':' .. lane end
+local function end_key(queue, lane) return P .. 'end:' .. #queue .. ':' .. queue .. ':' .. lane end
+
+-- One command over many members, in slices.
+local function in_slices(command, name, members)
+  for first = 1, #members, CHUNK do
+    call(command, name, unpack(members, first, math.min(first + CHUNK - 1, #members)))
+  end
+end
+
+-- ------------------------------------------------------------ what a call collects
+
+local queues, queue_order = {}, {}
+local new_leases, gone_leases, new_expiring, gone_expiring, gone_cancels = {}, {}, {}, {}, {}
+
+local function queue_of(name)
+  local queue = queues[name]
+  if not queue then
+    queue = {name = name, ready = 0, counts = {}, ended = {}, lanes = {}, front = {}, due = {}, retry = {}}
+    queues[name] = queue
+    queue_order[#queue_order + 1] = queue
+  end
+  return queue
+end
+
+local function count(queue, state, by) queue.counts[state] = (queue.counts[state] or 0) + by end
+
+-- Tokens on the queue's list, at most `wanted` of them: one wakes one worker, which looks for itself.
+local function wake(name, wanted)
+  local list = key('wake', name)
+  for _ = call('LLEN', list) + 1, math.min(wanted, TOKENS) do call('RPUSH', list, '1') end
+end
+
+local function add_due(kind, name, members)
+  local zset = key(kind, name)
+  local head = call('ZRANGE', zset, 0, 0, 'WITHSCORES')
+  in_slices('ZADD', zset, members)
+  local first = call('ZRANGE', zset, 0, 0, 'WITHSCORES')
+  return not head[2] or tonumber(first[2]) < tonumber(head[2])
+end
+
+local STATES = {'r', 'c', 'x', 'd', 'k', 'e'}
+
+local function flush()
+  if #new_leases > 0 then in_slices('ZADD', P .. 'leases', new_leases) end
+  if #gone_leases > 0 then in_slices('ZREM', P .. 'leases', gone_leases) end
+  if #gone_cancels > 0 then in_slices('SREM', P .. 'cancels', gone_cancels) end
+  if #gone_expiring > 0 then in_slices('ZREM', P .. 'expiring', gone_expiring) end
+  if #new_expiring > 0 then in_slices('ZADD', P .. 'expiring', new_expiring) end
+  for _, queue in ipairs(queue_order) do
+    local name = queue.name
+    for lane in pairs(queue.lanes) do
+      call('ZADD', key('lanes', name), 'NX', 3 - tonumber(string.sub(lane, 1, 1)), lane)
+    end
+    if #queue.front > 0 then in_slices('ZADD', key('front', name), queue.front) end
+    local is_earlier = #queue.due > 0 and add_due('due', name, queue.due)
+    is_earlier = #queue.retry > 0 and add_due('retry', name, queue.retry) or is_earlier
+    for _, state in ipairs(STATES) do
+      local by = queue.counts[state]
+      if by and by ~= 0 then call('HINCRBY', key('queue', name), state, by) end
+    end
+    for lane, ids in pairs(queue.ended) do
+      call('XADD', end_key(name, lane), '*', 'z', now, 'i', table.concat(ids, ','))
+      call('HSETNX', key('ends', name), lane, 0)
+    end
+    -- A new earliest due task wakes somebody too, who then waits no longer than until it is due.
+    if queue.ready > 0 or is_earlier then wake(name, math.max(queue.ready, 1)) end
+  end
+  queues, queue_order = {}, {}
+  new_leases, gone_leases, new_expiring, gone_expiring, gone_cancels = {}, {}, {}, {}, {}
+end
+
+-- ------------------------------------------------------------ the record
+
+-- The options of a record that are not the defaults: "<expires_at> <retention> <max_lost> <letter> <tenant>", "-" for
+-- a default. Returns expires_at, retention, max_lost, letter ('0': no dead letter), tenant.
+local function options_of(text)
+  if not text then return nil, DEFAULT_RETENTION, DEFAULT_MAX_LOST, '1', '' end
+  local expires, retention, lost, letter, tenant = string.match(text, '^(%S+) (%S+) (%S+) (%S+) (.*)$')
+  return tonumber(expires), tonumber(retention) or DEFAULT_RETENTION, tonumber(lost) or DEFAULT_MAX_LOST, letter, tenant
+end
+
+-- The history with one more attempt, a JSON array on a line of its own; the newest HISTORY_LIMIT are kept.
+local function remember(history, fence, attempt, worker, started, outcome, failure)
+  local line = table.concat({
+    '[' .. fence, attempt, cjson.encode(worker), started, now, '"' .. outcome .. '"', failure ~= '' and failure or 'null',
+  }, ',') .. ']'
+  if not history then return line end
+  local _, breaks = string.gsub(history, '\n', '')
+  if breaks + 2 > HISTORY_LIMIT then history = string.sub(history, string.find(history, '\n', 1, true) + 1) end
+  return history .. '\n' .. line
+end
+
+-- ------------------------------------------------------------ into an index, out of an index
+
+-- The member of the front lane: the score is exact to the millisecond, the member puts those of one millisecond in order.
+local function front_member(entry, id)
+  return string.format('%06d', string.sub(entry, string.find(entry, '-', 1, true) + 1)) .. id
+end
+
+local function to_lane(queue, lane, id)
+  queue.lanes[lane] = true
+  queue.ready = queue.ready + 1
+  return call('XADD', lane_key(queue.name, lane), '*', 'i', id)
+end
+
+local function to_front(queue, lane, entry, id)
+  local ready_at = string.sub(entry, 1, string.find(entry, '-', 1, true) - 1)
+  local front = queue.front
+  front[#front + 1] = string.format('%.0f', (3 - string.sub(lane, 1, 1)) * 1e13 + ready_at)
+  front[#front + 1] = front_member(entry, id)
+  queue.ready = queue.ready + 1
+end
+
+local function to_delayed(queue, kind, id, due)
+  local members = queue[kind]
+  members[#members + 1] = due
+  members[#members + 1] = id
+end
+
+local function expire_at(id, expires)
+  new_expiring[#new_expiring + 1] = expires
+  new_expiring[#new_expiring + 1] = id
+end
+
+local function close_lane(name, lane)
+  call('DEL', lane_key(name, lane))
+  call('ZREM', key('lanes', name), lane)
+end
+
+-- Take a waiting task out of the index of its state.
+local function leave_waiting(name, id, state, lane, entry)
+  if state == 'p' then
+    local stream = lane_key(name, lane)
+    call('XDEL', stream, entry)
+    if call('XLEN', stream) == 0 then close_lane(name, lane) end
+  elseif state == 'f' then
+    call('ZREM', key('front', name), front_member(entry, id))
+  elseif state == 's' then
+    call('ZREM', key('due', name), id)
+  elseif state == 't' then
+    call('ZREM', key('retry', name), id)
+  end
+end
+
+-- → a final state, the index that it leaves apart. `fields` are more fields of the record.
+local function finish(queue, task, id, state, retention, awaited, fields)
+  call('HSET', task, 's', state, 'z', now, unpack(fields))
+  count(queue, state, 1)
+  if state == 'd' then retention = math.max(retention, DEAD_RETENTION) end
+  local lane = state .. ':' .. retention
+  local ids = queue.ended[lane]
+  if not ids then
+    ids = {}
+    queue.ended[lane] = ids
+  end
+  ids[#ids + 1] = id
+  if awaited then call('PUBLISH', P .. 'ended:' .. id, state) end
+end
+
+-- Where a task goes whose lease was lost (taskq.domain.outcome.after_lost_lease).
+local function after_lost_lease(cancel_reason, letter, lost, max_lost)
+  if cancel_reason then return 'k' end
+  if lost >= max_lost then return letter == '0' and 'x' or 'd' end
+  return 'f'
+end
+
+-- Due tasks of a queue → the tail of their lanes, earliest first; returns how many.
+local function promote(name, limit)
+  local due = {}
+  for _, kind in ipairs({'due', 'retry'}) do
+    local found = call('ZRANGEBYSCORE', key(kind, name), '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
+    for i = 1, #found, 2 do due[#due + 1] = {id = found[i], at = tonumber(found[i + 1]), kind = kind, order = #due} end
+  end
+  table.sort(due, function(a, b) return a.at < b.at or (a.at == b.at and a.order < b.order) end)
+  local queue, gone = queue_of(name), {due = {}, retry = {}}
+  for i = 1, math.min(limit, #due) do
+    local id, kind = due[i].id, due[i].kind
+    gone[kind][#gone[kind] + 1] = id
+    local task = key('task', id)
+    local lane = call('HGET', task, 'l')
+    if lane then call('HSET', task, 's', 'p', 'e', to_lane(queue, lane, id)) end
+  end
+  for _, kind in ipairs({'due', 'retry'}) do
+    if #gone[kind] > 0 then in_slices('ZREM', key(kind, name), gone[kind]) end
+  end
+  return math.min(limit, #due)
+end

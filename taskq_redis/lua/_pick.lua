@@ -1,0 +1,79 @@
+-- Which tasks of a queue come next, without moving any: the order of taskq.domain.routing.
+-- Lanes are only ever taken from at their heads, so that what was picked is a prefix of each.
+
+local function entry_ms(entry) return tonumber(string.sub(entry[1], 1, string.find(entry[1], '-', 1, true) - 1)) end
+
+-- Have the first `wanted` entries of a lane at hand.
+local function load(lane, wanted)
+  if lane.is_whole or #lane.entries >= wanted then return end
+  lane.entries = call('XRANGE', lane.stream, '-', '+', 'COUNT', wanted)
+  lane.is_whole = #lane.entries < wanted
+end
+
+local function take(lane, picks)
+  lane.taken = lane.taken + 1
+  picks[#picks + 1] = lane.entries[lane.taken][2][2]
+end
+
+-- Up to `quota` tasks, each from the lane whose head has waited longest, if longer than `aging` ms.
+local function pick_aged(lanes, quota, aging, picks)
+  for _ = 1, quota do
+    local oldest, oldest_ms
+    for _, lane in ipairs(lanes) do
+      load(lane, quota)
+      local head = lane.entries[lane.taken + 1]
+      local ms = head and entry_ms(head)
+      if ms and now - ms > aging and (not oldest or ms < oldest_ms) then oldest, oldest_ms = lane, ms end
+    end
+    if not oldest then return end
+    take(oldest, picks)
+  end
+end
+
+-- Up to `wanted` tasks of one priority. Its groups take turns, from the one after the group that was served last.
+local function pick_by_turns(lanes, wanted, picks, served)
+  local first = 1
+  for i, lane in ipairs(lanes) do
+    if served and lane.group > served then first = i; break end
+  end
+  local turn, empty = first, 0
+  while wanted > 0 and empty < #lanes do
+    local lane = lanes[turn]
+    load(lane, lane.taken + math.ceil(wanted / #lanes))
+    if lane.taken < #lane.entries then
+      take(lane, picks)
+      wanted, empty, served = wanted - 1, 0, lane.group
+    else
+      empty = empty + 1
+    end
+    turn = turn % #lanes + 1
+  end
+  return served
+end
+
+-- `row` keeps, for each priority, the group served last; only groups with a name pay for that.
+-- Returns the ids, how many of them come from the front lane, and the lanes with `taken` entries each.
+local function pick(name, wanted, quota, aging, row)
+  local picks = {}
+  local front = call('ZRANGE', key('front', name), 0, wanted - 1)
+  for i, member in ipairs(front) do picks[i] = string.sub(member, 7) end
+  if #picks >= wanted then return picks, #front, {} end
+  local lanes, by_priority = {}, {}
+  for _, lane in ipairs(call('ZRANGE', key('lanes', name), 0, -1)) do
+    local priority = string.sub(lane, 1, 1)
+    lanes[#lanes + 1] = {name = lane, group = string.sub(lane, 3), stream = lane_key(name, lane), entries = {}, taken = 0}
+    by_priority[priority] = by_priority[priority] or {}
+    table.insert(by_priority[priority], lanes[#lanes])
+  end
+  if #lanes > 1 then pick_aged(lanes, math.min(quota, wanted - #picks), aging, picks) end
+  for priority = 3, 0, -1 do
+    local peers = by_priority[tostring(priority)]
+    if peers and #picks < wanted then
+      local has_turns = #peers > 1 or peers[1].group ~= ''
+      local served = has_turns and (row['g' .. priority] or call('HGET', key('queue', name), 'g' .. priority)) or nil
+      served = pick_by_turns(peers, wanted - #picks, picks, served)
+      if has_turns then row['g' .. priority] = served end
+    end
+  end
+  return picks, #front, lanes
+end

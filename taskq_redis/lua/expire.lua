@@ -1,0 +1,19 @@
+-- Waiting tasks whose time to live is over → EXPIRED.
+-- KEYS  meta
+-- ARGV  limit
+-- Returns how many.
+local expired = 0
+gone_expiring = call('ZRANGEBYSCORE', P .. 'expiring', '-inf', now, 'LIMIT', 0, ARGV[1])
+for _, id in ipairs(gone_expiring) do
+  local task = key('task', id)
+  local v = call('HMGET', task, 's', 'q', 'l', 'e', 'o', 'aw')
+  local state = v[1]
+  if state == 'p' or state == 'f' or state == 's' or state == 't' or state == 'b' then
+    local _, retention = options_of(v[5])
+    leave_waiting(v[2], id, state, v[3], v[4])
+    finish(queue_of(v[2]), task, id, 'e', retention, v[6], {})
+    expired = expired + 1
+  end
+end
+flush()
+return expired

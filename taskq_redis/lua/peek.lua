@@ -1,0 +1,5 @@
+-- The ids that the next claims of a queue would take, in their order.
+-- KEYS  meta
+-- ARGV  queue, limit
+local ids = pick(ARGV[1], tonumber(ARGV[2]), 0, math.huge, {})
+return ids

@@ -1,0 +1,22 @@
+-- Cancel waiting tasks of a queue.
+-- KEYS  meta
+-- ARGV  queue, limit, reason
+-- Returns how many.
+local name, limit = ARGV[1], tonumber(ARGV[2])
+local ids = pick(name, limit, 0, math.huge, {})
+for _, kind in ipairs({'due', 'retry'}) do
+  if #ids < limit then
+    for _, id in ipairs(call('ZRANGE', key(kind, name), 0, limit - #ids - 1)) do ids[#ids + 1] = id end
+  end
+end
+local queue = queue_of(name)
+for _, id in ipairs(ids) do
+  local task = key('task', id)
+  local v = call('HMGET', task, 's', 'l', 'e', 'o', 'aw')
+  local expires, retention = options_of(v[4])
+  leave_waiting(name, id, v[1], v[2], v[3])
+  if expires then gone_expiring[#gone_expiring + 1] = id end
+  finish(queue, task, id, 'k', retention, v[5], {'rs', ARGV[3]})
+end
+flush()
+return #ids

@@ -1,0 +1,99 @@
+-- Apply settlements: RUNNING (or PENDING after a lost lease) → what taskq.domain.outcome.state_after says.
+-- KEYS  meta
+-- ARGV  runs of settlements that are alike: worker, kind, delay ms, reason, count, count × (id, fence, data);
+--       data is the result of 'complete', and else the failure as JSON or ''
+-- Returns for each settlement 1 applied, 2 repeated, 0 stale, -1 gone.
+local APPLIED, REPEATED, STALE, GONE = 1, 2, 0, -1
+local OUTCOMES = {
+  retry = 'failed', bury = 'failed', fail = 'failed', snooze = 'snoozed', release = 'released', cancel = 'cancelled',
+  crash = 'crashed', complete = 'succeeded',
+}
+local ENDS = {bury = 'd', fail = 'x', cancel = 'k', complete = 'c'}
+local AGAIN = {retry = 't', snooze = 's', release = 'f'}
+local GIVES_BACK = {snooze = true, release = true, crash = true}
+
+local answers = {}
+
+-- The usual end of a run: as few writes as there can be. The attempt is read off the record (record.py).
+local function complete(queue, task, id, v, result)
+  local fields = {}
+  if result ~= 'null' then fields = {'r', result} end
+  local _, retention = options_of(v[6])
+  finish(queue, task, id, 'c', retention, v[7], fields)
+end
+
+-- Any other settlement. `v` are the fields of the record that settle() read.
+local function apply(queue, task, id, v, kind, delay, reason, data)
+  local more = call('HMGET', task, 'a', 'u', 'll', 'h', 'l', 'e')
+  local expires, retention, max_lost, letter = options_of(v[6])
+  local is_late = v[1] == 'f'
+  -- A lost lease has given the attempt back already.
+  local attempt = tonumber(more[1]) + ((is_late and not GIVES_BACK[kind]) and 1 or 0)
+  local kept = attempt - ((GIVES_BACK[kind] and not is_late) and 1 or 0)
+  local fields = {'sf', v[2], 'a', kept}
+  if kind ~= 'complete' then
+    local history = remember(more[4], v[2], attempt, v[3], more[2], OUTCOMES[kind], data)
+    fields[#fields + 1], fields[#fields + 2] = 'h', history
+    if data ~= '' then fields[#fields + 1], fields[#fields + 2] = 'fl', data end
+  elseif data ~= 'null' then
+    fields[#fields + 1], fields[#fields + 2] = 'r', data
+  end
+  local state = ENDS[kind] or (v[8] and kind ~= 'crash' and 'k') or AGAIN[kind]
+  if kind == 'crash' then
+    local lost = (more[3] or 0) + 1
+    fields[#fields + 1], fields[#fields + 2] = 'll', lost
+    state = after_lost_lease(v[8], letter, lost, max_lost)
+    if state == 'd' or state == 'x' then reason = POISON end
+  end
+  if state == 'k' and kind ~= 'cancel' then reason = v[8] end
+  if is_late and state ~= 'f' then
+    leave_waiting(queue.name, id, 'f', more[5], more[6])
+    if expires then gone_expiring[#gone_expiring + 1] = id end
+  end
+  if state == 'f' then
+    call('HSET', task, 's', 'f', unpack(fields))
+    if not is_late then to_front(queue, more[5], more[6], id) end
+  elseif state == 't' or state == 's' then
+    call('HSET', task, 's', state, 'd', now + delay, unpack(fields))
+    to_delayed(queue, state == 't' and 'retry' or 'due', id, now + delay)
+  else
+    if reason ~= '' then fields[#fields + 1], fields[#fields + 2] = 'rs', reason end
+    finish(queue, task, id, state, retention, v[7], fields)
+    return
+  end
+  if expires then expire_at(id, expires) end
+end
+
+local function settle(id, fence, worker, kind, delay, reason, data)
+  local task = key('task', id)
+  local v = call('HMGET', task, 's', 'f', 'w', 'sf', 'q', 'o', 'aw', 'cr')
+  if not v[1] then return GONE end
+  if v[3] ~= worker then return STALE end
+  if v[4] == fence or (v[1] == 'c' and v[2] == fence) then return REPEATED end
+  if v[2] ~= fence or (v[1] ~= 'r' and v[1] ~= 'f') then return STALE end
+  if v[1] == 'f' and kind == 'crash' then return STALE end -- the reaper has counted this loss
+  local queue = queue_of(v[5])
+  if v[1] == 'r' then
+    gone_leases[#gone_leases + 1] = id .. ':' .. fence .. ':' .. worker
+    count(queue, 'r', -1)
+    if v[8] then gone_cancels[#gone_cancels + 1] = id end
+  end
+  if kind == 'complete' and v[1] == 'r' then
+    complete(queue, task, id, v, data)
+  else
+    apply(queue, task, id, v, kind, delay, reason, data)
+  end
+  return APPLIED
+end
+
+local at = 1
+while at <= #ARGV do
+  local worker, kind, delay, reason = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local last = at + 4 + 3 * ARGV[at + 4]
+  for i = at + 5, last, 3 do
+    answers[#answers + 1] = settle(ARGV[i], ARGV[i + 1], worker, kind, delay, reason, ARGV[i + 2])
+  end
+  at = last + 1
+end
+flush()
+return answers

@@ -1,0 +1,47 @@
+"""Who works, on Redis: all in the first shard."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
+from secrets import token_hex
+
+from taskq.ports import WorkerCommand, WorkerInfo, WorkerState
+from taskq_redis.record import milliseconds
+from taskq_redis.store import Store
+
+_SHARD = 0
+_FIELDS = frozenset(field.name for field in fields(WorkerInfo))
+
+
+class RedisRegistry:
+    """See taskq.ports.WorkerRegistry."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def report(self, info: WorkerInfo, ttl: float) -> Sequence[WorkerCommand]:
+        """Note that the worker lives, and take what it is told."""
+        text = json.dumps(asdict(info))
+        told = await self._store.run(_SHARD, "report", info.id, milliseconds(ttl), token_hex(8), text)
+        return [WorkerCommand(word) for word in told.decode().split(",") if word]
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        """The workers that live."""
+        return [_info(text, seen) for text, seen in await self._store.run(_SHARD, "workers")]
+
+    async def command(self, worker: str, command: WorkerCommand) -> bool:
+        """Tell a worker something with its next report."""
+        return bool(await self._store.run(_SHARD, "command", worker, command.value))
+
+    async def forget(self, worker: str) -> None:
+        """The worker has stopped in good order."""
+        await self._store.run(_SHARD, "forget", worker)
+
+
+def _info(text: bytes, seen: bytes) -> WorkerInfo:
+    known = {name: value for name, value in json.loads(text).items() if name in _FIELDS}
+    known["queues"] = tuple(known["queues"])
+    known["state"] = WorkerState(known["state"])
+    return replace(WorkerInfo(**known), seen_at=int(seen) / 1000)

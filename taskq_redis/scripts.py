@@ -1,0 +1,63 @@
+"""The Lua scripts: one file for each method of a port, known to the server by its hash."""
+
+from __future__ import annotations
+
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from typing import NamedTuple
+
+from taskq.domain.message import (
+    DEAD_RETENTION,
+    DEFAULT_MAX_LOST_LEASES,
+    DEFAULT_RETENTION,
+    DIGEST_RETENTION,
+    TOMBSTONE,
+)
+from taskq.domain.record import HISTORY_LIMIT, LOG_LIMIT, DeadReason
+from taskq.domain.routing import AGED_EVERY
+from taskq.ports.inspector import DEFAULT_MAX_FINISHED
+
+PROMOTE_PER_FETCH = 200
+"""Due tasks of one queue that a fetch makes ready before it claims."""
+
+_CONSTANTS: dict[str, int | str] = {
+    "DEFAULT_RETENTION": int(DEFAULT_RETENTION * 1000),
+    "DEAD_RETENTION": int(DEAD_RETENTION * 1000),
+    "DEFAULT_MAX_LOST": DEFAULT_MAX_LOST_LEASES,
+    "DIGEST_RETENTION": int(DIGEST_RETENTION * 1000),
+    "TOMBSTONE": int(TOMBSTONE * 1000),
+    "HISTORY_LIMIT": HISTORY_LIMIT,
+    "LOG_LIMIT": LOG_LIMIT,
+    "AGED_EVERY": AGED_EVERY,
+    "MAX_FINISHED": DEFAULT_MAX_FINISHED,
+    "PROMOTE_PER_FETCH": PROMOTE_PER_FETCH,
+    "POISON": DeadReason.POISON.value,
+}
+"""The figures of taskq.domain that the scripts need, under the names that they have there; durations in ms."""
+
+_PICKING = frozenset({"fetch", "peek", "purge"})
+"""The scripts that choose tasks in the order of a claim."""
+
+
+class Script(NamedTuple):
+    """One script, as the server runs it."""
+
+    name: str
+    source: bytes
+    sha: str
+
+
+@cache
+def script(name: str) -> Script:
+    """Read a script, with what it is built on before it.
+
+    All but `enqueue` run on a server that is out of memory: a full server refuses work and still drains.
+    """
+    parts = ["_lib", *(["_pick"] if name in _PICKING else []), name]
+    constants = "".join(f"local {key} = {value!r}\n" for key, value in _CONSTANTS.items())
+    flags = "" if name == "enqueue" else " flags=allow-oom"
+    folder = files("taskq_redis") / "lua"
+    body = "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in parts)
+    source = f"#!lua{flags}\n{constants}{body}".encode()
+    return Script(name, source, sha1(source, usedforsecurity=False).hexdigest())

@@ -1,0 +1,112 @@
+"""The shards of one namespace: where each thing lies, and how a script reaches it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from secrets import token_hex
+from typing import Any
+from zlib import crc32
+
+from taskq.errors import ConfigError, SchemaMismatch
+from taskq.ports import BackendOptions
+from taskq_redis.connection import Argument
+from taskq_redis.keys import Keys
+from taskq_redis.scripts import script
+from taskq_redis.transport import Transport
+from taskq_redis.urls import Target
+
+SCHEMA = 1
+"""The version of the key space that this release speaks."""
+
+
+class Store:
+    """What the ports have in common."""
+
+    def __init__(self, target: Target, options: BackendOptions) -> None:
+        if not options.namespace or any(letter in options.namespace for letter in "{}"):
+            raise ConfigError(f"the namespace {options.namespace!r} must not be empty or hold a brace")
+        self.target = target
+        self.options = options
+        self.transport = Transport(target, options)
+        self.keys = tuple(Keys(options.namespace, shard) for shard in range(target.shards))
+        self._slots = tuple(keys.slot for keys in self.keys)
+        self._epochs: dict[int, str] = {}
+        self._opening = asyncio.Lock()
+
+    # ------------------------------------------------------------ where things lie
+
+    @property
+    def shards(self) -> range:
+        """All shards."""
+        return range(self.target.shards)
+
+    def shard_of(self, queue: str) -> int:
+        """The shard of a queue."""
+        return crc32(queue.encode()) % self.target.shards if self.target.shards > 1 else 0
+
+    def shard_of_id(self, id: str) -> int:
+        """The shard of a task: the last byte of its id."""
+        if self.target.shards == 1:
+            return 0
+        try:
+            return int(id[-2:], 16) % self.target.shards
+        except ValueError:
+            return 0
+
+    def by_shard(self, ids: Iterable[str]) -> dict[int, list[int]]:
+        """The positions of ids, grouped by their shards."""
+        groups: dict[int, list[int]] = {}
+        for position, id in enumerate(ids):
+            groups.setdefault(self.shard_of_id(id), []).append(position)
+        return groups
+
+    # ------------------------------------------------------------ talking
+
+    async def run(self, shard: int, name: str, *args: Argument) -> Any:
+        """Run a script in a shard."""
+        if shard not in self._epochs:
+            await self._open(shard)
+        return await self.transport.call(self._slots[shard], script(name), self.keys[shard].meta, args)
+
+    async def command(self, shard: int, *command: Argument) -> Any:
+        """Send a plain command about keys of a shard."""
+        if shard not in self._epochs:
+            await self._open(shard)
+        return await self.transport.command(self._slots[shard], *command)
+
+    async def epoch(self, shard: int) -> str:
+        """The epoch of a shard, as it was when this process first saw it."""
+        if shard not in self._epochs:
+            await self._open(shard)
+        return self._epochs[shard]
+
+    async def queues(self, shard: int) -> list[str]:
+        """The queues of a shard that have, or had, tasks."""
+        names: Sequence[bytes] = await self.command(shard, "SMEMBERS", self.keys[shard].queues)
+        return sorted(name.decode() for name in names)
+
+    async def _open(self, shard: int) -> None:
+        """Read how the shard is laid out; the first client of a store writes it.
+
+        Raises:
+            ConfigError: the store has another number of shards.
+            SchemaMismatch: it was laid out by another release.
+        """
+        async with self._opening:
+            if shard in self._epochs:
+                return
+            args = (SCHEMA, self.target.shards, token_hex(8))
+            reply = await self.transport.call(self._slots[shard], script("open"), self.keys[shard].meta, args)
+            version, shards, epoch = (part.decode() for part in reply)
+            if int(version) != SCHEMA:
+                raise SchemaMismatch(
+                    f"namespace {self.options.namespace!r} in this Redis has schema {version}, this release speaks "
+                    f"{SCHEMA}: run the release that fits, or use another namespace"
+                )
+            if int(shards) != self.target.shards:
+                raise ConfigError(
+                    f"namespace {self.options.namespace!r} in this Redis was laid out with shards={shards}, the URL "
+                    f"says shards={self.target.shards}: write shards={shards}"
+                )
+            self._epochs[shard] = epoch

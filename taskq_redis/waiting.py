@@ -1,0 +1,98 @@
+"""Waiting for wake-up tokens, on connections of its own that a caller may drop at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from hiredis import ReplyError
+
+from taskq_redis.connection import Connection, pack
+from taskq_redis.errors import ConnectionLost, Verdict, judge, map_error
+from taskq_redis.store import Store
+from taskq_redis.transport import Backoff
+
+_SLACK = 5.0
+"""Seconds that a server may take to say that its own timeout is over."""
+
+
+class Waiting:
+    """A blocking connection for each node (in a cluster: for each shard) whose queues are waited for.
+
+    A token is a hint and no task: whatever is lost with a connection, the slow poll of any worker makes up for it.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._idle: dict[int, list[Connection]] = {}
+        self._backoff = Backoff()
+
+    async def wait(self, queues: Sequence[str], timeout: float) -> bool:
+        """Wait for a token of one of these queues, at most `timeout` seconds.
+
+        A lost connection counts as a hint, after a pause: there may be work, and `fetch` finds out.
+        """
+        waits = {asyncio.ensure_future(self._pop(home, keys, timeout)) for home, keys in self._lists(queues).items()}
+        pending = waits
+        try:
+            while pending and timeout > 0:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                if any(wait.result() for wait in done):
+                    return True
+            return False
+        finally:
+            for wait in pending:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    def close(self) -> None:
+        """Close the connections."""
+        for connections in self._idle.values():
+            for connection in connections:
+                connection.close()
+        self._idle.clear()
+
+    def _lists(self, queues: Sequence[str]) -> dict[int, list[str]]:
+        """The lists of tokens, grouped by the shard over whose connection one command can wait for them."""
+        groups: dict[int, list[str]] = {}
+        for queue in queues:
+            shard = self._store.shard_of(queue)
+            home = shard if self._store.transport.route.is_cluster else 0
+            groups.setdefault(home, []).append(self._store.keys[shard].wake(queue))
+        return groups
+
+    async def _pop(self, home: int, lists: Sequence[str], timeout: float) -> bool:
+        try:
+            connection = await self._take(home)
+            reply = await self._block(connection, ("BLPOP", *lists, f"{max(timeout, 0.01):.3f}"), timeout)
+        except ConnectionLost:
+            return await self._pause(timeout)
+        if not isinstance(reply, ReplyError):
+            self._idle.setdefault(home, []).append(connection)
+            self._backoff = Backoff()
+            return reply is not None
+        connection.close()
+        if judge(reply) is Verdict.GIVE_UP:
+            raise map_error(reply, f"BLPOP at {connection.address}", was_sent=False)
+        return await self._pause(timeout)
+
+    async def _block(self, connection: Connection, command: tuple[str, ...], timeout: float) -> object:
+        try:
+            return await connection.send(pack(*command), timeout + _SLACK)
+        except BaseException:
+            # Also when the caller is cancelled: a token that is on its way must not be taken for another's reply.
+            connection.close()
+            raise
+
+    async def _take(self, home: int) -> Connection:
+        connections = self._idle.get(home, [])
+        while connections:
+            connection = connections.pop()
+            if connection.is_open:
+                return connection
+        return await self._store.transport.open(self._store.keys[home].slot)
+
+    async def _pause(self, timeout: float) -> bool:
+        self._store.transport.route.forget()
+        await asyncio.sleep(min(timeout, self._backoff.next()))
+        return True
