@@ -60,14 +60,18 @@ def backend_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def load_app(path: str, url: str | None = None) -> App:
-    """Import an application.
+    """Import an application; `url` takes the place of its own backend.
 
     Raises:
         ConfigError: there is none at that path; the message says what was found instead.
     """
+    app = _find_app(path)
     if url is not None:
-        # Read by applications that name no backend themselves.
-        os.environ["TASKQ_BACKEND"] = url
+        app.url = url
+    return app
+
+
+def _find_app(path: str) -> App:
     module_name, _, attribute = path.partition(":")
     if not module_name or not all(part.isidentifier() for part in f"{module_name}.{attribute or 'app'}".split(".")):
         raise ConfigError(f"-A {path!r} is not of the form module:app, such as -A mysite.tasks:app")
