@@ -1,0 +1,90 @@
+"""The bundle of ports on Postgres."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+from taskq.domain.message import Message
+from taskq.ports import BackendOptions, Capability, Enqueued
+from taskq_postgres import migrate, transaction
+from taskq_postgres.annotations import PostgresAnnotations
+from taskq_postgres.broker import PostgresBroker
+from taskq_postgres.events import PostgresEvents
+from taskq_postgres.hints import Hints
+from taskq_postgres.inspector import PostgresInspector
+from taskq_postgres.maintenance import PostgresMaintenance
+from taskq_postgres.registry import PostgresRegistry
+from taskq_postgres.results import PostgresResults
+from taskq_postgres.store import Store
+from taskq_postgres.url import Target
+
+
+class PostgresBackend:
+    """See taskq.ports.Backend. What goes beyond the ports: `enqueue_in` and `aenqueue_in`."""
+
+    capabilities = frozenset({Capability.SHARED, Capability.TRANSACTIONAL_ENQUEUE})
+    scheduler = None
+    metrics = None
+
+    def __init__(self, target: Target, options: BackendOptions) -> None:
+        self._target = target
+        self._options = options
+        self._store = store = Store(target, options)
+        self._hints = hints = Hints(store)
+        self.broker = PostgresBroker(store, hints)
+        self.maintenance = PostgresMaintenance(store, hints)
+        self.annotations = PostgresAnnotations(store)
+        self.results = PostgresResults(store, hints)
+        self.inspector = PostgresInspector(store, hints)
+        self.registry = PostgresRegistry(store)
+        self.events = PostgresEvents(store, hints)
+
+    def shard_of(self, queue: str) -> int:
+        """There is one shard."""
+        return 0
+
+    def clone(self) -> PostgresBackend:
+        """Another backend on the same store, not opened yet."""
+        return PostgresBackend(self._target, self._options)
+
+    async def check(self) -> list[str]:
+        """Look whether the store is fit to be trusted; returns warnings."""
+        await migrate.check(self._store)
+        settings: dict[str, str] = dict(await self._store.run("settings", reads=True))
+        if settings["fsync"] == "off" or settings["full_page_writes"] == "off":
+            return ["fsync or full_page_writes is off: a crash of the machine may lose or damage tasks"]
+        return []
+
+    async def migrate(self) -> list[str]:
+        """Bring the schema up to date; returns the steps that were taken."""
+        return await migrate.migrate(self._store.pool, self._target.schema)
+
+    def enqueue_in(self, connection: Any, messages: list[Message]) -> list[Enqueued]:
+        """Put tasks into the caller's own transaction: they exist if and when it commits.
+
+        Arguments:
+            connection: a psycopg connection or cursor, a SQLAlchemy Connection or Session, or a Django connection.
+            messages: a few; each travels as text.
+
+        Never commits, opens no savepoint, tries once: the transaction is the caller's. Workers hear of the tasks with
+        their next look, or at once where the caller says `hint` after its commit.
+        """
+        return transaction.enqueue(self._target.schema, connection, messages)
+
+    async def aenqueue_in(self, connection: Any, messages: list[Message]) -> list[Enqueued]:
+        """The same for asynchronous connections: psycopg, asyncpg, SQLAlchemy AsyncConnection and AsyncSession."""
+        return await transaction.aenqueue(self._target.schema, connection, messages)
+
+    def hint(self, *queues: str) -> None:
+        """Tell workers that there may be work in these queues, after a commit of the caller's."""
+        self._hints.tell("q", queues)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._hints.close()
+        await self._store.pool.close()

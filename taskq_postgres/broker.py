@@ -1,0 +1,252 @@
+"""The hot path on Postgres: each call is one statement, a function of the schema."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any
+
+from taskq.domain.message import DAY, Delivery, Message
+from taskq.domain.outcome import Bury, Cancel, Complete, Crash, Fail, Release, Retry, Settlement, Snooze
+from taskq.domain.routing import AGING
+from taskq.ports import (
+    CancelStatus,
+    Enqueued,
+    EnqueueStatus,
+    Extension,
+    Fetched,
+    Parent,
+    Settled,
+    SettleStatus,
+)
+from taskq_postgres.cursors import Cursors
+from taskq_postgres.hints import Hints, Mailbox
+from taskq_postgres.holdings import Holdings
+from taskq_postgres.record import plain, to_delivery
+from taskq_postgres.store import Row, Store
+
+CHUNK = 1000
+"""Tasks in one round trip; beyond that a larger one gains nothing."""
+POLL = 1.0
+"""Seconds between two looks of an idle worker that cannot listen."""
+FIRST_POLL = 0.01
+
+_ENQUEUED = {
+    "c": EnqueueStatus.CREATED,
+    "d": EnqueueStatus.DUPLICATE,
+    "x": EnqueueStatus.CONFLICT,
+    "p": EnqueueStatus.STALE_PARENT,
+}
+_SETTLED = (SettleStatus.APPLIED, SettleStatus.REPEATED, SettleStatus.STALE, SettleStatus.GONE)
+_CANCELLED = (CancelStatus.CANCELLED, CancelStatus.REQUESTED, CancelStatus.FINAL, CancelStatus.UNKNOWN)
+_KINDS: dict[type[Settlement], int] = {
+    kind: code for code, kind in enumerate((Complete, Retry, Snooze, Release, Bury, Fail, Cancel, Crash))
+}
+
+
+class PostgresBroker:
+    """See taskq.ports.Broker."""
+
+    def __init__(self, store: Store, hints: Hints) -> None:
+        self._store = store
+        self._hints = hints
+        self._mail = Mailbox(hints)
+        self._cursors = Cursors()
+        self._holdings = Holdings()
+        self._chunk = max(CHUNK, store.options.batch)
+        self._drained: set[str] = set()
+        self._empty: dict[str, str] = {}
+        self._poll = FIRST_POLL
+
+    # ------------------------------------------------------------ enqueue
+
+    async def enqueue(
+        self, messages: Sequence[Message], *, parent: Parent | None = None, atomic: bool = False
+    ) -> list[Enqueued]:
+        """Store messages."""
+        answers: list[Enqueued] = []
+        for start in range(0, len(messages), self._chunk):
+            chunk = messages[start : start + self._chunk]
+            letters = await self._store.value("enqueue", (*columns(chunk), *(parent or (None, None, None)), atomic))
+            answers += enqueued(chunk, letters)
+            if letters is None or "c" in letters:
+                self._hint(message.queue for message in chunk)
+        return answers
+
+    # ------------------------------------------------------------ fetch
+
+    async def fetch(
+        self, queues: Sequence[str], limit: int, *, worker: str, lease: float, request_id: str, aging: float = AGING
+    ) -> Fetched:
+        """Claim up to `limit` tasks."""
+        if self._empty.get(worker) == request_id:
+            return Fetched(())
+        self._mail.open()
+        self._mail.clear(queues)
+        after = self._cursors.begin(queues)
+        rows = await self._store.run(
+            "fetch", (list(queues), limit, worker, request_id, float(lease), float(aging), after)
+        )
+        next_due = rows.pop()[-1] if rows and rows[-1][1] is None else None
+        rows.sort(key=_place)
+        deliveries = [to_delivery(row) for row in rows]
+        taken = ((row[4], row[5], row[14]) for row in rows if row[15])
+        if self._cursors.end(taken, is_full=len(rows) >= limit):
+            self._drained.update(queues)
+        else:
+            self._drained.difference_update(queues)
+        self._holdings.claimed(worker, request_id, deliveries)
+        self._note_whether_empty(worker, request_id, deliveries)
+        return Fetched(deliveries, next_due)
+
+    def _note_whether_empty(self, worker: str, request_id: str, deliveries: list[Delivery]) -> None:
+        if deliveries:
+            self._poll = FIRST_POLL
+            self._empty.pop(worker, None)
+        else:
+            self._empty = {**self._empty, worker: request_id} if len(self._empty) < CHUNK else {worker: request_id}
+
+    async def wait(self, queues: Sequence[str], timeout: float) -> bool:
+        """Wait until there may be work."""
+        self._mail.open()
+        if not self._drained.issuperset(queues) and await self._is_ready(queues):
+            return True
+        if self._store.target.is_listening:
+            return await self._mail.wait(queues, timeout)
+        end = monotonic() + timeout
+        while (left := end - monotonic()) > 0:
+            if await self._mail.wait(queues, min(left, self._poll)):
+                return True
+            if left > self._poll and await self._is_ready(queues):
+                return True
+            self._poll = min(self._poll * 2, POLL)
+        return False
+
+    async def _is_ready(self, queues: Sequence[str]) -> bool:
+        return bool(await self._store.value("wait", (list(queues),), reads=True))
+
+    # ------------------------------------------------------------ settle
+
+    async def settle(self, settled: Sequence[Settled]) -> list[SettleStatus]:
+        """Apply settlements."""
+        statuses: list[SettleStatus] = []
+        for start in range(0, len(settled), self._chunk):
+            statuses += await self._settle_chunk(settled[start : start + self._chunk])
+        return statuses
+
+    async def _settle_chunk(self, chunk: Sequence[Settled]) -> list[SettleStatus]:
+        worker = chunk[0].delivery.worker
+        # The rows are locked in the order of their ids, so that no two calls wait for each other.
+        order = sorted(range(len(chunk)), key=lambda index: chunk[index].delivery.id)
+        ordered = [chunk[index] for index in order]
+        through = self._holdings.through(worker)
+        codes = await self._store.value("settle", (*_settle_columns(ordered), worker, through))
+        self._holdings.forget(worker, through)
+        self._holdings.settled(item.delivery for item in chunk)
+        self._tell_of(chunk)
+        if codes is None:
+            return [SettleStatus.APPLIED] * len(chunk)
+        statuses = [SettleStatus.APPLIED] * len(chunk)
+        for index, code in zip(order, codes, strict=True):
+            statuses[index] = _SETTLED[code]
+        return statuses
+
+    def _tell_of(self, chunk: Sequence[Settled]) -> None:
+        self._hints.ended(item.delivery.id for item in chunk)
+        if back := {item.delivery.queue for item in chunk if isinstance(item.settlement, Release | Crash)}:
+            self._hint(back)
+
+    # ------------------------------------------------------------ extend, cancel
+
+    async def extend(self, deliveries: Sequence[Delivery], lease: float) -> Extension:
+        """Extend leases."""
+        lost: set[str] = set()
+        wanted: set[str] = set()
+        ordered = sorted(deliveries, key=_id)
+        for start in range(0, len(ordered), self._chunk):
+            chunk = ordered[start : start + self._chunk]
+            fences, workers = [held.fence for held in chunk], [held.worker for held in chunk]
+            [row] = await self._store.run("extend", ([held.id for held in chunk], fences, workers, float(lease)))
+            lost.update(row[0] or ())
+            wanted.update(row[1] or ())
+        return Extension(frozenset(lost), frozenset(wanted))
+
+    async def cancel(self, ids: Sequence[str], reason: str = "") -> list[CancelStatus]:
+        """Cancel tasks."""
+        if not ids:
+            return []
+        ordered = sorted(ids)
+        codes = await self._store.value("cancel", (ordered, plain(reason)))
+        # The first of two for one id says what happened.
+        answers = dict(reversed(list(zip(ordered, codes, strict=True))))
+        self._hints.ended(ordered)
+        return [_CANCELLED[answers[id]] for id in ids]
+
+    # ------------------------------------------------------------ inside
+
+    def _hint(self, queues: Any) -> None:
+        self._hints.tell("q", set(queues))
+
+
+def enqueued(messages: Sequence[Message], letters: str | None) -> list[Enqueued]:
+    """The answers for messages, from the letters of enqueue_v1."""
+    if letters is None:
+        return [Enqueued(message.id, EnqueueStatus.CREATED) for message in messages]
+    return [Enqueued(m.id, _ENQUEUED[letter]) for m, letter in zip(messages, letters, strict=True)]
+
+
+def columns(messages: Sequence[Message]) -> tuple[Any, ...]:
+    """The messages as sql/enqueue.sql takes them: an array for each field, and since when one can have ended."""
+    ids = [message.id for message in messages]
+    return (
+        ids,
+        [message.name for message in messages],
+        [message.body for message in messages],
+        [message.queue for message in messages],
+        [int(message.priority) for message in messages],
+        [message.group for message in messages],
+        [_seconds(message.delay) for message in messages],
+        [_seconds(message.eta) for message in messages],
+        [_seconds(message.expires) for message in messages],
+        [message.max_lost_leases for message in messages],
+        [message.dead_letter for message in messages],
+        [float(message.retention) for message in messages],
+        [message.tenant for message in messages],
+        [message.digest for message in messages] if any(message.digest for message in messages) else None,
+        _since(ids),
+    )
+
+
+def _since(ids: Sequence[str]) -> float | None:
+    """The earliest instant at which a task with one of these ids can have ended: a UUIDv7 tells when it was made."""
+    if not all(len(id) == 36 and id[14] == "7" for id in ids):
+        return None
+    first = min(ids)
+    return int(first[:8] + first[9:13], 16) / 1000 - DAY
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _settle_columns(ordered: Sequence[Settled]) -> tuple[list[Any], ...]:
+    settlements = [item.settlement for item in ordered]
+    failures = [getattr(settlement, "failure", None) for settlement in settlements]
+    return (
+        [item.delivery.id for item in ordered],
+        [item.delivery.fence for item in ordered],
+        [item.delivery.worker for item in ordered],
+        [_KINDS[type(settlement)] for settlement in settlements],
+        [_seconds(getattr(settlement, "delay", None)) for settlement in settlements],
+        [getattr(settlement, "result", None) for settlement in settlements],
+        [plain(getattr(settlement, "reason", "")) for settlement in settlements],
+        [None if failure is None else failure.to_json() for failure in failures],
+    )
+
+
+def _place(row: Row) -> int:
+    return int(row[0])
+
+
+def _id(delivery: Delivery) -> str:
+    return delivery.id

@@ -1,0 +1,83 @@
+"""The one place where psycopg's errors become ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import errors
+
+from taskq.errors import BackendUnavailable, SchemaMismatch, TaskqError
+
+RETRYABLE_STATES = ("08", "57P0", "53300", "40001", "40P01", "55P03", "25006")
+"""SQLSTATEs, or their beginnings, after which the same call may succeed."""
+ROLLED_BACK = ("53300", "40001", "40P01", "55P03", "25006", "57P03")
+"""Of these, the ones that say that nothing was changed."""
+MIGRATE = "run: taskq migrate"
+
+
+class LostConnection(Exception):
+    """What the retry loop catches: the call may be said again.
+
+    Attributes:
+        is_applied: whether the call may have been applied.
+        detail: what happened, without anything secret.
+    """
+
+    def __init__(self, detail: str, *, is_applied: bool) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.is_applied = is_applied
+
+
+class NoPartition(Exception):
+    """The day of a finished task has no partition yet."""
+
+
+@contextmanager
+def map_errors(*, was_sent: bool = True) -> Iterator[None]:
+    """Translate what psycopg raises inside.
+
+    Arguments:
+        was_sent: whether a command may have reached the server.
+
+    Raises:
+        LostConnection: saying it again may help.
+        SchemaMismatch: a table or function is not there.
+        BackendUnavailable: the server refuses us, and will again.
+        TaskqError: anything else.
+    """
+    try:
+        yield
+    except (errors.UndefinedTable, errors.InvalidSchemaName, errors.UndefinedFunction, errors.UndefinedColumn) as error:
+        raise SchemaMismatch(f"the schema is missing or older than this release: {MIGRATE}") from error
+    except errors.CheckViolation as error:
+        if "no partition of relation" in str(error):
+            raise NoPartition from error
+        raise TaskqError(_describe(error)) from error
+    except errors.UniqueViolation as error:
+        # A claim that is said again while its first saying still runs.
+        raise LostConnection(_describe(error), is_applied=False) from error
+    except psycopg.Error as error:
+        if is_retryable(error):
+            is_applied = was_sent and not (error.sqlstate or "").startswith(ROLLED_BACK)
+            raise LostConnection(_describe(error), is_applied=is_applied) from error
+        if isinstance(error, psycopg.OperationalError) and not was_sent:
+            raise BackendUnavailable(_describe(error)) from error
+        raise TaskqError(_describe(error)) from error
+    except OSError as error:
+        raise LostConnection(type(error).__name__, is_applied=was_sent) from error
+
+
+def is_retryable(error: psycopg.Error) -> bool:
+    """Whether the same call may succeed when it is said again."""
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return error.sqlstate.startswith(RETRYABLE_STATES)
+
+
+def _describe(error: psycopg.Error) -> str:
+    """What the server said; a message of libpq names hosts and users, but never the password."""
+    text = error.diag.message_primary or str(error) or type(error).__name__
+    return " ".join(text.split())

@@ -1,0 +1,53 @@
+"""The periodic duties on Postgres."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from taskq.domain.lease import RENEWAL
+from taskq.ports import Reaped
+from taskq.ports.inspector import DEFAULT_MAX_FINISHED
+from taskq_postgres.errors import LostConnection
+from taskq_postgres.hints import Hints
+from taskq_postgres.store import DAYS_AHEAD, Store
+
+
+class PostgresMaintenance:
+    """See taskq.ports.Maintenance."""
+
+    def __init__(self, store: Store, hints: Hints) -> None:
+        self._store = store
+        self._hints = hints
+
+    async def promote(self, limit: int = 1000) -> int:
+        """Make due tasks ready."""
+        return self._hint(int(await self._store.value("promote", (limit,))))
+
+    async def reap(self, limit: int = 100, *, renewal: float = RENEWAL) -> Reaped:
+        """Take away leases that ran out."""
+        [row] = await self._store.run("reap", (limit, float(renewal)))
+        reaped = Reaped(*row)
+        self._hint(reaped.requeued)
+        return reaped
+
+    async def expire(self, limit: int = 1000) -> int:
+        """End waiting tasks whose time to live is over."""
+        return int(await self._store.value("expire", (limit,)))
+
+    async def prune(self, limit: int = 1000) -> int:
+        """Forget finished tasks by age and by count; make the coming days, and drop the one that is over."""
+        pruned = int(await self._store.value("prune", (limit, DEFAULT_MAX_FINISHED)))
+        await self._store.run("make_days", (DAYS_AHEAD,))
+        with suppress(LostConnection):  # somebody reads from the old day: the next tick tries again
+            [[dropped]] = await self._store.try_once("drop_day")
+            pruned += int(dropped)
+        return pruned
+
+    async def relay(self, limit: int = 100) -> int:
+        """Nothing to tell: there is one shard."""
+        return 0
+
+    def _hint(self, moved: int) -> int:
+        if moved:
+            self._hints.tell("a", [""])
+        return moved

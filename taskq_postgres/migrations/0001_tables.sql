@@ -1,0 +1,165 @@
+-- The tables. Facts and measurements behind them: docs/decisions/0040-postgres-store.md.
+--
+-- Codes: state 0 pending or running (running has a lease_until), 1 scheduled, 2 retrying, 3 blocked,
+--        10 completed, 11 failed, 12 dead, 13 cancelled, 14 expired. priority 0 low … 3 critical.
+--
+-- Lock order, the same in every function: advisory locks, the parent's row of an enqueue, watch, claim, turn, task rows by
+-- id (or SKIP LOCKED), finished, dead, tombstone, digest. Whatever is periodic takes rows with SKIP LOCKED and never waits.
+
+create sequence {schema}.place;         -- places in lanes; cache 1, because cursors rely on nearly monotonic numbers
+create sequence {schema}.claim_number;
+
+-- Unfinished tasks only. A claim changes the first columns, none of which is in an index or in the predicate of one, so
+-- that it writes no index entry (a HOT update, on a page that is half empty). The wide columns come last, so that
+-- little is logged.
+create table {schema}.task (
+    seq bigint not null default nextval('{schema}.place'),  -- a new one with each entry at the tail of a lane
+    lease_until timestamptz,                                -- not null: RUNNING
+    started_at timestamptz,
+    claim_no bigint,
+    fence bigint not null default 0,
+    settled_fence bigint not null default 0,
+    attempt int not null default 0,
+    front boolean not null default false,
+    cancel_requested boolean not null default false,
+    dead_letter boolean not null,
+    state smallint not null,
+    priority smallint not null,
+    lost_leases int not null default 0,
+    max_lost_leases int not null,
+    worker text collate "C" not null default '',
+    id uuid primary key,
+    created_at timestamptz not null,
+    ready_at timestamptz,
+    due_at timestamptz,                                     -- only while it waits for its time
+    expires_at timestamptz,
+    retention float8 not null,
+    queue text collate "C" not null,
+    lane_group text collate "C" not null,
+    tenant text not null,
+    name text not null,
+    cancel_reason text not null default '',
+    failure bytea,
+    progress text,
+    checkpoint bytea,
+    history text[],
+    logs text[],
+    body bytea not null
+) with (
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0,
+    autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 100000
+);
+alter table {schema}.task alter column body set storage external;
+
+create index task_lane on {schema}.task (queue, priority, lane_group, seq) where state = 0 and not front;
+create index task_front on {schema}.task (queue, priority desc, seq) where front;
+create index task_group on {schema}.task (queue, priority, lane_group) where state = 0 and not front and lane_group <> '';
+create index task_due on {schema}.task (queue, due_at, seq) where due_at is not null;
+create index task_expires on {schema}.task (expires_at) where expires_at is not null;
+
+-- What each claim took: found again when its reply was lost, and looked at by the reaper when its first lease runs out.
+create table {schema}.claim (
+    worker text collate "C" not null,
+    request text collate "C" not null,
+    no bigint not null,
+    lapses_at timestamptz not null,
+    ids uuid[] not null,
+    primary key (worker, request)
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+
+-- Finished tasks, whole, by the day of their end (UTC); dead letters apart.
+create table {schema}.finished (
+    like {schema}.task including defaults,
+    completed_at timestamptz not null,
+    reason text not null,
+    result bytea,
+    prune_at timestamptz not null,
+    primary key (id, completed_at)
+) partition by range (completed_at);
+create index finished_browse on {schema}.finished (queue, state, completed_at, seq);
+create index finished_brief on {schema}.finished (prune_at) where retention < 604800;
+
+create table {schema}.dead (
+    like {schema}.task including defaults,
+    completed_at timestamptz not null,
+    reason text not null,
+    result bytea,
+    prune_at timestamptz not null,
+    primary key (id)
+);
+create index dead_browse on {schema}.dead (queue, state, completed_at, seq);
+
+-- Ids of finished tasks that were forgotten less than ten minutes after their end.
+create table {schema}.tombstone (id uuid primary key, forget_at timestamptz not null);
+-- Digests of idempotency keys.
+create table {schema}.digest (id uuid primary key, digest text not null, forget_at timestamptz not null);
+create index digest_forget on {schema}.digest (forget_at);
+
+create table {schema}.queue (
+    name text collate "C" primary key,
+    paused_reason text,
+    paused_until timestamptz,
+    max_finished bigint
+);
+-- Whose turn it is: written only while several lanes of a queue compete.
+create table {schema}.turn (
+    queue text collate "C" primary key,
+    aging_counter int not null default 0,
+    served text[] not null default '{"","","",""}'          -- the group served last, of each priority
+) with (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+-- What the reapers remember (taskq.domain.lease).
+create table {schema}.watch (
+    one boolean primary key default true check (one), last_tick float8, hold_until float8 not null default 0
+) with (fillfactor = 20);
+insert into {schema}.watch default values;
+
+create table {schema}.worker (
+    id text collate "C" primary key,
+    info text not null,
+    commands text[] not null default '{}',
+    seen_at timestamptz not null,
+    lapses_at timestamptz not null
+) with (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+
+create table {schema}.result (
+    id uuid, fence bigint, body bytea not null, forget_at timestamptz not null, primary key (id, fence)
+);
+create index result_forget on {schema}.result (forget_at);
+
+-- Events for those who cannot listen; kept for a minute.
+create table {schema}.event (
+    no bigint generated always as identity primary key, topic text not null, data text not null,
+    at timestamptz not null default now()
+);
+
+create view {schema}.live as
+    select t.*, null::timestamptz as completed_at, ''::text as reason, null::bytea as result, null::timestamptz as prune_at
+    from {schema}.task t;
+create view {schema}.record as
+    select * from {schema}.live union all select * from {schema}.finished union all select * from {schema}.dead;
+
+-- Make the partitions of the coming days, where they are missing; returns how many were made.
+create function {schema}.make_days_v1(p_ahead int) returns int language plpgsql as $$
+declare
+    v_day date;
+    v_name text;
+    v_made int := 0;
+begin
+    for v_day in select d::date from generate_series(-1, p_ahead) n,
+            lateral (select (clock_timestamp() at time zone 'UTC')::date + n) x(d) loop
+        v_name := 'finished_' || to_char(v_day, 'YYYYMMDD');
+        continue when to_regclass(format('%I.%I', {literal}, v_name)) is not null;
+        perform pg_advisory_xact_lock(hashtext({literal}), 1);
+        continue when to_regclass(format('%I.%I', {literal}, v_name)) is not null;
+        -- Made apart and attached, because that locks out nobody.
+        execute format('create table {schema}.%I (like {schema}.finished including defaults including constraints) '
+            'with (autovacuum_vacuum_insert_scale_factor = 1)', v_name);
+        execute format('alter table {schema}.%I alter column body set storage external', v_name);
+        execute format('alter table {schema}.finished attach partition {schema}.%I for values from (%L) to (%L)',
+            v_name, v_day::text || ' 00:00:00+00', (v_day + 1)::text || ' 00:00:00+00');
+        v_made := v_made + 1;
+    end loop;
+    return v_made;
+end $$;
+select {schema}.make_days_v1(7);

@@ -1,0 +1,287 @@
+-- Fetch. Plans are pinned: statistics taken while the queue was empty, or an ANALYZE in mid-run, would otherwise turn
+-- the walk along a lane into a sort of all of it.
+create type {schema}.delivery as (
+    place bigint, id uuid, name text, body bytea, queue text, priority smallint, fence bigint, attempt int,
+    lost_leases int, worker text, max_lost_leases int, dead_letter boolean, tenant text, age float8,
+    seq bigint, plain boolean, next_due float8);
+
+-- Make due tasks ready, in the order of due_at; p_queues null: those of all queues. Returns how many.
+create function {schema}.promote_v1(p_queues text[], p_limit int) returns int language plpgsql
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_queue text;
+    v_moved int := 0;
+    v_count int;
+begin
+    if p_queues is null then
+        with recursive hop(queue) as (
+            (select t.queue from {schema}.task t where t.due_at is not null order by t.queue, t.due_at, t.seq limit 1)
+            union all
+            select (select t.queue from {schema}.task t where t.due_at is not null and t.queue > h.queue
+                order by t.queue, t.due_at, t.seq limit 1) from hop h where h.queue is not null
+        ) select array_agg(queue) into p_queues from hop where queue is not null;
+    end if;
+    foreach v_queue in array coalesce(p_queues, '{}') loop
+        with due as materialized (
+            select t.ctid from {schema}.task t where t.queue = v_queue and t.due_at <= v_now
+                order by t.queue, t.due_at, t.seq limit p_limit - v_moved for no key update skip locked
+        ), placed as materialized (select ctid, nextval('{schema}.place') as seq from due)
+        update {schema}.task t set state = 0, due_at = null, ready_at = v_now, seq = p.seq
+            from placed p where t.ctid = p.ctid;
+        get diagnostics v_count = row_count;
+        v_moved := v_moved + v_count;
+        exit when v_moved >= p_limit;
+    end loop;
+    return v_moved;
+end $$;
+
+-- The lanes of a queue that belong to a group and hold a task, pending or running.
+create function {schema}.groups_v1(p_queue text, out p_priorities smallint[], out p_groups text[]) language plpgsql
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
+begin
+    with recursive hop(priority, lane_group) as (
+        (select t.priority, t.lane_group from {schema}.task t
+            where t.queue = p_queue and t.state = 0 and not t.front and t.lane_group <> ''
+            order by t.queue, t.priority, t.lane_group limit 1)
+        union all
+        select n.priority, n.lane_group from hop h cross join lateral (
+            select t.priority, t.lane_group from {schema}.task t
+                where t.queue = p_queue and t.state = 0 and not t.front and t.lane_group <> ''
+                    and (t.priority, t.lane_group) > (h.priority, h.lane_group)
+                order by t.queue, t.priority, t.lane_group limit 1) n
+    ) select array_agg(priority), array_agg(lane_group) into p_priorities, p_groups from hop;
+end $$;
+
+-- Lock up to p_limit tasks of lanes that differ in their group, priority by priority; the groups of one take turns.
+-- Returns their row ids in order, p_served with the groups that were served last.
+create function {schema}.take_turns_v1(
+    p_queue text, p_priorities smallint[], p_groups text[], p_after bigint[], p_limit int, p_now timestamptz,
+    p_taken tid[], inout p_served text[], out p_rows tid[]
+) language plpgsql
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+    v_rows tid[];
+    v_groups text[];
+begin
+    p_rows := '{}';
+    for p in reverse 3..0 loop
+        loop
+            exit when cardinality(p_rows) >= p_limit;
+            select array_agg(r.ctid), array_agg(r.lane_group) into v_rows, v_groups from (
+                select s.ctid, l.lane_group from (
+                    select u.lane_group, u.after, row_number() over () as turn from (
+                        select x.lane_group, x.after from unnest(p_priorities, p_groups, p_after) x(priority, lane_group, after)
+                            where x.priority = p order by x.lane_group <= p_served[p + 1], x.lane_group) u) l
+                    cross join lateral (
+                        select t.ctid from {schema}.task t
+                            where t.queue = p_queue and t.priority = p and t.lane_group = l.lane_group and t.state = 0
+                                and not t.front and t.seq > l.after and t.lease_until is null
+                                and (t.expires_at is null or t.expires_at > p_now)
+                                and t.ctid <> all(p_taken) and t.ctid <> all(p_rows)
+                            order by t.queue, t.priority, t.lane_group, t.seq limit 1 for no key update skip locked) s
+                order by l.turn limit p_limit - cardinality(p_rows)) r;
+            exit when v_rows is null;
+            p_rows := p_rows || v_rows;
+            p_served[p + 1] := v_groups[cardinality(v_groups)];
+        end loop;
+    end loop;
+end $$;
+
+-- Claim up to p_limit tasks of these queues. p_after: for each queue, of the lanes of priorities 0 to 3 without a group,
+-- the place after which to look. The last row has no id, and tells in how many seconds the next task becomes due.
+create function {schema}.claim_v1(
+    p_queues text[], p_limit int, p_worker text, p_request text, p_lease float8, p_aging float8,
+    p_after bigint[]
+) returns setof {schema}.delivery language plpgsql
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
+#variable_conflict use_column
+declare
+    v_now timestamptz;
+    v_until timestamptz;
+    v_queue text;
+    v_index bigint;
+    v_due timestamptz;
+    v_no bigint;
+    v_rows tid[] := '{}';
+    v_before int;
+    v_taken tid[];
+    v_priorities smallint[];
+    v_groups text[];
+    v_after bigint[];
+    v_more record;
+    v_heads int;
+    v_oldest timestamptz;
+    v_turn {schema}.turn;
+    v_quota int;
+    v_is_contended boolean;
+begin
+    perform set_config('synchronous_commit', 'off', true);  -- a claim that is lost is handed out once more
+    -- More than two at once only get into each other's way.
+    perform pg_advisory_xact_lock(hashtext({literal}) , (hashtext(p_queues[1]) & 268435455) * 4 + 2 + pg_backend_pid() % 2);
+    v_now := clock_timestamp();
+    v_until := v_now + p_lease * interval '1 second';
+    select c.no into v_no from {schema}.claim c where c.worker = p_worker and c.request = p_request;
+    if found then
+        return query select * from {schema}.claim_again_v1(p_worker, p_request, v_until);
+        return;
+    end if;
+
+    perform 1 from {schema}.task t where t.expires_at <= v_now and t.lease_until is null order by t.expires_at limit 1;
+    if found then
+        perform {schema}.expire_v1(100);
+    end if;
+    for v_queue, v_index in
+        select u.queue, u.ord from unnest(p_queues) with ordinality u(queue, ord)
+            where not exists (select 1 from {schema}.queue k where k.name = u.queue and k.paused_reason is not null
+                and (k.paused_until is null or k.paused_until > v_now))
+            order by u.ord
+    loop
+        select t.due_at into v_due from {schema}.task t where t.queue = v_queue and t.due_at is not null
+            order by t.queue, t.due_at, t.seq limit 1;
+        if v_due <= v_now then
+            perform {schema}.promote_v1(array[v_queue], 200);
+        end if;
+        v_before := cardinality(v_rows);
+        continue when v_before >= p_limit;
+
+        -- The front lane: what came back.
+        v_rows := v_rows || array(select t.ctid from {schema}.task t
+            where t.queue = v_queue and t.front and (t.expires_at is null or t.expires_at > v_now)
+            order by t.queue, t.priority desc, t.seq limit p_limit - v_before for no key update skip locked);
+        continue when cardinality(v_rows) >= p_limit;
+
+        v_priorities := '{3,2,1,0}';
+        v_groups := array['', '', '', ''];
+        v_after := array[p_after[v_index * 4], p_after[v_index * 4 - 1], p_after[v_index * 4 - 2], p_after[v_index * 4 - 3]];
+        select g.* into v_more from {schema}.task t, {schema}.groups_v1(v_queue) g
+            where t.queue = v_queue and t.state = 0 and not t.front and t.lane_group <> '' limit 1;
+        if found then
+            v_priorities := v_priorities || v_more.p_priorities;
+            v_groups := v_groups || v_more.p_groups;
+            v_after := v_after || array_fill(0::bigint, array[cardinality(v_more.p_groups)]);
+        end if;
+
+        -- Over-aged lanes have their share, if lanes compete.
+        select count(h.ready_at), min(h.ready_at) into v_heads, v_oldest
+            from unnest(v_priorities, v_groups, v_after) l(priority, lane_group, after) cross join lateral (
+                select t.ready_at from {schema}.task t
+                    where t.queue = v_queue and t.priority = l.priority and t.lane_group = l.lane_group and t.state = 0
+                        and not t.front and t.seq > l.after and t.lease_until is null
+                    order by t.queue, t.priority, t.lane_group, t.seq limit 1) h;
+        continue when v_heads = 0;
+        v_is_contended := v_heads > 1 and v_oldest < v_now - p_aging * interval '1 second';
+        v_taken := '{}';
+        if v_is_contended or cardinality(v_groups) > 4 then
+            insert into {schema}.turn (queue) values (v_queue) on conflict do nothing;
+            select * into v_turn from {schema}.turn k where k.queue = v_queue for no key update;
+        end if;
+        if v_is_contended then
+            v_quota := least((v_turn.aging_counter + p_limit - v_before) / 8, p_limit - cardinality(v_rows));
+            v_taken := array(select s.ctid
+                from unnest(v_priorities, v_groups, v_after) l(priority, lane_group, after) cross join lateral (
+                    select t.ctid, t.ready_at, t.seq from {schema}.task t
+                        where t.queue = v_queue and t.priority = l.priority and t.lane_group = l.lane_group
+                            and t.state = 0 and not t.front and t.seq > l.after and t.lease_until is null
+                            and (t.expires_at is null or t.expires_at > v_now)
+                            and t.ready_at < v_now - p_aging * interval '1 second'
+                        order by t.queue, t.priority, t.lane_group, t.seq limit v_quota for no key update skip locked) s
+                order by s.ready_at, s.seq limit v_quota);
+            v_rows := v_rows || v_taken;
+        end if;
+
+        if cardinality(v_groups) > 4 then
+            select * into v_more from {schema}.take_turns_v1(v_queue, v_priorities, v_groups, v_after,
+                p_limit - cardinality(v_rows), v_now, v_taken, v_turn.served);
+            v_rows := v_rows || v_more.p_rows;
+            v_turn.served := v_more.p_served;
+        elsif cardinality(v_rows) < p_limit then
+            -- Strictly by priority. The limit is pipelined: a lane is not touched when those before it filled the claim.
+            v_rows := v_rows || array(select s.ctid
+                from unnest(v_priorities, v_after) l(priority, after) cross join lateral (
+                    select t.ctid from {schema}.task t
+                        where t.queue = v_queue and t.priority = l.priority and t.lane_group = '' and t.state = 0
+                            and not t.front and t.seq > l.after and t.lease_until is null
+                            and (t.expires_at is null or t.expires_at > v_now) and t.ctid <> all(v_taken)
+                        order by t.queue, t.priority, t.lane_group, t.seq
+                        limit p_limit - cardinality(v_rows) for no key update skip locked) s
+                limit p_limit - cardinality(v_rows));
+        end if;
+        if v_is_contended or cardinality(v_groups) > 4 then
+            update {schema}.turn k set served = v_turn.served,
+                    aging_counter = (v_turn.aging_counter + cardinality(v_rows) - v_before) % 8
+                where k.queue = v_queue;
+        end if;
+    end loop;
+
+    if v_rows <> '{}' then
+        v_no := nextval('{schema}.claim_number');
+        return query with taken as (
+            update {schema}.task t set lease_until = v_until, started_at = v_now, claim_no = v_no, fence = t.fence + 1,
+                    attempt = t.attempt + 1, worker = p_worker, front = false, progress = null
+                from unnest(v_rows) with ordinality u(row, place) where t.ctid = u.row
+                returning u.place, t.id, t.name, t.body, t.queue, t.priority, t.fence, t.attempt, t.lost_leases, t.worker,
+                    t.max_lost_leases, t.dead_letter, t.tenant, extract(epoch from v_now - t.created_at)::float8,
+                    t.seq, t.lane_group = '', null::float8
+        ), noted as (
+            insert into {schema}.claim (worker, request, no, lapses_at, ids)
+            select p_worker, p_request, v_no, v_until, array_agg(k.id) from taken k
+        ) select * from taken;
+    end if;
+    return query select * from {schema}.due_v1(p_queues);
+end $$;
+
+-- Hand out again what this request took and what still runs, with the leases extended.
+create function {schema}.claim_again_v1(p_worker text, p_request text, p_until timestamptz)
+returns setof {schema}.delivery language plpgsql as $$
+declare
+    v_claim {schema}.claim;
+begin
+    update {schema}.claim c set lapses_at = least(c.lapses_at, p_until)
+        where c.worker = p_worker and c.request = p_request returning * into v_claim;
+    return query update {schema}.task t set lease_until = p_until
+        from unnest(v_claim.ids) with ordinality u(id, place)
+        where t.id = u.id and t.claim_no = v_claim.no and t.lease_until is not null
+        returning u.place, t.id, t.name, t.body, t.queue, t.priority, t.fence, t.attempt, t.lost_leases, t.worker,
+            t.max_lost_leases, t.dead_letter, t.tenant, extract(epoch from t.started_at - t.created_at)::float8,
+            t.seq, t.lane_group = '', null::float8;
+end $$;
+
+-- A delivery that is none: in how many seconds the next task of these queues becomes due.
+create function {schema}.due_v1(p_queues text[]) returns {schema}.delivery language plpgsql
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
+declare
+    v_answer {schema}.delivery;
+begin
+    select case when min(d.due_at) is not null  -- greatest() passes over nulls
+            then greatest(0, extract(epoch from min(d.due_at) - clock_timestamp())::float8) end
+        into v_answer.next_due
+        from unnest(p_queues) u(queue) cross join lateral (
+            select t.due_at from {schema}.task t where t.queue = u.queue and t.due_at is not null
+                order by t.queue, t.due_at, t.seq limit 1) d;
+    return v_answer;
+end $$;
+
+-- Whether a claim from these queues might find something.
+create function {schema}.is_ready_v1(p_queues text[]) returns boolean language plpgsql
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
+declare
+    v_queue text;
+begin
+    foreach v_queue in array p_queues loop
+        perform 1 from {schema}.queue k where k.name = v_queue and k.paused_reason is not null
+            and (k.paused_until is null or k.paused_until > clock_timestamp());
+        continue when found;
+        if exists (select 1 from {schema}.task t where t.queue = v_queue and t.front)
+            or exists (select 1 from {schema}.task t where t.queue = v_queue and t.due_at <= clock_timestamp())
+            or exists (select 1 from {schema}.task t
+                where t.queue = v_queue and t.state = 0 and not t.front and t.lease_until is null)
+        then
+            return true;
+        end if;
+    end loop;
+    return false;
+end $$;

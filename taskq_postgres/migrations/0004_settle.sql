@@ -1,0 +1,214 @@
+-- The end of a run, of a lease, of a task.
+
+-- The history with one more attempt, at most HISTORY_LIMIT of them.
+create function {schema}.noted_v1(t {schema}.task, p_outcome text, p_failure bytea, p_now timestamptz)
+returns text[] language sql stable as $$
+    select (case when cardinality(t.history) >= 50 then t.history[cardinality(t.history) - 48:] else t.history end)
+        || json_build_object('fence', t.fence, 'attempt', t.attempt, 'worker', t.worker,
+            'started', extract(epoch from t.started_at), 'ended', extract(epoch from p_now), 'outcome', p_outcome,
+            'failure', convert_from(p_failure, 'UTF8'))::text
+$$;
+
+-- Move a task, as it is in `t`, to those that have ended.
+create function {schema}.end_v1(t {schema}.task, p_reason text, p_result bytea, p_now timestamptz)
+returns void language plpgsql set plan_cache_mode = force_generic_plan as $$
+begin
+    delete from {schema}.task where id = t.id;
+    t.lease_until := null;
+    t.due_at := null;
+    t.front := false;
+    t.cancel_requested := false;
+    t.seq := nextval('{schema}.place');
+    if t.state = 12 then
+        insert into {schema}.dead
+            select t.*, p_now, p_reason, p_result, p_now + least(greatest(t.retention, 2592000), 1e10) * interval '1 second';
+    else
+        insert into {schema}.finished
+            select t.*, p_now, p_reason, p_result, p_now + least(t.retention, 1e10) * interval '1 second';
+    end if;
+end $$;
+
+-- After a lost lease, `t` being locked and lost_leases not counted yet; returns the new state.
+create function {schema}.lose_v1(t {schema}.task, p_outcome text, p_failure bytea, p_now timestamptz)
+returns smallint language plpgsql set plan_cache_mode = force_generic_plan as $$
+begin
+    t.lost_leases := t.lost_leases + 1;
+    p_failure := coalesce(p_failure, convert_to(
+        json_build_object('type', 'LeaseLost', 'message', 'the worker stopped renewing its lease ('
+            || t.lost_leases || ' times so far)')::text, 'UTF8'));
+    t.history := {schema}.noted_v1(t, p_outcome, p_failure, p_now);
+    t.attempt := t.attempt - 1;
+    if p_outcome = 'crashed' then
+        t.settled_fence := t.fence;
+        t.failure := p_failure;
+    end if;
+    if t.cancel_requested then
+        t.state := 13;
+        perform {schema}.end_v1(t, t.cancel_reason, null, p_now);
+    elsif t.lost_leases >= t.max_lost_leases then
+        t.state := case when t.dead_letter then 12 else 11 end;
+        t.failure := p_failure;
+        perform {schema}.end_v1(t, 'poison', null, p_now);
+    else
+        update {schema}.task k set lease_until = null, front = true, lost_leases = t.lost_leases, attempt = t.attempt,
+                history = t.history, settled_fence = t.settled_fence, failure = t.failure
+            where k.id = t.id;
+        t.state := 0;
+    end if;
+    return t.state;
+end $$;
+
+-- Settle one run. Kinds: 0 complete, 1 retry, 2 snooze, 3 release, 4 bury, 5 fail, 6 cancel, 7 crash.
+-- Returns 0 applied, 1 repeated, 2 stale, 3 gone.
+create function {schema}.settle_one_v1(
+    p_id uuid, p_fence bigint, p_worker text, p_kind smallint, p_delay float8, p_result bytea, p_reason text,
+    p_failure bytea, p_now timestamptz
+) returns smallint language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+declare
+    t {schema}.task;
+    r {schema}.record;
+    v_is_late boolean;
+begin
+    select * into t from {schema}.task k where k.id = p_id for update;
+    if not found then
+        select * into r from {schema}.record k where k.id = p_id limit 1;
+        return case when r.id is null then 3 when r.settled_fence = p_fence and r.worker = p_worker then 1 else 2 end;
+    end if;
+    if t.settled_fence = p_fence and t.worker = p_worker then
+        return 1;
+    end if;
+    v_is_late := t.lease_until is null;
+    if t.fence <> p_fence or t.worker <> p_worker or t.settled_fence >= p_fence or t.state <> 0
+        or v_is_late and p_kind = 7 then
+        return 2;
+    end if;
+    if p_kind = 7 then
+        perform {schema}.lose_v1(t, 'crashed', p_failure, p_now);
+        return 0;
+    end if;
+
+    if v_is_late and p_kind not in (2, 3) then
+        t.attempt := t.attempt + 1;  -- the lost lease had given it back
+    end if;
+    if p_kind <> 0 then
+        t.history := {schema}.noted_v1(t, (array['failed', 'snoozed', 'released', 'failed', 'failed', 'cancelled'])[p_kind],
+            p_failure, p_now);
+    end if;
+    if not v_is_late and p_kind in (2, 3) then
+        t.attempt := t.attempt - 1;
+    end if;
+    t.settled_fence := t.fence;
+    t.failure := coalesce(p_failure, t.failure);
+    if t.cancel_requested and p_kind in (1, 2, 3) then
+        t.state := 13;
+        perform {schema}.end_v1(t, t.cancel_reason, null, p_now);
+    elsif p_kind in (0, 4, 5, 6) then
+        t.state := case p_kind when 0 then 10 when 4 then 12 when 5 then 11 else 13 end;
+        perform {schema}.end_v1(t, coalesce(p_reason, ''), p_result, p_now);
+    else
+        update {schema}.task k set lease_until = null, attempt = t.attempt, settled_fence = t.settled_fence,
+                failure = t.failure, history = t.history, front = p_kind = 3,
+                state = case p_kind when 1 then 2 when 2 then 1 else 0 end,
+                due_at = case when p_kind = 3 then null else p_now + p_delay * interval '1 second' end
+            where k.id = p_id;
+    end if;
+    return 0;
+end $$;
+
+-- Settle runs, given in the order of their ids; p_through: requests of p_worker of which no task is held after this.
+-- Returns null when each was applied, else a code each.
+create function {schema}.settle_v1(
+    p_ids uuid[], p_fences bigint[], p_workers text[], p_kinds smallint[], p_delays float8[], p_results bytea[],
+    p_reasons text[], p_failures bytea[], p_worker text, p_through text[]
+) returns smallint[] language plpgsql
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_done bigint[];
+    v_answer smallint[];
+    v_ord int;
+begin
+    -- The many: completions of what runs.
+    with u as materialized (
+        select * from unnest(p_ids, p_fences, p_workers, p_kinds, p_results) with ordinality
+            x(id, fence, worker, kind, result, ord) where x.kind = 0
+    ), x as (
+        delete from {schema}.task t using u
+            where t.id = u.id and t.fence = u.fence and t.worker = u.worker and t.lease_until is not null
+            returning t.*, u.result, u.ord
+    ), d as (
+        insert into {schema}.finished (
+            seq, started_at, claim_no, fence, settled_fence, attempt, dead_letter, state, priority, lost_leases,
+            max_lost_leases, worker, id, created_at, ready_at, expires_at, retention, queue, lane_group, tenant, name,
+            cancel_reason, failure, progress, checkpoint, history, logs, body, completed_at, reason, result, prune_at)
+        select nextval('{schema}.place'), started_at, claim_no, fence, fence, attempt, dead_letter, 10, priority, lost_leases,
+            max_lost_leases, worker, id, created_at, ready_at, expires_at, retention, queue, lane_group, tenant, name,
+            cancel_reason, failure, progress, checkpoint, history, logs, body, v_now, '', result,
+            v_now + least(retention, 1e10) * interval '1 second'
+        from x
+    ) select array_agg(ord) into v_done from x;
+
+    if v_done is null or cardinality(v_done) < cardinality(p_ids) then
+        v_answer := array_fill(0::smallint, array[cardinality(p_ids)]);
+        for v_ord in select o from generate_subscripts(p_ids, 1) o where v_done is null or o <> all(v_done) order by o loop
+            v_answer[v_ord] := {schema}.settle_one_v1(p_ids[v_ord], p_fences[v_ord], p_workers[v_ord], p_kinds[v_ord],
+                p_delays[v_ord], p_results[v_ord], p_reasons[v_ord], p_failures[v_ord], v_now);
+        end loop;
+    end if;
+    if p_through <> '{}' then
+        delete from {schema}.claim c where c.worker = p_worker and c.request = any(p_through);
+    end if;
+    return v_answer;
+end $$;
+
+-- Extend leases of runs, given in the order of their ids: those that are lost, and those whose cancel is wanted.
+create function {schema}.extend_v1(
+    p_ids uuid[], p_fences bigint[], p_workers text[], p_lease float8, out p_lost text[], out p_wanted text[]
+) language plpgsql
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+    v_until timestamptz := clock_timestamp() + p_lease * interval '1 second';
+    v_kept uuid[];
+    v_claims bigint[];
+begin
+    perform set_config('synchronous_commit', 'off', true);
+    with kept as (
+        update {schema}.task t set lease_until = v_until from unnest(p_ids, p_fences, p_workers) u(id, fence, worker)
+            where t.id = u.id and t.fence = u.fence and t.worker = u.worker and t.lease_until is not null
+            returning t.id, t.claim_no, t.cancel_requested
+    ) select array_agg(id), array_agg(distinct claim_no), array_agg(id::text) filter (where cancel_requested)
+        into v_kept, v_claims, p_wanted from kept;
+    -- Where the new lease is shorter than the old one the reaper must look earlier.
+    update {schema}.claim c set lapses_at = v_until
+        where c.worker = any(p_workers) and c.lapses_at > v_until and c.no = any(v_claims);
+    p_lost := array(select i::text from unnest(p_ids) i where v_kept is null or i <> all(v_kept));
+end $$;
+
+-- Cancel tasks, given in the order of their ids. Returns 0 cancelled, 1 requested, 2 final, 3 unknown, each.
+create function {schema}.cancel_v1(p_ids uuid[], p_reason text) returns smallint[] language plpgsql
+set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_answer smallint[] := '{}';
+    v_id uuid;
+    t {schema}.task;
+begin
+    foreach v_id in array p_ids loop
+        select * into t from {schema}.task k where k.id = v_id for update;
+        if not found then
+            perform 1 from {schema}.record r where r.id = v_id;
+            v_answer := v_answer || case when found then 2 else 3 end::smallint;
+        elsif t.lease_until is null then
+            t.state := 13;
+            perform {schema}.end_v1(t, p_reason, null, v_now);
+            v_answer := v_answer || 0::smallint;
+        else
+            update {schema}.task set cancel_requested = true, cancel_reason = p_reason
+                where id = v_id and not cancel_requested;
+            v_answer := v_answer || 1::smallint;
+        end if;
+    end loop;
+    return v_answer;
+end $$;

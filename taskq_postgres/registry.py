@@ -1,0 +1,42 @@
+"""The workers that reported to a Postgres store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from taskq.ports import WorkerCommand, WorkerInfo, WorkerState
+from taskq_postgres.store import Store
+
+
+class PostgresRegistry:
+    """See taskq.ports.WorkerRegistry."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def report(self, info: WorkerInfo, ttl: float) -> Sequence[WorkerCommand]:
+        """Note that the worker lives, and take what it is told."""
+        parameters = {"id": info.id, "info": json.dumps(asdict(info)), "ttl": float(ttl)}
+        commands = await self._store.value("worker_report", parameters)
+        return [WorkerCommand(command) for command in commands or ()]
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        """The workers that live."""
+        return [_info(text, seen_at) for text, seen_at in await self._store.run("workers", reads=True)]
+
+    async def command(self, worker: str, command: WorkerCommand) -> bool:
+        """Tell a worker something with its next report."""
+        return await self._store.count("worker_command", (str(command), worker)) > 0
+
+    async def forget(self, worker: str) -> None:
+        """The worker has stopped in good order."""
+        await self._store.run("worker_forget", (worker,))
+
+
+def _info(text: str, seen_at: float) -> WorkerInfo:
+    fields = json.loads(text)
+    known = {name: value for name, value in fields.items() if name in WorkerInfo.__slots__}
+    changed = {"queues": tuple(known["queues"]), "state": WorkerState(known["state"]), "seen_at": seen_at}
+    return WorkerInfo(**{**known, **changed})

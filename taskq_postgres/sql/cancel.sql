@@ -1,0 +1,2 @@
+-- Cancel tasks: ids in their order, and the reason.
+select {schema}.cancel_v1(%b::text[]::uuid[], %b::text)

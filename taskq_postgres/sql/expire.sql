@@ -1,0 +1,1 @@
+select {schema}.expire_v1(%b::int)

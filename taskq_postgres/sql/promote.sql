@@ -1,0 +1,1 @@
+select {schema}.promote_v1(null, %b::int)

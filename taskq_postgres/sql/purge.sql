@@ -1,0 +1,1 @@
+select {schema}.purge_v1(%b::text, %b::int)

@@ -1,0 +1,1 @@
+select {schema}.redrive_v1(%b::text[]::uuid[])

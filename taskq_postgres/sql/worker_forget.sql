@@ -1,0 +1,1 @@
+delete from {schema}.worker where id = %b::text

@@ -1,0 +1,83 @@
+"""The store: one statement at a time, said again over lost connections."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from time import monotonic
+from typing import Any
+
+from taskq.errors import BackendUnavailable, OutcomeUnknown
+from taskq.ports import BackendOptions
+from taskq_postgres.errors import LostConnection, NoPartition, map_errors
+from taskq_postgres.pool import Pool
+from taskq_postgres.statements import statements
+from taskq_postgres.url import Target
+
+Row = tuple[Any, ...]
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+FIRST_PAUSE = 0.02
+LONGEST_PAUSE = 2.0
+DAYS_AHEAD = 7
+
+
+class Store:
+    """Runs the statements of `sql/`, each a transaction of its own."""
+
+    def __init__(self, target: Target, options: BackendOptions) -> None:
+        self.target = target
+        self.options = options
+        self.pool = Pool(target, options)
+        self._statements = statements(target.schema)
+
+    async def run(self, name: str, parameters: Parameters = (), *, reads: bool = False) -> list[Row]:
+        """Run a statement until it has an answer, for at most `options.retry_for` seconds.
+
+        Arguments:
+            name: the name of its file.
+            parameters: its parameters.
+            reads: whether it changes nothing, so that its outcome is never unknown.
+
+        Raises:
+            BackendUnavailable: nothing was changed.
+            OutcomeUnknown: it may have been applied.
+        """
+        deadline = monotonic() + self.options.retry_for
+        pause, is_applied = FIRST_PAUSE, False
+        while True:
+            try:
+                return await self.try_once(name, parameters)
+            except NoPartition:
+                await self.run("make_days", (DAYS_AHEAD,))
+            except LostConnection as lost:
+                is_applied = is_applied or (lost.is_applied and not reads)
+                await self.pool.drop_idle()
+                if monotonic() + pause > deadline:
+                    kind = OutcomeUnknown if is_applied else BackendUnavailable
+                    raise kind(f"Postgres: {lost.detail}") from lost
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def value(self, name: str, parameters: Parameters = (), *, reads: bool = False) -> Any:
+        """The only value of a statement's only row."""
+        [row] = await self.run(name, parameters, reads=reads)
+        return row[0]
+
+    async def count(self, name: str, parameters: Parameters = ()) -> int:
+        """How many rows a statement without a result has changed."""
+        [row] = await self.run(name, parameters)
+        return int(row[0])
+
+    async def try_once(self, name: str, parameters: Parameters = ()) -> list[Row]:
+        """Run a statement once; for one without a result the answer is a row with the count of changed rows.
+
+        Raises:
+            LostConnection: saying it again may help.
+        """
+        async with self.pool.connection() as connection:
+            with map_errors():
+                prepare = True if self.target.is_listening else None
+                cursor = await connection.execute(self._statements[name], parameters, prepare=prepare, binary=True)
+                return await cursor.fetchall() if cursor.description is not None else [(cursor.rowcount,)]

@@ -1,0 +1,111 @@
+"""Enqueue inside the caller's own transaction: one statement with one parameter of text, for any driver.
+
+Drivers are told apart by the name of their module, so that none is imported that is not there.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Sequence
+from typing import Any
+
+from taskq.domain.message import Message
+from taskq.errors import ConfigError
+from taskq.ports import Enqueued
+from taskq_postgres.broker import enqueued
+from taskq_postgres.statements import with_schema
+
+STATEMENT = "select {schema}.enqueue_json_v1(%s)"
+
+
+def enqueue(schema: str, connection: Any, messages: Sequence[Message]) -> list[Enqueued]:
+    """Enqueue on a synchronous connection.
+
+    Raises:
+        ConfigError: it is no connection that we know, or not within a transaction.
+    """
+    items, driver = to_json(messages), _driver(connection)
+    if driver == "psycopg":
+        _refuse_autocommit(connection)
+        letters = connection.execute(_statement(schema, "%s"), (items,)).fetchone()[0]
+    elif driver == "sqlalchemy":
+        letters = _sqlalchemy(connection).exec_driver_sql(_statement(schema, "%s"), (items,)).scalar()
+    elif driver == "django":
+        with connection.cursor() as cursor:
+            cursor.execute(_statement(schema, "%s"), [items])
+            letters = cursor.fetchone()[0]
+    else:
+        raise _unknown(connection)
+    return enqueued(messages, letters)
+
+
+async def aenqueue(schema: str, connection: Any, messages: Sequence[Message]) -> list[Enqueued]:
+    """Enqueue on an asynchronous connection.
+
+    Raises:
+        ConfigError: it is no connection that we know, or not within a transaction.
+    """
+    items, driver = to_json(messages), _driver(connection)
+    if driver == "psycopg":
+        _refuse_autocommit(connection)
+        cursor = await connection.execute(_statement(schema, "%s"), (items,))
+        letters = (await cursor.fetchone())[0]
+    elif driver == "asyncpg":
+        if not connection.is_in_transaction():
+            raise _no_transaction()
+        letters = await connection.fetchval(_statement(schema, "$1"), items)
+    elif driver == "sqlalchemy":
+        letters = await _sqlalchemy_async(connection, schema, items)
+    else:
+        raise _unknown(connection)
+    return enqueued(messages, letters)
+
+
+def to_json(messages: Sequence[Message]) -> str:
+    """The messages as the one parameter."""
+    return json.dumps(
+        [{**m._asdict(), "body": b64encode(m.body).decode(), "priority": int(m.priority)} for m in messages]
+    )
+
+
+def _driver(connection: Any) -> str:
+    """The driver, by the module of the connection's class or of one that it extends."""
+    modules = {base.__module__.partition(".")[0] for base in type(connection).__mro__}
+    return next((name for name in ("psycopg", "asyncpg", "sqlalchemy", "django") if name in modules), "")
+
+
+def _statement(schema: str, placeholder: str) -> str:
+    return with_schema(STATEMENT, schema).replace("%s", placeholder)
+
+
+def _sqlalchemy(owner: Any) -> Any:
+    """The Connection of a Session, or the Connection itself."""
+    return owner.connection() if hasattr(owner, "add") else owner
+
+
+async def _sqlalchemy_async(owner: Any, schema: str, items: str) -> Any:
+    connection = await owner.connection() if hasattr(owner, "add") else owner
+    placeholder = "$1" if connection.dialect.driver == "asyncpg" else "%s"
+    return (await connection.exec_driver_sql(_statement(schema, placeholder), (items,))).scalar()
+
+
+def _refuse_autocommit(connection: Any) -> None:
+    owner = getattr(connection, "connection", connection)  # of a cursor
+    if owner.autocommit and owner.info.transaction_status.name == "IDLE":
+        raise _no_transaction()
+
+
+def _no_transaction() -> ConfigError:
+    return ConfigError(
+        "the connection commits each statement by itself: open a transaction around enqueue_in, "
+        "or enqueue without a connection"
+    )
+
+
+def _unknown(connection: Any) -> ConfigError:
+    kind = type(connection)
+    return ConfigError(
+        f"{kind.__module__}.{kind.__qualname__} is no connection that enqueue_in knows: pass one of psycopg, asyncpg, "
+        "SQLAlchemy or Django, an asynchronous one to aenqueue_in"
+    )

@@ -1,0 +1,39 @@
+"""A database with our schema in it, copied for each test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from taskq.ports import BackendOptions
+from taskq.testing.conformance import Bench
+from taskq.testing.conformance.kit import Kit
+from taskq_postgres import PostgresBackend, create_backend
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_template: str) -> str:
+    """The database that each test's own is a copy of, with the schema of the default namespace."""
+
+    async def fill() -> None:
+        async with create_backend(postgres_template, BackendOptions()) as backend:
+            await backend.migrate()
+
+    asyncio.run(fill())
+    return postgres_template
+
+
+@pytest_asyncio.fixture
+async def backend(postgres_url: str) -> AsyncIterator[PostgresBackend]:
+    """An opened backend."""
+    async with create_backend(postgres_url, BackendOptions()) as backend:
+        yield backend
+
+
+@pytest.fixture
+def bench(backend: PostgresBackend) -> Bench:
+    """The backend with a queue of its own."""
+    return Bench(Kit(), backend)
