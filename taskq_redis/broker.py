@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby, islice
 from secrets import token_hex
@@ -89,19 +91,11 @@ class RedisBroker:
     async def fetch(
         self, queues: Sequence[str], limit: int, *, worker: str, lease: float, request_id: str, aging: float = AGING
     ) -> Fetched:
-        """Claim up to `limit` tasks, and no more than fit into one batch."""
-        left = min(limit, self._batch)
-        deliveries: list[Delivery] = []
-        next_due: float | None = None
-        tail = (worker, milliseconds(lease), request_id, milliseconds(aging))
-        for shard, asked in groupby(queues, self._store.shard_of):
-            names = list(asked)
-            epoch = await self._store.epoch(shard)
-            reply = await self._store.run(shard, "fetch", left - len(deliveries), *tail, epoch, *names)
-            if reply[0] >= 0:
-                next_due = min(reply[0] / 1000, next_due if next_due is not None else reply[0] / 1000)
-            deliveries += _deliveries(reply, names, worker)
-        return Fetched(deliveries, next_due)
+        """Claim up to `limit` tasks, in as many calls as batches and shards ask for."""
+        claim = _Claim(self._store, limit, worker, (milliseconds(lease), request_id, milliseconds(aging)))
+        for shard, names in groupby(queues, self._store.shard_of):
+            await claim.take(shard, list(names))
+        return Fetched(claim.deliveries, claim.next_due)
 
     async def wait(self, queues: Sequence[str], timeout: float) -> bool:
         """Wait until there may be work."""
@@ -171,12 +165,52 @@ def _likeness(message: Message) -> tuple[str, str, Argument, Argument, Argument,
     )
 
 
+class _Claim:
+    """One request of a worker, gathered over the calls that it takes."""
+
+    def __init__(self, store: Store, limit: int, worker: str, terms: tuple[Argument, Argument, Argument]) -> None:
+        self._store = store
+        self._left = limit
+        self._head = (worker, *terms)
+        self._worker = worker
+        self._rounds: Counter[int] = Counter()
+        self._is_repeat = False
+        self.deliveries: list[Delivery] = []
+        self.next_due: float | None = None
+
+    async def take(self, shard: int, queues: Sequence[str]) -> None:
+        """Claim from queues of one shard, batch by batch."""
+        if self._is_repeat and self._rounds[shard] > 0:
+            return  # the first call has told all that this shard had handed out
+        while self._left > 0 or self._is_repeat:
+            wanted = min(self._left, self._store.options.batch)
+            taken = await self._take_batch(shard, queues, wanted)
+            if taken < wanted or self._is_repeat:
+                return
+
+    async def _take_batch(self, shard: int, queues: Sequence[str], wanted: int) -> int:
+        epoch = await self._store.epoch(shard)
+        # Over several shards a round without tasks is remembered as well, so that a repeat claims nothing there.
+        tail = (epoch, self._rounds[shard], "1" if len(self._store.shards) > 1 else "")
+        reply = await self._store.run(shard, "fetch", wanted, *self._head, *tail, *queues)
+        if reply[0] >= 0:
+            self.next_due = min(reply[0] / 1000, math.inf if self.next_due is None else self.next_due)
+        if reply[1] and self._rounds[shard] == 0:
+            self._left, self._is_repeat = 0, True
+        self._rounds[shard] += 1
+        taken = list(_deliveries(reply, queues, self._worker))
+        self.deliveries += taken
+        self._left -= len(taken)
+        return len(taken)
+
+
 def _deliveries(reply: Sequence[Any], queues: Sequence[str], worker: str) -> Iterator[Delivery]:
     """The deliveries in the reply of fetch.lua, which names its columns."""
-    for at in range(1, len(reply), _DELIVERY_WIDTH):
+    for at in range(2, len(reply), _DELIVERY_WIDTH):
         id, text, queue, fence, attempt, priority, age, extra = reply[at : at + _DELIVERY_WIDTH]
         name, _, body = text.partition(b"\n")
-        held = (id.decode(), name.decode(), body, queues[queue], priority, fence, attempt)
+        where = queues[queue] if isinstance(queue, int) else queue.decode()
+        held = (id.decode(), name.decode(), body, where, priority, fence, attempt)
         if not extra:
             yield Delivery(*held, 0, worker, age=age / 1000)
         else:

@@ -1,15 +1,18 @@
 -- Claim tasks: PENDING → RUNNING, the lease made in the same step.
 -- KEYS  meta
--- ARGV  limit, worker, lease ms, request id, aging ms, epoch, queues …
--- Returns ms until the next task is due or -1, then for each task: id, name and body, index of its queue, fence,
--- attempt, priority, ms since the enqueue, and '' or "<lost leases> <options>".
+-- ARGV  limit, worker, lease ms, request id, aging ms, epoch, round (a request may take several calls, from 0),
+--       '1' to remember a round without tasks too, queues …
+-- Returns {ms until the next task is due or -1, 1 if the whole request was answered before}, then for each task: id,
+-- name and body, its queue (an index or the name), fence, attempt, priority, ms since the enqueue, and '' or
+-- "<lost leases> <options>".
 local worker, lease = ARGV[2], now + ARGV[3]
-local request, aging = ARGV[4], tonumber(ARGV[5])
-local FIRST_QUEUE = 7
+local request, aging, round = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[7])
+local FIRST_QUEUE = 9
+local REMEMBERED = 60000 -- ms beyond the lease for which a request is known
 
 if call('HGET', KEYS[1], 'epoch') ~= ARGV[6] then return redis.error_reply('TASKQEPOCH the store is not the one that was opened') end
 
-local reply, held = {-1}, {}
+local reply, held = {-1, 0}, {}
 
 local function hand_out(id, body, queue, fence, attempt, lane, created, lost, options)
   local n = #reply
@@ -20,16 +23,28 @@ local function hand_out(id, body, queue, fence, attempt, lane, created, lost, op
   new_leases[#new_leases + 1] = id .. ':' .. fence .. ':' .. worker
 end
 
--- The same request once more: its reply was lost, so the same tasks go out again.
+-- "<request>", then a line for each round: what it was given, as "<id>:<fence>,…".
 local claim = key('claim', worker)
 local last = call('GET', claim)
-if last and string.sub(last, 1, #request + 1) == request .. '\n' then
-  local numbers = {}
-  for i = FIRST_QUEUE, #ARGV do numbers[ARGV[i]] = i - FIRST_QUEUE end
-  for id, fence in string.gmatch(string.sub(last, #request + 2), '([^:,]+):(%d+)') do
+local is_known = last and string.sub(last, 1, #request + 1) == request .. '\n'
+
+-- The n-th round of this request, if it was answered before.
+local function round_of(n)
+  local at = 0
+  for line in string.gmatch(string.sub(last, #request + 2) .. '\n', '([^\n]*)\n') do
+    if at == n then return line end
+    at = at + 1
+  end
+end
+
+-- The reply was lost, so the same tasks go out again: those of a round, or of the whole request.
+local remembered = is_known and (round == 0 and string.sub(last, #request + 2) or round_of(round))
+if remembered then
+  reply[2] = 1
+  for id, fence in string.gmatch(remembered, '([^:,\n]+):(%d+)') do
     local v = call('HMGET', key('task', id), 's', 'f', 'w', 'b', 'q', 'a', 'l', 'c', 'll', 'o')
-    if v[1] == 'r' and v[2] == fence and v[3] == worker and numbers[v[5]] then
-      hand_out(id, v[4], numbers[v[5]], tonumber(fence), tonumber(v[6]), v[7], v[8], v[9], v[10])
+    if v[1] == 'r' and v[2] == fence and v[3] == worker then
+      hand_out(id, v[4], v[5], tonumber(fence), tonumber(v[6]), v[7], v[8], v[9], v[10])
     end
   end
   flush()
@@ -121,7 +136,10 @@ for i = FIRST_QUEUE, #ARGV do
   next_due = math.min(next_due, due or math.huge)
   if limit > 0 then limit = limit - claim_from(name, i - FIRST_QUEUE, limit) end
 end
-if #held > 0 then call('SET', claim, request .. '\n' .. table.concat(held, ','), 'PX', math.max(1, ARGV[3])) end
+if #held > 0 or ARGV[8] == '1' then
+  local before = is_known and last or request
+  call('SET', claim, before .. '\n' .. table.concat(held, ','), 'PX', ARGV[3] + REMEMBERED)
+end
 flush()
 if next_due < math.huge then reply[1] = next_due end
 return reply

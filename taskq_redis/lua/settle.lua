@@ -28,9 +28,8 @@ local function apply(queue, task, id, v, kind, delay, reason, data)
   local expires, retention, max_lost, letter = options_of(v[6])
   local is_late = v[1] == 'f'
   -- A lost lease has given the attempt back already.
-  local attempt = tonumber(more[1]) + ((is_late and not GIVES_BACK[kind]) and 1 or 0)
-  local kept = attempt - ((GIVES_BACK[kind] and not is_late) and 1 or 0)
-  local fields = {'sf', v[2], 'a', kept}
+  local attempt = more[1] + (is_late and 1 or 0)
+  local fields = {'sf', v[2], 'a', attempt - (GIVES_BACK[kind] and 1 or 0)}
   if kind ~= 'complete' then
     local history = remember(more[4], v[2], attempt, v[3], more[2], OUTCOMES[kind], data)
     fields[#fields + 1], fields[#fields + 2] = 'h', history
