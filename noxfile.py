@@ -113,7 +113,7 @@ def run_portable_tests(session: nox.Session, version: str) -> None:
     session.run(sys.executable, "-m", "virtualenv", "--quiet", "--clear", "-p", interpreter, str(home), external=True)
     groups = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
     python = str(home / "bin/python")
-    session.run(python, "-m", "pip", "install", "--quiet", ".[all]", *groups, external=True)
+    session.run(python, "-m", "pip", "install", ".[all]", *groups, external=True, silent=True)
     session.run(str(home / "bin/pytest"), *PORTABLE_TESTS, external=True)
 
 

@@ -85,9 +85,10 @@ def open_to_all(path: Path) -> bool:
     return path.stat().st_mode & 0o005 == 0o005 and all(parent.stat().st_mode & 0o001 for parent in path.parents)
 
 
-def _base_folder(owner: tuple[int, int] | None) -> Path:
+def base_folder(owner: tuple[int, int] | None) -> Path:
+    """Return where the folder of a server can be made, so that a server of another `owner` than us can reach it."""
     usual = Path(tempfile.gettempdir()).resolve()
-    if owner is None or (open_to_all(usual)):
+    if owner is None or open_to_all(usual):
         return usual
     return next((base for base in (Path("/tmp"), Path("/var/tmp")) if open_to_all(base)), usual)
 
@@ -110,7 +111,7 @@ class Server(abc.ABC):
         self._config = dict(config or {})
         self._env = {**os.environ, **(env or {})}
         self._user = self._owner()
-        self._guard = Guard(_base_folder(self._user))
+        self._guard = Guard(base_folder(self._user))
         self.folder = self._guard.folder
         self.log = self.folder / "server.log"
         self.pid = 0
