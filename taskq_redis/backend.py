@@ -86,7 +86,7 @@ class RedisBackend:
     ) -> None:
         await self._listening.close()
         self.broker.close()
-        await self._store.transport.close()
+        await self._store.close()
 
 
 def create_backend(url: str, options: BackendOptions) -> RedisBackend:

@@ -47,6 +47,7 @@ _KINDS: dict[type[Settlement], str] = {
     Cancel: "cancel",
     Crash: "crash",
 }
+_HEAD_WIDTH = 3
 _DELIVERY_WIDTH = 8
 
 
@@ -77,7 +78,7 @@ class RedisBroker:
             if parent is not None and shard == home:
                 head = (*parent, head[3])
             for positions in _slices(groups[shard], self._batch):
-                codes = await self._store.run(shard, "enqueue", *head, *_runs(messages, positions))
+                codes = await self._store.run_durably(shard, "enqueue", *head, *_runs(messages, positions))
                 for position, code in zip(positions, codes, strict=True):
                     answers[position] = Enqueued(messages[position].id, _ENQUEUED[code])
                 if codes[0] == 3:
@@ -191,8 +192,9 @@ class _Claim:
     async def _take_batch(self, shard: int, queues: Sequence[str], wanted: int) -> int:
         epoch = await self._store.epoch(shard)
         # Over several shards a round without tasks is remembered as well, so that a repeat claims nothing there.
-        tail = (epoch, self._rounds[shard], "1" if len(self._store.shards) > 1 else "")
+        tail = (self._rounds[shard], "1" if len(self._store.shards) > 1 else "", epoch, self._store.ages[shard])
         reply = await self._store.run(shard, "fetch", wanted, *self._head, *tail, *queues)
+        self._store.ages[shard] = max(self._store.ages[shard], reply[2])
         if reply[0] >= 0:
             self.next_due = min(reply[0] / 1000, math.inf if self.next_due is None else self.next_due)
         if reply[1] and self._rounds[shard] == 0:
@@ -206,7 +208,7 @@ class _Claim:
 
 def _deliveries(reply: Sequence[Any], queues: Sequence[str], worker: str) -> Iterator[Delivery]:
     """The deliveries in the reply of fetch.lua, which names its columns."""
-    for at in range(2, len(reply), _DELIVERY_WIDTH):
+    for at in range(_HEAD_WIDTH, len(reply), _DELIVERY_WIDTH):
         id, text, queue, fence, attempt, priority, age, extra = reply[at : at + _DELIVERY_WIDTH]
         name, _, body = text.partition(b"\n")
         where = queues[queue] if isinstance(queue, int) else queue.decode()

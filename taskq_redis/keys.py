@@ -3,7 +3,7 @@
 A shard is one hash slot: all its keys carry the tag `{namespace:shard}`, so that every script touches one node.
 `<q>` is a queue's name, `<n>:<q>` the same with its length in bytes before it, where something follows the name.
 
-    taskq:{ns:0}:meta               hash    schema version, number of shards, epoch, the reapers' last tick and hold
+    taskq:{ns:0}:meta               hash    version, shards, epoch and age of the store; the reapers' tick and hold
                  queues             set     names of the queues that have, or had, tasks here
 
                  task:<id>          hash    the record (record.py names its fields)

@@ -21,6 +21,9 @@ from taskq.ports.inspector import DEFAULT_MAX_FINISHED
 PROMOTE_PER_FETCH = 200
 """Due tasks of one queue that a fetch makes ready before it claims."""
 
+STEP_BACK = 60
+"""Seconds of work that a store may have forgotten, after a failover, without being taken for an old copy."""
+
 _CONSTANTS: dict[str, int | str] = {
     "DEFAULT_RETENTION": int(DEFAULT_RETENTION * 1000),
     "DEAD_RETENTION": int(DEAD_RETENTION * 1000),
@@ -32,6 +35,7 @@ _CONSTANTS: dict[str, int | str] = {
     "AGED_EVERY": AGED_EVERY,
     "MAX_FINISHED": DEFAULT_MAX_FINISHED,
     "PROMOTE_PER_FETCH": PROMOTE_PER_FETCH,
+    "STEP_BACK": STEP_BACK,
     "POISON": DeadReason.POISON.value,
 }
 """The figures of taskq.domain that the scripts need, under the names that they have there; durations in ms."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from secrets import token_hex
 from typing import Any
@@ -13,7 +14,7 @@ from taskq.ports import BackendOptions
 from taskq_redis.connection import Argument
 from taskq_redis.keys import Keys
 from taskq_redis.scripts import script
-from taskq_redis.transport import Transport
+from taskq_redis.transport import Transport, confirmation
 from taskq_redis.urls import Target
 
 SCHEMA = 1
@@ -29,9 +30,13 @@ class Store:
         self.target = target
         self.options = options
         self.transport = Transport(target, options)
+        wanted = confirmation(options)
+        self._durable = self.transport if wanted is None else Transport(target, options, wanted)
         self.keys = tuple(Keys(options.namespace, shard) for shard in range(target.shards))
         self._slots = tuple(keys.slot for keys in self.keys)
         self._epochs: dict[int, str] = {}
+        self.ages: Counter[int] = Counter()
+        """The greatest age of each shard that this process has seen (fetch.lua)."""
         self._opening = asyncio.Lock()
 
     # ------------------------------------------------------------ where things lie
@@ -68,6 +73,21 @@ class Store:
         if shard not in self._epochs:
             await self._open(shard)
         return await self.transport.call(self._slots[shard], script(name), self.keys[shard].meta, args)
+
+    async def run_durably(self, shard: int, name: str, *args: Argument) -> Any:
+        """Run a script whose effect must survive what the options name.
+
+        Raises:
+            OutcomeUnknown: it was applied, but not confirmed in time.
+        """
+        if shard not in self._epochs:
+            await self._open(shard)
+        return await self._durable.call(self._slots[shard], script(name), self.keys[shard].meta, args)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.transport.close()
+        await self._durable.close()
 
     async def command(self, shard: int, *command: Argument) -> Any:
         """Send a plain command about keys of a shard."""

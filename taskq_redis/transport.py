@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from hiredis import ReplyError
 
+from taskq.errors import OutcomeUnknown, UnsafeStore
 from taskq.ports import BackendOptions
 from taskq_redis.connection import Address, Argument, Connection, connect, pack
 from taskq_redis.errors import ConnectionLost, Verdict, code_of, judge, map_error
@@ -37,10 +38,37 @@ class Backoff:
         return pause
 
 
-class Transport:
-    """Sends scripts and commands, over one connection to each node."""
+class Confirmation(NamedTuple):
+    """What must follow a script before it counts as done: it says how many copies there are, of those before it too."""
 
-    def __init__(self, target: Target, options: BackendOptions) -> None:
+    command: str
+    args: tuple[int, ...]
+    what: str
+
+    def is_enough(self, reply: Any) -> bool:
+        """Whether the reply counts one copy at the least."""
+        return int(reply[0] if isinstance(reply, list) else reply) >= 1
+
+
+def confirmation(options: BackendOptions) -> Confirmation | None:
+    """What an enqueue must wait for, None where the server's own memory and append-only file are enough."""
+    patience = int(options.command_timeout * 800)
+    if options.durability == "replica":
+        return Confirmation("WAIT", (1, patience), "no replica has confirmed it")
+    if options.durability == "disk":
+        return Confirmation("WAITAOF", (1, 0, patience), "the disk has not confirmed it")
+    return None
+
+
+class Transport:
+    """Sends scripts and commands, over one connection to each node.
+
+    Arguments:
+        confirmation: sent after each script, on a transport that is used for nothing else, because it blocks.
+    """
+
+    def __init__(self, target: Target, options: BackendOptions, confirmation: Confirmation | None = None) -> None:
+        self._confirmation = confirmation
         self.route: Route = route_to(target, options.connect_timeout)
         self._target = target
         self._options = options
@@ -56,12 +84,11 @@ class Transport:
             BackendUnavailable: the store could not be reached within `retry_for` seconds, nothing was applied.
             OutcomeUnknown: a try may have been applied.
         """
-        command = pack("EVALSHA", script.sha, 1, key, *args)
-        return await self._repeat(slot, command, script, script.name)
+        return await self._repeat(_Call(slot, pack("EVALSHA", script.sha, 1, key, *args), script.name, script, key))
 
     async def command(self, slot: int, *command: Argument) -> Any:
         """Send a plain command, which must be safe to repeat."""
-        return await self._repeat(slot, pack(*command), None, str(command[0]))
+        return await self._repeat(_Call(slot, pack(*command), str(command[0])))
 
     async def open(self, slot: int, on_message: Callable[[list[Any]], None] | None = None) -> Connection:
         """A connection of the caller's own to the node of a slot: to block on, or to subscribe with.
@@ -81,16 +108,16 @@ class Transport:
 
     # ------------------------------------------------------------ one loop around everything
 
-    async def _repeat(self, slot: int, command: bytes, script: Script | None, what: str) -> Any:
+    async def _repeat(self, call: _Call) -> Any:
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self._options.retry_for
         backoff, was_sent, where = Backoff(), False, ""
         while True:
             error: Exception
             try:
-                node = await self.route.node(slot)
-                where = f"{what} at {node.address}"
-                reply = await self._send(node, command, script)
+                node = await self.route.node(call.slot)
+                where = f"{call.what} at {node.address}"
+                reply = await self._send(node, call)
             except ConnectionLost as lost:
                 was_sent = was_sent or lost.was_sent
                 self.route.forget()
@@ -108,7 +135,7 @@ class Transport:
                 error = reply
             pause = backoff.next()
             if loop.time() + pause > give_up:
-                raise map_error(error, where or what, was_sent=was_sent) from None
+                raise map_error(error, where or call.what, was_sent=was_sent) from None
             await asyncio.sleep(pause)
 
     async def _leave(self, node: Node, reply: ReplyError) -> None:
@@ -117,37 +144,55 @@ class Transport:
             # A replica that was our master: the name may lead to another server by now.
             (await node.connection()).close("the node serves no writes any more")
 
-    async def _send(self, node: Node, command: bytes, script: Script | None) -> Any:
+    async def _send(self, node: Node, call: _Call) -> Any:
         connection = await node.connection()
         await connection.room()
-        reply = await self._exchange(connection, command)
-        if not isinstance(reply, ReplyError):
-            return reply
-        verdict = judge(reply)
-        if verdict is Verdict.LOAD and script is not None:
-            return await self._load_and_repeat(connection, command, script)
-        if verdict is Verdict.ASK:
-            return await self._ask(reply, command, script)
+        reply = await connection.send(call.packed, self._options.command_timeout)
+        if isinstance(reply, ReplyError):
+            verdict = judge(reply)
+            if verdict is Verdict.LOAD and call.script is not None:
+                reply = (await self._in_a_row(connection, _load(call.script), call.packed))[-1]
+            elif verdict is Verdict.ASK:
+                reply = await self._ask(reply, call)
+        if self._confirmation is not None and not isinstance(reply, ReplyError):
+            await self._confirm(connection, self._confirmation, call)
         return reply
 
-    async def _exchange(self, connection: Connection, command: bytes) -> Any:
-        return await connection.send(command, self._options.command_timeout)
+    async def _in_a_row(self, connection: Connection, *commands: bytes) -> Sequence[Any]:
+        """The replies to commands that nobody else's can come between."""
+        return await asyncio.gather(*[connection.send(command, self._options.command_timeout) for command in commands])
 
-    async def _load_and_repeat(self, connection: Connection, command: bytes, script: Script) -> Any:
-        timeout = self._options.command_timeout
-        loaded = connection.send(pack("SCRIPT", "LOAD", script.source), timeout)
-        repeated = connection.send(command, timeout)
-        answer, reply = await asyncio.gather(loaded, repeated)
-        return answer if isinstance(answer, ReplyError) else reply
-
-    async def _ask(self, reply: ReplyError, command: bytes, script: Script | None) -> Any:
+    async def _ask(self, reply: ReplyError, call: _Call) -> Any:
+        """Follow a slot that is being moved: the node that takes it over serves what asks for it in so many words."""
         host, _, port = str(reply).split(" ")[2].rpartition(":")
         connection = await self.route.node_at(Address(host, int(port))).connection()
-        timeout = self._options.command_timeout
-        asking = connection.send(pack("ASKING"), timeout)
-        answer = (await asyncio.gather(asking, connection.send(command, timeout)))[1]
-        if isinstance(answer, ReplyError) and judge(answer) is Verdict.LOAD and script is not None:
-            await connection.send(pack("SCRIPT", "LOAD", script.source), timeout)
-            asking = connection.send(pack("ASKING"), timeout)
-            answer = (await asyncio.gather(asking, connection.send(command, timeout)))[1]
-        return answer
+        commands = [pack("ASKING"), call.packed]
+        if call.script is not None:
+            commands.insert(0, _load(call.script))
+        return (await self._in_a_row(connection, *commands))[-1]
+
+    async def _confirm(self, connection: Connection, wanted: Confirmation, call: _Call) -> None:
+        """Wait for copies of all that the server has written so far.
+
+        A write of this connection's own comes first: the script, said twice, may have written nothing.
+        """
+        mark = pack("HSET", call.key, "mark", 1)
+        _, reply = await self._in_a_row(connection, mark, pack(wanted.command, *wanted.args))
+        if isinstance(reply, ReplyError):
+            raise UnsafeStore(f"{connection.address} cannot confirm what it stores ({wanted.command}: {reply})")
+        if not wanted.is_enough(reply):
+            raise OutcomeUnknown(f"{call.what} at {connection.address}: stored, but {wanted.what}; it may be lost")
+
+
+class _Call(NamedTuple):
+    """One command, ready to be sent as often as it takes."""
+
+    slot: int
+    packed: bytes
+    what: str
+    script: Script | None = None
+    key: str = ""
+
+
+def _load(script: Script) -> bytes:
+    return pack("SCRIPT", "LOAD", script.source)

@@ -10,6 +10,8 @@ local hold = tonumber(watch[2]) or 0
 if watch[1] and (now - watch[1] > renewal or now < watch[1] - 1000) then hold = now + renewal end
 hold = math.min(hold, now + renewal)
 call('HSET', KEYS[1], 'tick', now, 'hold', hold)
+-- The store's age: the seconds in which a reaper has ticked, however many there are (fetch.lua).
+if not watch[1] or math.floor(watch[1] / 1000) ~= math.floor(now / 1000) then call('HINCRBY', KEYS[1], 'age', 1) end
 if now < hold then return {0, 0, 0, 1} end
 
 local ends = {f = 0, d = 0, x = 0, k = 0}
