@@ -13,11 +13,11 @@ from taskq import backends
 from taskq.app import App
 from taskq.context import TaskContext, current_context
 from taskq.domain.message import Delivery
-from taskq.domain.outcome import Outcome, Succeeded
+from taskq.domain.outcome import Outcome
 from taskq.domain.record import Progress
 from taskq.errors import ConfigError, InvalidPayload
 from taskq.headers import decode_headers
-from taskq.runtime.failures import outcome_of, undecodable
+from taskq.runtime.failures import outcome_of, result_of, undecodable
 from taskq.task import Task
 
 _reports: Any = None
@@ -63,7 +63,7 @@ def run(assignment: Assignment) -> Outcome:
         value = task.function(*args, **kwargs)
         if asyncio.iscoroutine(value):
             value = asyncio.run(value)
-        return Succeeded(task.codec.encode_result(value))
+        return result_of(task, value)
     except BaseException as error:  # noqa: BLE001 - SystemExit too is the task's own affair
         return outcome_of(task, error)
     finally:

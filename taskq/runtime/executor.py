@@ -24,7 +24,7 @@ from taskq.errors import CorruptRecord, InvalidPayload, NotApplied
 from taskq.headers import decode_headers
 from taskq.registry import importable_module
 from taskq.runtime.child import Assignment
-from taskq.runtime.failures import outcome_of, undecodable
+from taskq.runtime.failures import outcome_of, result_of, undecodable
 from taskq.runtime.run import Run, StopReason
 from taskq.runtime.slots import Slots
 from taskq.runtime.threads import Raised, ThreadPool
@@ -142,7 +142,7 @@ class Executor:
                 value = await task.function(*args, **kwargs)
             else:
                 value = await self._call_thread(run, task, args, kwargs)
-            return await self._succeed(run, value)
+            return await self._keep_result(run, result_of(task, value))
         except asyncio.CancelledError:
             return self._why_stopped(run)
         except Raised as raised:
@@ -150,22 +150,17 @@ class Executor:
         except BaseException as error:  # noqa: BLE001 - SystemExit and MemoryError end the run, not the worker
             return self._after(run, outcome_of(task, error))
 
-    async def _succeed(self, run: Run, value: Any) -> Outcome:
-        try:
-            result = run.task.codec.encode_result(value)
-        except InvalidPayload as error:
-            return Failed(Failure("InvalidResult", str(error)))
-        limit = self._app.settings.max_result
+    async def _keep_result(self, run: Run, outcome: Outcome) -> Outcome:
+        """Where results live on another backend they are written there first, under this run's fence."""
+        if not isinstance(outcome, Succeeded):
+            return outcome
+        result, limit = outcome.result, self._app.settings.max_result
         if len(result) > limit:
             text = f"the result takes {len(result):,} bytes, over max_result ({limit:,}): store it elsewhere"
             return Failed(Failure("ResultTooLarge", text))
-        return await self._keep_result(run, result)
-
-    async def _keep_result(self, run: Run, result: bytes) -> Outcome:
-        """Where results live on another backend they are written there first, under this run's fence."""
         detached = await self._app.detached_results() if self._app.has_detached_results else None
         if detached is None:
-            return Succeeded(result)
+            return outcome
         retention = run.task.declared.retention
         await detached.put(run.delivery.id, run.delivery.fence, result, retention)
         return Succeeded(b"null")
@@ -203,7 +198,7 @@ class Executor:
         if outcome is None:
             return self._why_stopped(run)
         if isinstance(outcome, Succeeded):
-            return await self._keep_result(run, outcome.result)
+            return await self._keep_result(run, outcome)
         return self._after(run, outcome)
 
     async def _open_children(self) -> Any:

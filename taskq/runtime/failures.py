@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from types import TracebackType
 
-from taskq.domain.outcome import CancelledRun, Failed, Outcome, Rejected, Snoozed
+from taskq.domain.outcome import CancelledRun, Failed, Outcome, Rejected, Snoozed, Succeeded
 from taskq.domain.record import DeadReason, Failure, fingerprint
 from taskq.errors import Cancel, InvalidPayload, LeaseLost, Reject, Retry, Snooze, TaskSignal, Throttled
 from taskq.task import Task
@@ -52,6 +52,14 @@ def outcome_of(task: Task[..., object], error: BaseException) -> Outcome:
             return Failed(describe(error))
         case _:
             return Failed(describe(error), retryable=task.declared.should_retry(error))
+
+
+def result_of(task: Task[..., object], value: object) -> Outcome:
+    """What a value that the task's function returned means: a failure where it cannot be written as JSON."""
+    try:
+        return Succeeded(task.codec.encode_result(value))
+    except InvalidPayload as error:
+        return Failed(Failure("InvalidResult", _cut(str(error), MAX_MESSAGE)))
 
 
 def undecodable(error: Exception) -> Outcome:

@@ -1,0 +1,1 @@
+"""The worker, in this process, on every backend."""

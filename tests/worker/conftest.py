@@ -1,0 +1,66 @@
+"""An application for each test: in memory, or on each backend in turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from taskq import App
+from taskq.ports import BackendOptions
+from taskq.testing.clock import VirtualClock
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_template: str) -> str:
+    """The database that each test's own is a copy of, with our schema in it."""
+
+    async def fill() -> None:
+        from taskq_postgres import create_backend
+
+        async with create_backend(postgres_template, BackendOptions()) as backend:
+            await backend.migrate()
+
+    asyncio.run(fill())
+    return postgres_template
+
+
+@pytest.fixture(params=["memory", "redis", "postgres"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty store of each kind in turn."""
+    if request.param == "memory":
+        return "memory://"
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest_asyncio.fixture
+async def any_app(store_url: str) -> AsyncIterator[App]:
+    """An application on each backend in turn."""
+    app = App(store_url)
+    yield app
+    await app.aclose()
+
+
+@pytest_asyncio.fixture
+async def app() -> AsyncIterator[App]:
+    """An application in memory."""
+    app = App("memory://")
+    yield app
+    await app.aclose()
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    """The clock of `slow_app`'s store."""
+    return VirtualClock()
+
+
+@pytest_asyncio.fixture
+async def virtual_app(clock: VirtualClock) -> AsyncIterator[App]:
+    """An application in memory whose store's time is turned by hand."""
+    app = App("memory://", clock=clock)
+    yield app
+    await app.aclose()

@@ -1,0 +1,166 @@
+"""Tasks for child processes, which find them by importing this module."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from taskq import App, Cancel, Reject, Retry, Snooze, TaskContext, Throttled, current
+from taskq.errors import TaskSignal
+
+app = App("memory://")
+SIGNALS: dict[str, Callable[[], TaskSignal]] = {
+    "retry": lambda: Retry(),
+    "retry later": lambda: Retry(delay=3600.0),
+    "snooze": lambda: Snooze(3600.0),
+    "reject": lambda: Reject("not wanted"),
+    "cancel": lambda: Cancel("no longer wanted"),
+    "throttled": lambda: Throttled(retry_after=3600.0),
+}
+
+
+class Hostile(Exception):
+    """An exception that cannot be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text for you")
+
+
+def recurse(depth: int = 0) -> int:
+    """Recurse until Python gives up."""
+    return recurse(depth + 1) + 1
+
+
+def fail(kind: str) -> None:
+    """Raise one of the exceptions that are awkward to handle."""
+    match kind:
+        case "SystemExit":
+            raise SystemExit(3)
+        case "KeyboardInterrupt":
+            raise KeyboardInterrupt
+        case "MemoryError":
+            raise MemoryError
+        case "RecursionError":
+            recurse()
+        case "Hostile":
+            raise Hostile
+        case "StopIteration":
+            raise StopIteration("out of the blue")
+        case "GeneratorExit":
+            raise GeneratorExit
+        case "BaseExceptionGroup":
+            raise BaseExceptionGroup("several", [KeyboardInterrupt(), ValueError("one")])
+        case "chain":
+            error = ValueError("first")
+            error.__cause__ = error
+            raise error
+        case _:
+            raise ValueError(f"no {kind} here")
+
+
+@app.task(executor="process")
+def add(x: int, y: int) -> int:
+    return x + y
+
+
+@app.task(executor="process")
+def raises(kind: str) -> None:
+    fail(kind)
+
+
+@app.task(executor="process")
+def signals(kind: str) -> None:
+    raise SIGNALS[kind]()
+
+
+@app.task(executor="process")
+async def coroutine(x: int) -> int:
+    return x * 2
+
+
+@app.task(executor="process")
+def returns_object() -> object:
+    return object()
+
+
+@app.task(executor="process")
+def returns_much(size: int) -> str:
+    return "x" * size
+
+
+@app.task(executor="process")
+def hangs(pid_file: str) -> None:
+    """Say which process this is, and never return."""
+    _note(pid_file)
+    threading.Event().wait()
+
+
+@app.task(executor="process")
+def stubborn(pid_file: str) -> None:
+    """Never return, and ignore every signal that can be ignored."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _note(pid_file)
+    while True:
+        threading.Event().wait()
+
+
+@app.task(executor="process")
+def exits(code: int) -> None:
+    """End the process without a word."""
+    os._exit(code)
+
+
+@app.task(executor="process")
+def is_killed() -> None:
+    """As the kernel does it when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(executor="process")
+def reports(gate: str) -> str:
+    """Report progress, then wait until the file `gate` is there."""
+    context = current()
+    context.progress(0.25, "a quarter", done=1)
+    _await_file(gate)
+    return context.id
+
+
+@app.task(executor="process")
+def describes(ctx: TaskContext) -> dict[str, Any]:
+    """What the context says."""
+    return {
+        "id": ctx.id,
+        "name": ctx.name,
+        "queue": ctx.queue,
+        "attempt": ctx.attempt,
+        "fence": ctx.fence,
+        "worker_id": ctx.worker_id,
+        "metadata": dict(ctx.metadata),
+        "tenant": ctx.tenant,
+        "cancelled": ctx.cancelled,
+        "has_deadline": ctx.deadline is not None,
+        "is_current": current() is ctx,
+        "pid": os.getpid(),
+    }
+
+
+@app.task(executor="process")
+def enqueues() -> str:
+    """Enqueue from a child, where the memory backend cannot be reached."""
+    return add.enqueue(1, 2).id
+
+
+def _note(pid_file: str) -> None:
+    path = Path(pid_file)
+    path.with_suffix(".part").write_text(str(os.getpid()))
+    path.with_suffix(".part").rename(path)
+
+
+def _await_file(path: str) -> None:
+    pause = threading.Event()
+    while not Path(path).exists():
+        pause.wait(timeout=0.01)

@@ -1,0 +1,180 @@
+"""What the tests of the worker share: waiting for a condition, options that do not dawdle, backends that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from taskq import App, Task, TaskState
+from taskq.config import WorkerOptions
+from taskq.domain.record import TaskRecord
+from taskq.errors import BackendUnavailable
+from taskq.handle import TaskHandle
+from taskq.runtime.worker import Worker
+
+PATIENCE = 30.0
+"""Seconds after which a test stops waiting for what should have happened long ago."""
+
+
+async def until(condition: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any:
+    """Wait until `condition` gives something true, and return it.
+
+    Arguments:
+        condition: asked again and again; may be a coroutine function.
+        what: names it in the error.
+        timeout: seconds to go on asking.
+    """
+    end = time.monotonic() + timeout
+    pause = 0.001
+    while True:
+        value = condition()
+        if inspect.isawaitable(value):
+            value = await value
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {timeout:g} s: {what}")
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, 0.05)
+
+
+async def state_of(handle: TaskHandle[Any]) -> TaskState:
+    """The state of a task, however its store is doing."""
+    return (await handle.ainfo()).state
+
+
+async def until_state(handle: TaskHandle[Any], *states: TaskState) -> TaskRecord:
+    """Wait until the task is in one of these states, and return its record."""
+
+    async def reached() -> TaskRecord | None:
+        record = await handle.ainfo()
+        return record if record.state in states else None
+
+    found: TaskRecord = await until(reached, f"task {handle.id} is {' or '.join(states)}")
+    return found
+
+
+async def ended(handle: TaskHandle[Any]) -> TaskRecord:
+    """Wait for the end of a task, and return its record."""
+    await handle.await_(PATIENCE)
+    return await handle.ainfo()
+
+
+def options(**said: Any) -> WorkerOptions:
+    """Options of a worker that looks often and stops soon."""
+    return WorkerOptions(**{"poll": 0.1, "threads": 4, "processes": 2, "shutdown_timeout": 8.0, **said})
+
+
+@contextlib.asynccontextmanager
+async def work(app: App, **said: Any) -> AsyncIterator[Worker]:
+    """A worker of this application that works meanwhile."""
+    async with Worker(app, options(**said)).running() as worker:
+        yield worker
+
+
+async def registered(app: App, worker: Worker) -> None:
+    """Wait until the store knows the worker."""
+
+    async def known() -> bool:
+        registry = (await app.backend()).registry
+        return any(info.id == worker.id for info in await registry.workers())
+
+    await until(known, "the worker has reported")
+
+
+def adopt(app: App, task: Task[..., Any], **options: Any) -> Task[..., Any]:
+    """The task of another application in this one: a child process finds it where it was declared."""
+    adopted: Task[..., Any] = app.task(name=task.name, executor=task.executor, **options)(task.function)
+    return adopted
+
+
+class Proxy:
+    """Stands before any object: counts the calls of its methods, and may break them or hold them up.
+
+    Attributes:
+        calls: how often each method was called.
+        away: while true, every asynchronous method raises BackendUnavailable.
+    """
+
+    def __init__(self, inner: Any, calls: Counter[str], switch: Switch) -> None:
+        self._inner = inner
+        self._calls = calls
+        self._switch = switch
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if not inspect.iscoroutinefunction(found):
+            return found
+        return self._guarded(name, found)
+
+    def _guarded(self, name: str, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            self._calls[name] += 1
+            self._switch.see(name, args, kwargs)
+            result = await method(*args, **kwargs)
+            self._switch.seen(name, result)
+            return result
+
+        return call
+
+
+class Switch:
+    """What the proxies of one backend obey."""
+
+    def __init__(self) -> None:
+        self.away: set[str] | bool = False
+        """True: every call fails; a set: the calls of these methods."""
+        self.lost_replies: Counter[str] = Counter()
+        """How many of the next replies of each method get lost on their way."""
+        self.asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    def see(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Note a call, and refuse it while the store is away."""
+        self.asked.append((name, args, kwargs))
+        if self.away is True or (self.away and name in self.away):
+            raise BackendUnavailable("the store is away")
+
+    def seen(self, name: str, _result: Any) -> None:
+        """Lose the reply, if it is to be lost."""
+        if self.lost_replies[name] > 0:
+            self.lost_replies[name] -= 1
+            raise BackendUnavailable("the reply was lost")
+
+
+class WrappedBackend:
+    """A backend whose ports stand behind proxies that share one counter and one switch."""
+
+    PORTS = ("broker", "maintenance", "annotations", "results", "inspector", "registry")
+
+    def __init__(self, inner: Any, calls: Counter[str] | None = None, switch: Switch | None = None) -> None:
+        self.inner = inner
+        self.calls: Counter[str] = Counter() if calls is None else calls
+        self.switch = switch or Switch()
+        for port in self.PORTS:
+            setattr(self, port, Proxy(getattr(inner, port), self.calls, self.switch))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def clone(self) -> WrappedBackend:
+        """Another on the same store, behind the same switch."""
+        return WrappedBackend(self.inner.clone(), self.calls, self.switch)
+
+    async def __aenter__(self) -> WrappedBackend:
+        await self.inner.__aenter__()
+        return self
+
+    async def __aexit__(self, *exception: Any) -> None:
+        await self.inner.__aexit__(*exception)
+
+
+def wrap(app: App) -> WrappedBackend:
+    """Put the application's backend behind proxies, before its first use."""
+    wrapped = WrappedBackend(app.backends.root)
+    app.backends._root = wrapped
+    return wrapped
