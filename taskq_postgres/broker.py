@@ -87,7 +87,7 @@ class PostgresBroker:
         rows = await self._store.run(
             "fetch", (list(queues), limit, worker, request_id, float(lease), float(aging), after)
         )
-        next_due = rows.pop()[-1] if rows and rows[-1][1] is None else None
+        last = rows.pop()
         rows.sort(key=_place)
         deliveries = [to_delivery(row) for row in rows]
         taken = ((row[4], row[5], row[14]) for row in rows if row[15])
@@ -95,9 +95,9 @@ class PostgresBroker:
             self._drained.update(queues)
         else:
             self._drained.difference_update(queues)
-        self._holdings.claimed(worker, request_id, deliveries)
+        self._holdings.claimed(worker, last[14], deliveries)
         self._note_whether_empty(worker, request_id, deliveries)
-        return Fetched(deliveries, next_due)
+        return Fetched(deliveries, last[16])
 
     def _note_whether_empty(self, worker: str, request_id: str, deliveries: list[Delivery]) -> None:
         if deliveries:

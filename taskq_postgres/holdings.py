@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from taskq.domain.message import Delivery
 
-MOST_REQUESTS = 10_000
+MOST_CLAIMS = 10_000
 Run = tuple[str, int]
 
 
@@ -14,45 +14,43 @@ class Holdings:
     """Remembers the tasks of each claim until they are settled. What is forgotten here the reaper finds by itself."""
 
     def __init__(self) -> None:
-        self._requests: dict[tuple[str, str], set[Run]] = {}
-        self._owner: dict[Run, tuple[str, str]] = {}
-        self._newest: dict[str, str] = {}
+        self._runs: dict[int, set[Run]] = {}
+        self._claims: dict[Run, int] = {}
+        self._workers: dict[str, dict[int, None]] = {}
 
-    def claimed(self, worker: str, request: str, deliveries: Sequence[Delivery]) -> None:
-        """Note a claim. A worker's newest one is never through, because it may be said again."""
-        self._newest.pop(worker, None)
-        self._newest[worker] = request
-        if deliveries:
-            runs = {(delivery.id, delivery.fence) for delivery in deliveries}
-            self._requests[worker, request] = runs
-            self._owner |= dict.fromkeys(runs, (worker, request))
-        for oldest in list(self._requests)[: len(self._requests) - MOST_REQUESTS]:
-            self._drop(oldest)
-        for idle in list(self._newest)[: len(self._newest) - MOST_REQUESTS]:
-            del self._newest[idle]
+    def claimed(self, worker: str, number: int | None, deliveries: Sequence[Delivery]) -> None:
+        """Note a claim by its number; one that took nothing has none."""
+        if number is None:
+            return
+        runs = {(delivery.id, delivery.fence) for delivery in deliveries}
+        self._runs[number] = runs
+        self._claims |= dict.fromkeys(runs, number)
+        self._workers.setdefault(worker, {})[number] = None
+        while len(self._runs) > MOST_CLAIMS:
+            oldest = next(iter(self._runs))
+            for owner in list(self._workers):
+                self.forget(owner, [oldest])
 
     def settled(self, deliveries: Iterable[Delivery]) -> None:
         """Note runs that have ended."""
         for delivery in deliveries:
             run = (delivery.id, delivery.fence)
-            owner = self._owner.pop(run, None)
-            if owner is not None and owner in self._requests:
-                self._requests[owner].discard(run)
+            number = self._claims.pop(run, None)
+            if number is not None:
+                self._runs[number].discard(run)
 
-    def through(self, worker: str) -> list[str]:
-        """The requests of a worker that are through."""
-        newest = self._newest.get(worker)
-        return [
-            request
-            for (owner, request), runs in self._requests.items()
-            if owner == worker and request != newest and not runs
-        ]
+    def through(self, worker: str) -> list[int]:
+        """The claims of a worker that are through; its newest one never is, because it may be said again."""
+        numbers = list(self._workers.get(worker, ()))
+        return [number for number in numbers[:-1] if not self._runs[number]]
 
-    def forget(self, worker: str, requests: Iterable[str]) -> None:
-        """The store knows that these are through."""
-        for request in requests:
-            self._drop((worker, request))
-
-    def _drop(self, key: tuple[str, str]) -> None:
-        for run in self._requests.pop(key, ()):
-            self._owner.pop(run, None)
+    def forget(self, worker: str, numbers: Iterable[int]) -> None:
+        """The store knows that these claims of a worker are through."""
+        held = self._workers.get(worker, {})
+        for number in numbers:
+            if number in held:
+                del held[number]
+                for run in self._runs.pop(number, ()):
+                    self._claims.pop(run, None)
+        if not held:
+            self._workers.pop(worker, None)

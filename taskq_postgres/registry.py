@@ -18,8 +18,7 @@ class PostgresRegistry:
 
     async def report(self, info: WorkerInfo, ttl: float) -> Sequence[WorkerCommand]:
         """Note that the worker lives, and take what it is told."""
-        parameters = {"id": info.id, "info": json.dumps(asdict(info)), "ttl": float(ttl)}
-        commands = await self._store.value("worker_report", parameters)
+        commands = await self._store.value("worker_report", (info.id, json.dumps(asdict(info)), float(ttl)))
         return [WorkerCommand(command) for command in commands or ()]
 
     async def workers(self) -> Sequence[WorkerInfo]:

@@ -65,7 +65,7 @@ create table {schema}.claim (
     no bigint not null,
     lapses_at timestamptz not null,
     ids uuid[] not null,
-    primary key (worker, request)
+    primary key (worker, no)
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
 
 -- Finished tasks, whole, by the day of their end (UTC); dead letters apart.

@@ -91,7 +91,8 @@ begin
 end $$;
 
 -- Claim up to p_limit tasks of these queues. p_after: for each queue, of the lanes of priorities 0 to 3 without a group,
--- the place after which to look. The last row has no id, and tells in how many seconds the next task becomes due.
+-- the place after which to look. The last row has no id; it tells the number of the claim, and in how many seconds the
+-- next task becomes due.
 create function {schema}.claim_v1(
     p_queues text[], p_limit int, p_worker text, p_request text, p_lease float8, p_aging float8,
     p_after bigint[]
@@ -106,6 +107,8 @@ declare
     v_index bigint;
     v_due timestamptz;
     v_no bigint;
+    v_request text;
+    v_last {schema}.delivery;
     v_rows tid[] := '{}';
     v_before int;
     v_taken tid[];
@@ -120,15 +123,22 @@ declare
     v_is_contended boolean;
 begin
     perform set_config('synchronous_commit', 'off', true);  -- a claim that is lost is handed out once more
+    -- A request that is said again waits here for its first saying.
+    perform pg_advisory_xact_lock(hashtextextended({literal} || p_worker, 0));
     -- More than two at once only get into each other's way.
     perform pg_advisory_xact_lock(hashtext({literal}) , (hashtext(p_queues[1]) & 268435455) * 4 + 2 + pg_backend_pid() % 2);
     v_now := clock_timestamp();
     v_until := v_now + p_lease * interval '1 second';
-    select c.no into v_no from {schema}.claim c where c.worker = p_worker and c.request = p_request;
-    if found then
-        return query select * from {schema}.claim_again_v1(p_worker, p_request, v_until);
+    select c.no, c.request into v_no, v_request from {schema}.claim c where c.worker = p_worker
+        order by c.worker desc, c.no desc limit 1;
+    if v_request = p_request then
+        return query select * from {schema}.claim_again_v1(p_worker, v_no, v_until);
+        v_last := {schema}.due_v1(p_queues);
+        v_last.seq := v_no;
+        return next v_last;
         return;
     end if;
+    v_no := null;
 
     perform 1 from {schema}.task t where t.expires_at <= v_now and t.lease_until is null order by t.expires_at limit 1;
     if found then
@@ -231,17 +241,19 @@ begin
             select p_worker, p_request, v_no, v_until, array_agg(k.id) from taken k
         ) select * from taken;
     end if;
-    return query select * from {schema}.due_v1(p_queues);
+    v_last := {schema}.due_v1(p_queues);
+    v_last.seq := v_no;
+    return next v_last;
 end $$;
 
--- Hand out again what this request took and what still runs, with the leases extended.
-create function {schema}.claim_again_v1(p_worker text, p_request text, p_until timestamptz)
+-- Hand out again what this claim took and what still runs, with the leases extended.
+create function {schema}.claim_again_v1(p_worker text, p_no bigint, p_until timestamptz)
 returns setof {schema}.delivery language plpgsql as $$
 declare
     v_claim {schema}.claim;
 begin
     update {schema}.claim c set lapses_at = least(c.lapses_at, p_until)
-        where c.worker = p_worker and c.request = p_request returning * into v_claim;
+        where c.worker = p_worker and c.no = p_no returning * into v_claim;
     return query update {schema}.task t set lease_until = p_until
         from unnest(v_claim.ids) with ordinality u(id, place)
         where t.id = u.id and t.claim_no = v_claim.no and t.lease_until is not null

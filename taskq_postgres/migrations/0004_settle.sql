@@ -87,14 +87,14 @@ begin
         return 0;
     end if;
 
-    if v_is_late and p_kind not in (2, 3) then
+    if v_is_late then
         t.attempt := t.attempt + 1;  -- the lost lease had given it back
     end if;
     if p_kind <> 0 then
         t.history := {schema}.noted_v1(t, (array['failed', 'snoozed', 'released', 'failed', 'failed', 'cancelled'])[p_kind],
             p_failure, p_now);
     end if;
-    if not v_is_late and p_kind in (2, 3) then
+    if p_kind in (2, 3) then
         t.attempt := t.attempt - 1;
     end if;
     t.settled_fence := t.fence;
@@ -115,11 +115,11 @@ begin
     return 0;
 end $$;
 
--- Settle runs, given in the order of their ids; p_through: requests of p_worker of which no task is held after this.
+-- Settle runs, given in the order of their ids; p_through: claims of p_worker of which no task is held any more.
 -- Returns null when each was applied, else a code each.
 create function {schema}.settle_v1(
     p_ids uuid[], p_fences bigint[], p_workers text[], p_kinds smallint[], p_delays float8[], p_results bytea[],
-    p_reasons text[], p_failures bytea[], p_worker text, p_through text[]
+    p_reasons text[], p_failures bytea[], p_worker text, p_through bigint[]
 ) returns smallint[] language plpgsql
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
 set enable_hashjoin = off set enable_mergejoin = off as $$
@@ -157,7 +157,7 @@ begin
         end loop;
     end if;
     if p_through <> '{}' then
-        delete from {schema}.claim c where c.worker = p_worker and c.request = any(p_through);
+        delete from {schema}.claim c where c.worker = p_worker and c.no = any(p_through);
     end if;
     return v_answer;
 end $$;

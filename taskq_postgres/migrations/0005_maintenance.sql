@@ -46,10 +46,16 @@ begin
         end loop;
         select min(k.lease_until) into v_next from {schema}.task k
             where k.id = any(v_claim.ids) and k.claim_no = v_claim.no and k.lease_until is not null;
-        if v_next is null then
-            delete from {schema}.claim c where c.worker = v_claim.worker and c.request = v_claim.request;
+        if v_next is not null then
+            update {schema}.claim c set lapses_at = v_next where c.worker = v_claim.worker and c.no = v_claim.no;
+        elsif v_claim.ids = '{}' or exists (
+            select 1 from {schema}.claim c where c.worker = v_claim.worker and c.no > v_claim.no)
+        then
+            delete from {schema}.claim c where c.worker = v_claim.worker and c.no = v_claim.no;
         else
-            update {schema}.claim c set lapses_at = v_next where c.worker = v_claim.worker and c.request = v_claim.request;
+            -- A worker's newest claim is kept for a while, so that its request is known when it is said again.
+            update {schema}.claim c set ids = '{}', lapses_at = v_now + interval '10 minutes'
+                where c.worker = v_claim.worker and c.no = v_claim.no;
         end if;
     end loop;
 end $$;
@@ -212,6 +218,19 @@ begin
         end if;
     end loop;
     return v_answer;
+end $$;
+
+-- Note that a worker lives; returns what it is told, each command once.
+create function {schema}.report_v1(p_id text, p_info text, p_ttl float8) returns text[] language plpgsql as $$
+declare
+    v_commands text[];
+begin
+    select w.commands into v_commands from {schema}.worker w where w.id = p_id for update;
+    insert into {schema}.worker as w (id, info, seen_at, lapses_at)
+        values (p_id, p_info, clock_timestamp(), clock_timestamp() + p_ttl * interval '1 second')
+    on conflict (id) do update set info = excluded.info, commands = '{}', seen_at = excluded.seen_at,
+        lapses_at = excluded.lapses_at;
+    return v_commands;
 end $$;
 
 -- Cancel up to p_limit waiting tasks of a queue. Returns how many.

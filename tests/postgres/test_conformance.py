@@ -16,6 +16,7 @@ from taskq_postgres import PostgresBackend, create_backend
 class TestPostgresBackend(BackendConformance):
     """taskq_postgres, with LISTEN and NOTIFY."""
 
+    tick = 0.4
     parameters = ""
 
     @pytest.fixture
