@@ -137,7 +137,7 @@ class App:
     @property
     def backends(self) -> BackendPool:
         """The store, opened once for each event loop."""
-        if self._pool is None:
+        if self._pool is None or self._pool.url != self.url:
             self._pool = BackendPool(self.url, self._backend_options)
         return self._pool
 

@@ -1,0 +1,148 @@
+"""What is measured, each once; the caller repeats and takes medians."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+
+import psutil
+
+from benchmarks.tasks import app, latency, noop
+from taskq.domain.state import TaskState
+
+ITEMS_A_CALL = 1000
+IDLE_SECONDS = 10.0
+
+
+@contextlib.asynccontextmanager
+async def worker() -> AsyncIterator[psutil.Process]:
+    """A default worker in a process of its own, ready for work; gives the process that runs the tasks."""
+    command = [sys.executable, "-m", "taskq", "worker", "-A", "benchmarks.tasks:app", "--log-level", "WARNING"]
+    process = await asyncio.create_subprocess_exec(*command, env={**os.environ, "TASKQ_BACKEND": app.url})
+    try:
+        backend = await app.backend()
+        while not (workers := await backend.registry.workers()):
+            await asyncio.sleep(0.02)
+        yield psutil.Process(workers[0].pid)
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def completed() -> int:
+    """How many tasks have completed since the store was emptied."""
+    counts = await (await app.backend()).inspector.counts()
+    return sum(states.get(TaskState.COMPLETED, 0) for states in counts.values())
+
+
+async def until_completed(count: int) -> None:
+    """Wait until so many have completed."""
+    while await completed() < count:
+        await asyncio.sleep(0.02)
+
+
+async def produce(count: int) -> None:
+    """Enqueue no-ops through the public API."""
+    for start in range(0, count, ITEMS_A_CALL):
+        await noop.aenqueue_many((number,) for number in range(start, min(start + ITEMS_A_CALL, count)))
+
+
+async def live(count: int) -> float:
+    """Tasks a second, produced here and run there at the same time, from the first enqueue to the last end."""
+    async with worker():
+        before = await completed()
+        start = time.perf_counter()
+        await produce(count)
+        await until_completed(before + count)
+        return count / (time.perf_counter() - start)
+
+
+async def enqueue_bulk(count: int) -> float:
+    """Tasks a second by `aenqueue_many`."""
+    start = time.perf_counter()
+    await produce(count)
+    return count / (time.perf_counter() - start)
+
+
+async def drain(count: int) -> float:
+    """Tasks a second of a worker that finds them queued, from the first end that is seen to the last."""
+    await produce(count)
+    before = await completed()
+    async with worker():
+        while (first := await completed()) == before:
+            await asyncio.sleep(0.005)
+        start = time.perf_counter()
+        await until_completed(before + count)
+        return (before + count - first) / (time.perf_counter() - start)
+
+
+async def enqueue_one_by_one(count: int) -> Mapping[str, float]:
+    """Milliseconds of a single `aenqueue`, and how many there are in a second."""
+    samples = []
+    begin = time.perf_counter()
+    for number in range(count):
+        start = time.perf_counter()
+        await noop.aenqueue(number)
+        samples.append(time.perf_counter() - start)
+    rate = count / (time.perf_counter() - begin)
+    return {**percentiles(samples), "rate": rate}
+
+
+async def pickup(count: int, a_second: float = 20.0) -> Mapping[str, float]:
+    """Milliseconds from the enqueue to the start of the run, by an idle worker."""
+    async with worker():
+        handles = []
+        for _ in range(count):
+            await asyncio.sleep(1 / a_second)
+            handles.append(await latency.aenqueue(time.time()))
+        return percentiles([await handle.aresult(30) for handle in handles])
+
+
+async def idle() -> Mapping[str, float]:
+    """What an idle worker costs: MiB resident (RSS) and its own (PSS), commands a second that the store sees."""
+    async with worker() as process:
+        await asyncio.sleep(2)
+        before = await commands_seen()
+        await asyncio.sleep(IDLE_SECONDS)
+        after = await commands_seen()
+        memory = process.memory_full_info()
+    mib = 1024 * 1024
+    commands = (after - before) / IDLE_SECONDS
+    return {"rss": memory.rss / mib, "pss": memory.pss / mib, "commands": commands}
+
+
+async def commands_seen() -> float:
+    """Commands that clients have sent to the store, by its own count; Postgres counts transactions."""
+    if app.url.startswith("redis"):
+        import redis.asyncio
+
+        client = redis.asyncio.Redis.from_url(app.url)
+        stats = await client.info("commandstats")
+        await client.aclose()
+        # What scripts call inside is counted too, but is not sent by anybody.
+        sent = ("eval", "evalsha", "blpop", "ping", "publish", "subscribe")
+        return float(sum(stats.get(f"cmdstat_{command}", {}).get("calls", 0) for command in sent))
+    import psycopg
+
+    async with await psycopg.AsyncConnection.connect(app.url.replace("postgres://", "postgresql://")) as connection:
+        query = "select xact_commit + xact_rollback from pg_stat_database where datname = current_database()"
+        row = await (await connection.execute(query)).fetchone()
+        return float(row[0]) if row else 0.0
+
+
+def import_milliseconds() -> float:
+    """Milliseconds of `import taskq` in a fresh interpreter."""
+    code = "import time; t = time.perf_counter(); import taskq; print((time.perf_counter() - t) * 1000)"
+    return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+
+def percentiles(samples: list[float]) -> Mapping[str, float]:
+    """p50, p95 and p99 of seconds, in milliseconds."""
+    cuts = statistics.quantiles(samples, n=100)
+    return {"p50": cuts[49] * 1000, "p95": cuts[94] * 1000, "p99": cuts[98] * 1000}
