@@ -30,6 +30,7 @@ CHUNK = 1000
 POLL = 1.0
 """Seconds between two looks of an idle worker that cannot listen."""
 FIRST_POLL = 0.01
+MOST_WORKERS = 1000
 
 _ENQUEUED = {
     "c": EnqueueStatus.CREATED,
@@ -55,7 +56,8 @@ class PostgresBroker:
         self._holdings = Holdings()
         self._chunk = max(CHUNK, store.options.batch)
         self._drained: set[str] = set()
-        self._empty: dict[str, str] = {}
+        self._newest: dict[str, tuple[str, int, bool]] = {}
+        # of each worker: its newest request, its newest claim's number, and whether that request took nothing
         self._poll = FIRST_POLL
 
     # ------------------------------------------------------------ enqueue
@@ -79,13 +81,15 @@ class PostgresBroker:
         self, queues: Sequence[str], limit: int, *, worker: str, lease: float, request_id: str, aging: float = AGING
     ) -> Fetched:
         """Claim up to `limit` tasks."""
-        if self._empty.get(worker) == request_id:
+        newest, number, is_empty = self._newest.get(worker, ("", 0, False))
+        if newest == request_id and is_empty:
             return Fetched(())
+        older = 0 if newest == request_id else number
         self._mail.open()
         self._mail.clear(queues)
         after = self._cursors.begin(queues)
         rows = await self._store.run(
-            "fetch", (list(queues), limit, worker, request_id, float(lease), float(aging), after)
+            "fetch", (list(queues), limit, worker, request_id, float(lease), float(aging), after, older)
         )
         last = rows.pop()
         rows.sort(key=_place)
@@ -96,15 +100,11 @@ class PostgresBroker:
         else:
             self._drained.difference_update(queues)
         self._holdings.claimed(worker, last[14], deliveries)
-        self._note_whether_empty(worker, request_id, deliveries)
+        self._poll = FIRST_POLL if deliveries else self._poll
+        if len(self._newest) > MOST_WORKERS:
+            self._newest.clear()
+        self._newest[worker] = (request_id, last[14] or number, not deliveries)
         return Fetched(deliveries, last[16])
-
-    def _note_whether_empty(self, worker: str, request_id: str, deliveries: list[Delivery]) -> None:
-        if deliveries:
-            self._poll = FIRST_POLL
-            self._empty.pop(worker, None)
-        else:
-            self._empty = {**self._empty, worker: request_id} if len(self._empty) < CHUNK else {worker: request_id}
 
     async def wait(self, queues: Sequence[str], timeout: float) -> bool:
         """Wait until there may be work."""

@@ -91,11 +91,11 @@ begin
 end $$;
 
 -- Claim up to p_limit tasks of these queues. p_after: for each queue, of the lanes of priorities 0 to 3 without a group,
--- the place after which to look. The last row has no id; it tells the number of the claim, and in how many seconds the
+-- the place after which to look. p_older: this worker's claims up to that number are not of its newest request. The last row has no id; it tells the number of the claim, and in how many seconds the
 -- next task becomes due.
 create function {schema}.claim_v1(
     p_queues text[], p_limit int, p_worker text, p_request text, p_lease float8, p_aging float8,
-    p_after bigint[]
+    p_after bigint[], p_older bigint
 ) returns setof {schema}.delivery language plpgsql
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
 set enable_hashjoin = off set enable_mergejoin = off as $$
@@ -129,7 +129,7 @@ begin
     perform pg_advisory_xact_lock(hashtext({literal}) , (hashtext(p_queues[1]) & 268435455) * 4 + 2 + pg_backend_pid() % 2);
     v_now := clock_timestamp();
     v_until := v_now + p_lease * interval '1 second';
-    select c.no, c.request into v_no, v_request from {schema}.claim c where c.worker = p_worker
+    select c.no, c.request into v_no, v_request from {schema}.claim c where c.worker = p_worker and c.no > p_older
         order by c.worker desc, c.no desc limit 1;
     if v_request = p_request then
         return query select * from {schema}.claim_again_v1(p_worker, v_no, v_until);

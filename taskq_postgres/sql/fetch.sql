@@ -1,4 +1,5 @@
--- Claim: queues, limit, worker, request, lease, aging, cursors. The last row has no id, but the claim's number.
+-- Claim: queues, limit, worker, request, lease, aging, cursors, number of an older claim.
+-- The last row has no id, but the claim's number.
 select place, id::text, name, body, queue, priority, fence, attempt, lost_leases, worker, max_lost_leases, dead_letter,
     tenant, age, seq, plain, next_due
-from {schema}.claim_v1(%b::text[], %b::int, %b::text, %b::text, %b::float8, %b::float8, %b::bigint[])
+from {schema}.claim_v1(%b::text[], %b::int, %b::text, %b::text, %b::float8, %b::float8, %b::bigint[], %b::bigint)
