@@ -191,8 +191,7 @@ class _Claim:
 
     async def _take_batch(self, shard: int, queues: Sequence[str], wanted: int) -> int:
         epoch = await self._store.epoch(shard)
-        # Over several shards a round without tasks is remembered as well, so that a repeat claims nothing there.
-        tail = (self._rounds[shard], "1" if len(self._store.shards) > 1 else "", epoch, self._store.ages[shard])
+        tail = (self._rounds[shard], epoch, self._store.ages[shard])
         reply = await self._store.run(shard, "fetch", wanted, *self._head, *tail, *queues)
         self._store.ages[shard] = max(self._store.ages[shard], reply[2])
         if reply[0] >= 0:

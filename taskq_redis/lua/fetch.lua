@@ -1,19 +1,19 @@
 -- Claim tasks: PENDING → RUNNING, the lease made in the same step.
 -- KEYS  meta
--- ARGV  limit, worker, lease ms, request id, aging ms, round (a request may take several calls, from 0), '1' to
---       remember a round without tasks too, epoch and age of the store as the caller knows them, queues …
+-- ARGV  limit, worker, lease ms, request id, aging ms, round (a request may take several calls, from 0), epoch
+--       and age of the store as the caller knows them, queues …
 -- Returns ms until the next task is due or -1, 1 if the whole request was answered before, the store's age, then for each task: id,
 -- name and body, its queue (an index or the name), fence, attempt, priority, ms since the enqueue, and '' or
 -- "<lost leases> <options>".
 local worker, lease = ARGV[2], now + ARGV[3]
 local request, aging, round = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
-local FIRST_QUEUE = 10
+local FIRST_QUEUE = 9
 local REMEMBERED = 60000 -- ms beyond the lease for which a request is known
 
 -- A store that came back empty has another epoch, one that came back from an old copy is younger than it was.
 local known = call('HMGET', KEYS[1], 'epoch', 'age')
 local age = tonumber(known[2]) or 0
-if known[1] ~= ARGV[8] or age < ARGV[9] - STEP_BACK then
+if known[1] ~= ARGV[7] or age < ARGV[8] - STEP_BACK then
   return redis.error_reply('TASKQEPOCH the store is not the one that was opened')
 end
 
@@ -141,10 +141,7 @@ for i = FIRST_QUEUE, #ARGV do
   next_due = math.min(next_due, due or math.huge)
   if limit > 0 then limit = limit - claim_from(name, i - FIRST_QUEUE, limit) end
 end
-if #held > 0 or ARGV[7] == '1' then
-  local before = is_known and last or request
-  call('SET', claim, before .. '\n' .. table.concat(held, ','), 'PX', ARGV[3] + REMEMBERED)
-end
+call('SET', claim, (is_known and last or request) .. '\n' .. table.concat(held, ','), 'PX', ARGV[3] + REMEMBERED)
 flush()
 if next_due < math.huge then reply[1] = next_due end
 return reply
