@@ -71,8 +71,7 @@ async def enqueue_bulk(count: int) -> float:
 
 
 async def drain(count: int) -> float:
-    """Tasks a second of a worker that finds them queued, from the first end that is seen to the last."""
-    await produce(count)
+    """Tasks a second of a worker that finds `count` of them queued, from the first end that is seen to the last."""
     before = await completed()
     async with worker():
         while (first := await completed()) == before:
@@ -91,6 +90,7 @@ async def enqueue_one_by_one(count: int) -> Mapping[str, float]:
         await noop.aenqueue(number)
         samples.append(time.perf_counter() - start)
     rate = count / (time.perf_counter() - begin)
+    await drain(count)
     return {**percentiles(samples), "rate": rate}
 
 

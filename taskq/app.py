@@ -6,7 +6,6 @@ import fnmatch
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
-from hashlib import blake2b
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast, overload
 
@@ -27,7 +26,7 @@ from taskq.errors import (
 )
 from taskq.handle import TaskHandle
 from taskq.headers import Headers, encode_headers
-from taskq.ids import derived_id, new_id
+from taskq.ids import derived_id, digest, new_id
 from taskq.middleware import Draft, Stack
 from taskq.payload import plain_payload
 from taskq.ports import (
@@ -278,7 +277,7 @@ class App:
         if call.idempotency_key is None:
             return new_id(shard), ""
         id = derived_id(shard, self.namespace, call.tenant, task.name, call.idempotency_key)
-        return id, blake2b(payload, digest_size=16).hexdigest()
+        return id, digest(payload)
 
     def _headers(self, name: str, queue: str, call: CallOptions) -> bytes:
         metadata, trace = dict(call.metadata or {}), {}

@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import Callable
 from typing import cast
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from taskq import blocking
@@ -30,7 +29,7 @@ def create_backend(url: str, options: BackendOptions) -> Backend:
     """
     from importlib.metadata import entry_points  # a fifth of the time that `import taskq` takes
 
-    scheme = urlsplit(url).scheme
+    scheme = url.partition(":")[0].lower()
     found = [entry for entry in entry_points(group=GROUP) if entry.name == scheme]
     if not found:
         known = sorted({entry.name for entry in entry_points(group=GROUP)})

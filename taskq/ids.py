@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import time
-from hashlib import blake2b
 
 
 def new_id(shard: int = 0) -> str:
@@ -29,7 +28,20 @@ def derived_id(shard: int, *names: str) -> str:
     >>> derived_id(0, "default", "acme", "mail.send", "o-17")
     'f3b271dd-9563-83ff-b594-511e92f25800'
     """
+    from hashlib import blake2b  # loads OpenSSL, which is a tenth of the time that `import taskq` takes
+
     text = "\0".join(names).encode("utf-8", "surrogatepass")
     name = blake2b(text, digest_size=16).hexdigest()
     variant = "89ab"[int(name[16], 16) & 3]
     return f"{name[:8]}-{name[8:12]}-8{name[13:16]}-{variant}{name[17:20]}-{name[20:30]}{shard:02x}"
+
+
+def digest(payload: bytes) -> str:
+    """A digest of a payload, to tell whether an idempotency key came with the same one.
+
+    >>> digest(b"{}") == digest(b"{}"), len(digest(b""))
+    (True, 32)
+    """
+    from hashlib import blake2b  # as above
+
+    return blake2b(payload, digest_size=16).hexdigest()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -45,6 +43,8 @@ class TaskRegistry:
         """
         task = self._tasks.get(name)
         if task is None:
+            import difflib
+
             near = difflib.get_close_matches(name, self._tasks, 1)
             raise TaskNotRegistered(name, near[0] if near else None)
         return task
@@ -76,6 +76,8 @@ def _name_of_script(main: ModuleType) -> str:
     file = getattr(main, "__file__", None)
     if file is None:  # an interactive session
         return "__main__"
+    from pathlib import Path
+
     path = Path(file)
     parts = [path.stem]
     folder = path.resolve().parent

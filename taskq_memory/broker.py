@@ -212,7 +212,7 @@ class MemoryBroker:
         is_late = task.state is TaskState.PENDING
         if is_late and isinstance(settlement, Crash):
             return SettleStatus.STALE
-        if is_late and not gives_attempt_back(settlement):
+        if is_late:
             task.attempt += 1  # the lost lease had given it back
         self._apply(task, settlement, is_late)
         return SettleStatus.APPLIED
@@ -231,7 +231,7 @@ class MemoryBroker:
             max_lost_leases=task.max_lost_leases,
         )
         store.note_attempt(task, ATTEMPT_OUTCOMES[type(settlement)], text)
-        if gives_attempt_back(settlement) and not is_late:
+        if gives_attempt_back(settlement):
             task.attempt -= 1
         task.settled_fence = task.fence
         if text:

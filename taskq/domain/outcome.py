@@ -1,8 +1,11 @@
-"""From the outcome of a run to a Settlement: what should become of the task, decided without touching anything."""
+"""From the outcome of a run to a Settlement: what should become of the task, decided without touching anything.
+
+The values are tuples with names: one is made for each run, and a tuple is made faster than a frozen dataclass.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from taskq.domain.message import Delivery
 from taskq.domain.record import AttemptOutcome, DeadReason, Failure
@@ -15,58 +18,50 @@ UNKNOWN_TASK_GRACE = 600.0
 # ---------------------------------------------------------------- settlements: what a broker is told
 
 
-@dataclass(frozen=True, slots=True)
-class Complete:
+class Complete(NamedTuple):
     """RUNNING → COMPLETED, with the encoded result (JSON)."""
 
     result: bytes = b"null"
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(NamedTuple):
     """RUNNING → RETRYING: again in `delay` seconds; the attempt is used up."""
 
     delay: float
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Snooze:
+class Snooze(NamedTuple):
     """RUNNING → SCHEDULED: again in `delay` seconds; the attempt is given back."""
 
     delay: float
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(NamedTuple):
     """RUNNING → PENDING in the front lane: the run never began, or was interrupted; the attempt is given back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bury:
+class Bury(NamedTuple):
     """RUNNING → DEAD, with the reason."""
 
     reason: str
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Fail:
+class Fail(NamedTuple):
     """RUNNING → FAILED, for a task that wants no dead letter."""
 
     reason: str
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(NamedTuple):
     """RUNNING → CANCELLED."""
 
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Crash:
+class Crash(NamedTuple):
     """The task's own process died under it: what a lost lease does, said at once by the worker that lives on."""
 
     failure: Failure
@@ -99,15 +94,13 @@ ATTEMPT_OUTCOMES: dict[type[Settlement], AttemptOutcome] = {
 # ---------------------------------------------------------------- outcomes: what the worker saw
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
+class Succeeded(NamedTuple):
     """The function returned; `result` is its value as JSON."""
 
     result: bytes = b"null"
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """The function raised, or ran over its timeout.
 
     `retryable` is False where the task's `retry_on` and `no_retry_on` rule this exception out; `retry_after` is
@@ -119,42 +112,36 @@ class Failed:
     retry_after: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Snoozed:
+class Snoozed(NamedTuple):
     """The task asked to be put off."""
 
     delay: float
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(NamedTuple):
     """The task, or the worker on its behalf, says that no attempt can succeed."""
 
     failure: Failure
     reason: str = DeadReason.REJECTED
 
 
-@dataclass(frozen=True, slots=True)
-class CancelledRun:
+class CancelledRun(NamedTuple):
     """The run was cancelled: by request, or by the task itself."""
 
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Interrupted:
+class Interrupted(NamedTuple):
     """The worker stops before the run began or ended; it is not the task's fault."""
 
 
-@dataclass(frozen=True, slots=True)
-class Crashed:
+class Crashed(NamedTuple):
     """The child process that ran this task, and nothing else, died."""
 
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(NamedTuple):
     """No task of that name is registered in this worker."""
 
 

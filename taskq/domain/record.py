@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from hashlib import blake2b
 from typing import Any
 
 from taskq.domain.message import Priority
@@ -87,6 +86,8 @@ def fingerprint(type: str, message: str, frames: tuple[str, ...]) -> str:
     >>> fingerprint("KeyError", "user 17", ("a.py:f",)) == fingerprint("KeyError", "user 4711", ("a.py:f",))
     True
     """
+    from hashlib import blake2b  # loads OpenSSL, which is a tenth of the time that `import taskq` takes
+
     normal = "".join("#" if letter.isdigit() else letter for letter in message[:500])
     while "##" in normal:
         normal = normal.replace("##", "#")
