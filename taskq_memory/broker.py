@@ -110,9 +110,9 @@ class MemoryBroker:
         row = store.queues[queue]
         quota = aged_quota(row.aging_counter, limit)
         claimed: list[Task] = []
-        for task in self._in_order(queue, quota, aging):
-            if len(claimed) >= limit:
-                break
+        order = self._in_order(queue, quota, aging)
+        # Asking for the next one takes a group's turn, so it is asked only while there is room for it.
+        while len(claimed) < limit and (task := next(order, None)) is not None:
             if task.expires_at is not None and task.expires_at <= store.clock.now():
                 store.end(task, Event.EXPIRE, TaskState.EXPIRED)
                 continue
