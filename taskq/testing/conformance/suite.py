@@ -13,6 +13,7 @@ from taskq.testing.conformance.inspector import LookingRules, SteeringRules
 from taskq.testing.conformance.late_settle import LateSettleRules
 from taskq.testing.conformance.leases import ExtendRules, OutageRules, ReapRules
 from taskq.testing.conformance.order import AgingRules, FrontLaneRules, GroupRules, OrderRules
+from taskq.testing.conformance.random_runs import RandomRules
 from taskq.testing.conformance.redrive import RedriveRules
 from taskq.testing.conformance.results import ResultStoreRules, WaitForResultRules
 from taskq.testing.conformance.settle import HistoryRules, SettleAnswerRules, SettleRules
@@ -61,6 +62,7 @@ class BackendConformance(
     ScheduleRules,
     MetricsRules,
     TransitionRules,
+    RandomRules,
 ):
     """Subclass it, give it `fresh_backend`, and every rule of docs/backend-contract.md is tried.
 

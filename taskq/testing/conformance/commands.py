@@ -1,0 +1,389 @@
+"""The commands of the model-based test: each says how to send itself and how a model explains the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+from taskq.domain.message import Delivery, Message
+from taskq.domain.outcome import Retry, Settlement, Snooze
+from taskq.domain.record import LOG_LIMIT, Progress
+from taskq.ports import Backend, Capability, Fetched, Parent, Settled
+from taskq.testing.conformance.bench import LONG, SILENCE
+from taskq.testing.conformance.model import QueueModel
+
+NEVER = 1e9
+"""No head of a lane is over-aged: the order is strict."""
+
+
+class Step(NamedTuple):
+    """A command made concrete: what is sent, and the rule that its answer has to obey."""
+
+    send: Callable[[], Awaitable[Any]]
+    explain: Callable[[QueueModel, Any], None]
+    """Moves the model on; raises AssertionError where the answer is not one that the contract allows."""
+    promotes: frozenset[str] = frozenset()
+    """The queues whose due tasks it makes ready by itself."""
+
+
+class Request(NamedTuple):
+    """A claim that was sent."""
+
+    worker: str
+    request_id: str
+    queues: tuple[str, ...]
+    limit: int
+
+
+@dataclass
+class Memory:
+    """What was ever sent and handed out: material for repetitions and for stale writes."""
+
+    backend: Backend
+    short: float
+    must_lapse: bool = False
+    """Whether the newest command made something that is to be over before the next one."""
+    messages: list[Message] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether the store's clock can be turned."""
+        return Capability.VIRTUAL_TIME in self.backend.capabilities
+
+    def span(self, seconds: float) -> float:
+        """A lifetime as drawn; a store with a clock of its own knows two kinds: over at once, and never."""
+        if self.is_virtual:
+            return seconds
+        self.must_lapse |= seconds < LONG
+        return self.short if seconds < LONG else LONG
+
+    def delivery(self, choice: Choice) -> Delivery:
+        """One that was handed out at some time, perhaps forged."""
+        delivery = self.deliveries[-1 - choice.pick % len(self.deliveries)]
+        fence = max(1, delivery.fence + choice.later)
+        return delivery._replace(fence=fence, worker=choice.worker or delivery.worker)
+
+    def message(self, pick: int) -> Message:
+        """One that was sent at some time."""
+        return self.messages[-1 - pick % len(self.messages)]
+
+    def new_id(self, queue: str) -> str:
+        """The same ids each time that an example is run."""
+        number = len(self.messages) << 8 | self.backend.shard_of(queue)
+        return str(UUID(int=0x7 << 76 | 0x2 << 62 | number))
+
+
+class Choice(NamedTuple):
+    """Which delivery to use, and what to forge of it: a fence later by so many, another worker."""
+
+    pick: int
+    later: int = 0
+    worker: str = ""
+
+
+class Command(Protocol):
+    """Something drawn at random."""
+
+    def bind(self, memory: Memory) -> Step | None:
+        """Make it concrete, None where there is nothing yet to do it with."""
+        ...
+
+
+@dataclass(frozen=True)
+class Enqueue:
+    """New messages."""
+
+    queue: str
+    terms: dict[str, Any]
+    count: int = 1
+
+    def bind(self, memory: Memory) -> Step | None:
+        """Enqueue as many as drawn, in one call."""
+        batch = []
+        for _ in range(self.count):
+            terms = {name: value for name, value in self.terms.items() if name not in {"delay", "expires", "retention"}}
+            for name in ("delay", "expires"):
+                terms[name] = None if self.terms[name] is None else memory.span(self.terms[name])
+            terms["retention"] = self.terms["retention"] if memory.is_virtual else LONG
+            message = Message(memory.new_id(self.queue), "tests.task", queue=self.queue, **terms)
+            memory.messages.append(message)
+            batch.append(message)
+        return enqueueing(memory, batch)
+
+
+@dataclass(frozen=True)
+class EnqueueAgain:
+    """A message that was sent before, or another under its id."""
+
+    pick: int
+    is_changed: bool
+
+    def bind(self, memory: Memory) -> Step | None:
+        """Send it again, twice in one call."""
+        if not memory.messages:
+            return None
+        message = memory.message(self.pick)
+        if self.is_changed:
+            message = message._replace(body=b"changed", digest=message.digest and "another")
+        return enqueueing(memory, [message, message])
+
+
+@dataclass(frozen=True)
+class EnqueueChild:
+    """A message from a run, fresh or stale."""
+
+    choice: Choice
+
+    def bind(self, memory: Memory) -> Step | None:
+        """Enqueue into the queue of the parent, which is in the same shard."""
+        if not memory.deliveries:
+            return None
+        parent = memory.delivery(self.choice)
+        child = Message(memory.new_id(parent.queue), "tests.child", queue=parent.queue, retention=LONG)
+        memory.messages.append(child)
+        return enqueueing(memory, [child], Parent(parent.id, parent.fence, parent.worker))
+
+
+def enqueueing(memory: Memory, batch: Sequence[Message], parent: Parent | None = None) -> Step:
+    """Enqueue, and compare the statuses."""
+
+    def explain(model: QueueModel, answer: Any) -> None:
+        # A parent whose record is gone may be known to be at its end, or not.
+        known = parent if parent is not None and parent.id in model.tasks else None
+        statuses = [each.status for each in answer]
+        if parent is not None and known is None and set(statuses) == {"stale parent"}:
+            return
+        assert statuses == model.enqueue(batch, known)
+
+    return Step(lambda: memory.backend.broker.enqueue(batch, parent=parent), explain)
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """A new claim."""
+
+    worker: str
+    queues: tuple[str, ...]
+    limit: int
+    lease: float
+
+    def bind(self, memory: Memory) -> Step | None:
+        """Claim under a new request id."""
+        request = Request(self.worker, f"request-{len(memory.requests)}", self.queues, self.limit)
+        memory.requests.append(request)
+        return fetching(memory, request, memory.span(self.lease), promotes=True)
+
+
+@dataclass(frozen=True)
+class FetchAgain:
+    """A claim that was sent before: the newest of its worker, or one that its worker has long left behind."""
+
+    pick: int
+    lease: float
+
+    def bind(self, memory: Memory) -> Step | None:
+        """Send it again under its request id."""
+        if not memory.requests:
+            return None
+        request = memory.requests[-1 - self.pick % len(memory.requests)]
+        return fetching(memory, request, memory.span(self.lease))
+
+
+def fetching(memory: Memory, request: Request, lease: float, promotes: bool = False) -> Step:
+    """Claim, and look whether what was handed out is what might be."""
+
+    async def send() -> Fetched:
+        worker, request_id, queues, limit = request
+        fetched = await memory.backend.broker.fetch(
+            queues, limit, worker=worker, lease=lease, request_id=request_id, aging=NEVER
+        )
+        memory.deliveries += [each for each in fetched.deliveries if each not in memory.deliveries]
+        return fetched
+
+    def explain(model: QueueModel, fetched: Any) -> None:
+        ids = [delivery.id for delivery in fetched.deliveries]
+        model.claim(ids, request.queues, request.limit, request.worker, lease, request.request_id)
+        for delivery in fetched.deliveries:
+            task = model.tasks[delivery.id]
+            counters = (delivery.fence, delivery.attempt, delivery.lost_leases, delivery.worker)
+            assert counters == (task.fence, task.run, task.lost_leases, task.worker)
+            assert (delivery.queue, delivery.priority) == (task.message.queue, task.message.priority)
+        if memory.is_virtual and not ids:
+            waits = {model.next_due(request.queues), model.next_due(tuple(model.queues()))}
+            next_due = None if fetched.next_due is None else round(fetched.next_due, 3)
+            assert next_due in {None if wait is None else round(wait, 3) for wait in waits}
+
+    return Step(send, explain, frozenset(request.queues) if promotes else frozenset())
+
+
+@dataclass(frozen=True)
+class Settle:
+    """Verdicts on runs, whichever and whenever."""
+
+    batch: tuple[tuple[Choice, Settlement], ...]
+
+    def bind(self, memory: Memory) -> Step | None:
+        """Settle them in one call."""
+        if not memory.deliveries:
+            return None
+        settled = [Settled(memory.delivery(choice), self._timed(memory, verdict)) for choice, verdict in self.batch]
+
+        def explain(model: QueueModel, statuses: Any) -> None:
+            allowed = [model.settle(delivery, verdict) for delivery, verdict in settled]
+            assert len(statuses) == len(allowed)
+            for status, those in zip(statuses, allowed, strict=True):
+                assert status in those, (statuses, allowed)
+
+        return Step(lambda: memory.backend.broker.settle(settled), explain)
+
+    @staticmethod
+    def _timed(memory: Memory, settlement: Settlement) -> Settlement:
+        if isinstance(settlement, Retry | Snooze):
+            return settlement._replace(delay=memory.span(settlement.delay))
+        return settlement
+
+
+@dataclass(frozen=True)
+class Extend:
+    """Leases to be extended."""
+
+    choices: tuple[Choice, ...]
+    lease: float
+
+    def bind(self, memory: Memory) -> Step | None:
+        """Extend them in one call."""
+        if not memory.deliveries:
+            return None
+        # An id twice in one call, held and lost, is not a question that a worker asks.
+        held = list({delivery.id: delivery for delivery in map(memory.delivery, self.choices)}.values())
+        lease = memory.span(self.lease)
+
+        def explain(model: QueueModel, extension: Any) -> None:
+            assert extension == model.extend(held, lease)
+
+        return Step(lambda: memory.backend.broker.extend(held, lease), explain)
+
+
+@dataclass(frozen=True)
+class CancelSome:
+    """Requests to cancel."""
+
+    picks: tuple[int, ...]
+    reason: str
+
+    def bind(self, memory: Memory) -> Step | None:
+        """Cancel them in one call."""
+        if not memory.messages:
+            return None
+        ids = list(dict.fromkeys(memory.message(pick).id for pick in self.picks))
+
+        def explain(model: QueueModel, statuses: Any) -> None:
+            assert statuses == [model.cancel(id, self.reason) for id in ids]
+
+        return Step(lambda: memory.backend.broker.cancel(ids, self.reason), explain)
+
+
+@dataclass(frozen=True)
+class Redrive:
+    """Tasks to be started anew."""
+
+    picks: tuple[int, ...]
+
+    def bind(self, memory: Memory) -> Step | None:
+        """Redrive them in one call."""
+        if not memory.messages:
+            return None
+        ids = list(dict.fromkeys(memory.message(pick).id for pick in self.picks))
+
+        def explain(model: QueueModel, answers: Any) -> None:
+            assert list(answers) == [model.redrive(id) for id in ids]
+
+        return Step(lambda: memory.backend.inspector.redrive(ids), explain)
+
+
+@dataclass(frozen=True)
+class Annotate:
+    """A write of a run about itself."""
+
+    choice: Choice
+    kind: str
+
+    def bind(self, memory: Memory) -> Step | None:
+        """Write progress, a checkpoint or a line."""
+        if not memory.deliveries:
+            return None
+        delivery = memory.delivery(self.choice)
+        written = f"by fence {delivery.fence}, {len(memory.requests)}"
+
+        def send() -> Awaitable[bool]:
+            annotations = memory.backend.annotations
+            if self.kind == "progress":
+                return annotations.progress(delivery, Progress(0.5, written))
+            if self.kind == "checkpoint":
+                return annotations.checkpoint(delivery, written.encode())
+            return annotations.log(delivery, [written] * 40)
+
+        def explain(model: QueueModel, answer: Any) -> None:
+            task = model.annotated(delivery)
+            assert answer == (task is not None)
+            if task is None:
+                return
+            if self.kind == "progress":
+                task.progress = Progress(0.5, written)
+            elif self.kind == "checkpoint":
+                task.checkpoint = written.encode()
+            else:
+                task.logs = [*task.logs, *[written] * 40][-LOG_LIMIT:]
+
+        return Step(send, explain)
+
+
+@dataclass(frozen=True)
+class Reap:
+    """A tick of the reaper."""
+
+    renewal: float
+
+    def bind(self, memory: Memory) -> Step | None:
+        """Reap; a store with a clock of its own never holds off here."""
+        renewal = self.renewal if memory.is_virtual else SILENCE
+
+        def explain(model: QueueModel, reaped: Any) -> None:
+            assert reaped == model.reap(renewal)
+
+        return Step(lambda: memory.backend.maintenance.reap(renewal=renewal), explain)
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """promote, expire or prune."""
+
+    duty: str
+
+    def bind(self, memory: Memory) -> Step | None:
+        """Do it, and compare how many it was."""
+
+        def explain(model: QueueModel, count: Any) -> None:
+            assert count == getattr(model, self.duty)(), self.duty
+
+        return Step(lambda: getattr(memory.backend.maintenance, self.duty)(), explain)
+
+
+@dataclass(frozen=True)
+class Steer:
+    """pause, resume or purge of a queue."""
+
+    verb: str
+    queue: str
+
+    def bind(self, memory: Memory) -> Step | None:
+        """Do it."""
+
+        def explain(model: QueueModel, answer: Any) -> None:
+            assert answer == getattr(model, self.verb)(self.queue), self.verb
+
+        return Step(lambda: getattr(memory.backend.inspector, self.verb)(self.queue), explain)

@@ -1,0 +1,285 @@
+"""The model-based test: random commands, one by one and at once, to a backend and to the model, which must agree."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from copy import deepcopy
+from itertools import permutations
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from taskq.domain.message import Priority
+from taskq.domain.outcome import Bury, Cancel, Complete, Crash, Fail, Release, Retry, Settlement, Snooze
+from taskq.domain.record import Failure
+from taskq.testing.conformance import commands as do
+from taskq.testing.conformance.agreement import agree
+from taskq.testing.conformance.bench import LONG, SILENCE, Hooks
+from taskq.testing.conformance.kit import FreshBackend
+from taskq.testing.conformance.model import QueueModel
+
+Answer = TypeVar("Answer")
+
+QUEUES = ("images", "mail")
+_QUICK = {Phase.explicit, Phase.reuse, Phase.generate}
+MOST_TASKS = 10
+MOST_MODELS = 24
+
+# In the model everything happens at a whole second and a bit and ends at a half: nothing ends in the very moment in
+# which it is looked at.
+spans = st.sampled_from([0.5, 5.5, 60.5, LONG + 0.5])
+queue = st.sampled_from(QUEUES)
+picks = st.lists(st.integers(0, 11), min_size=1, max_size=3).map(tuple)
+choices = st.builds(do.Choice, st.integers(0, 11)) | st.builds(
+    do.Choice, st.integers(0, 11), st.sampled_from([0, 0, 1, -1]), st.sampled_from(["", "nobody"])
+)
+failures = st.builds(Failure, st.sampled_from(["ValueError", "OSError"]), st.just("no"))
+verdicts: st.SearchStrategy[Settlement] = st.one_of(
+    st.builds(Complete, st.sampled_from([b"null", b"1"])),
+    st.builds(Retry, spans, failures),
+    st.builds(Snooze, spans),
+    st.builds(Release),
+    st.builds(Bury, st.just("rejected"), failures),
+    st.builds(Fail, st.just("exhausted"), failures),
+    st.builds(Cancel, st.sampled_from(["", "by itself"])),
+    st.builds(Crash, failures),
+)
+terms = st.fixed_dictionaries(
+    {
+        "body": st.sampled_from([b"", b"\x00\xff"]),
+        "priority": st.sampled_from(Priority),
+        "group": st.sampled_from(["", "", "tenant"]),
+        "delay": st.none() | st.none() | spans,
+        "expires": st.none() | st.none() | spans,
+        "max_lost_leases": st.integers(1, 3),
+        "dead_letter": st.booleans(),
+        "retention": spans,
+        "digest": st.sampled_from(["", "one"]),
+    }
+)
+queues = st.sampled_from([QUEUES, QUEUES[::-1], QUEUES[:1], QUEUES[1:]])
+enqueues: st.SearchStrategy[do.Command] = st.builds(do.Enqueue, queue, terms, st.integers(1, 3))
+fetches: st.SearchStrategy[do.Command] = st.builds(
+    do.Fetch, st.sampled_from(["worker-1", "worker-2"]), queues, st.integers(1, 3), spans
+)
+settles: st.SearchStrategy[do.Command] = st.builds(
+    do.Settle, st.lists(st.tuples(choices, verdicts), min_size=1, max_size=3).map(tuple)
+)
+others: st.SearchStrategy[do.Command] = st.one_of(
+    st.builds(do.EnqueueAgain, st.integers(0, 11), st.booleans()),
+    st.builds(do.EnqueueChild, choices),
+    st.builds(do.FetchAgain, st.integers(0, 3), spans),
+    st.builds(do.Extend, st.lists(choices, min_size=1, max_size=3).map(tuple), spans),
+    st.builds(do.CancelSome, picks, st.sampled_from(["", "enough"])),
+    st.builds(do.Redrive, picks),
+    st.builds(do.Annotate, choices, st.sampled_from(["progress", "checkpoint", "log"])),
+)
+upkeep: st.SearchStrategy[do.Command] = st.one_of(
+    st.builds(do.Reap, st.sampled_from([10.0, 100.0, SILENCE, SILENCE])),
+    st.builds(do.Upkeep, st.sampled_from(["promote", "expire", "prune"])),
+    st.builds(do.Steer, st.sampled_from(["pause", "resume", "resume", "purge"]), queue),
+)
+
+
+class Settings(Hooks, Protocol):
+    """What the machine asks of the class that runs the tests."""
+
+    @property
+    def examples(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def shrinks(self) -> bool: ...
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """One store and the models that explain all that it has answered: one, unless commands went out at once."""
+
+    kit: ClassVar[Settings]
+    fresh_backend: ClassVar[FreshBackend]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.models = [QueueModel()]
+        self.runner = asyncio.Runner()
+        self.opened = type(self).fresh_backend()
+        backend = self.ask(self.opened.__aenter__())
+        self.memory = do.Memory(backend, self.kit.tick / 50)
+        self.moment = 0.001 if self.memory.is_virtual else self.kit.tick / 50
+        self.origin: float | None = None
+
+    def teardown(self) -> None:
+        """Close the store."""
+        self.ask(self.opened.__aexit__(None, None, None))
+        self.runner.close()
+
+    @precondition(lambda self: len(self.memory.messages) < MOST_TASKS)
+    @rule(command=enqueues)
+    def enqueue(self, command: do.Command) -> None:
+        """New messages."""
+        self.send([command])
+
+    @rule(command=fetches)
+    def fetch(self, command: do.Command) -> None:
+        """A new claim."""
+        self.send([command])
+
+    @precondition(lambda self: self.memory.deliveries)
+    @rule(command=settles)
+    def settle(self, command: do.Command) -> None:
+        """Verdicts on old and new runs."""
+        self.send([command])
+
+    @precondition(lambda self: self.memory.messages)
+    @rule(command=others)
+    def write(self, command: do.Command) -> None:
+        """What else a worker or a user says."""
+        self.send([command])
+
+    @precondition(lambda self: self.memory.messages)
+    @rule(command=upkeep)
+    def maintain(self, command: do.Command) -> None:
+        """What keeps the store tidy."""
+        self.send([command])
+
+    @precondition(lambda self: self.memory.is_virtual and self.memory.messages)
+    @rule(seconds=st.sampled_from([1.0, 10.0, 100.0, 1000.0, 100_000.0]))
+    def let_time_pass(self, seconds: float) -> None:
+        """Turn the store's clock."""
+        self.pass_time(seconds)
+
+    @precondition(lambda self: len(self.memory.messages) > 1 and len(self.models) == 1)
+    @rule(commands=st.lists(fetches | settles | others | upkeep, min_size=2, max_size=3))
+    def at_once(self, commands: list[do.Command]) -> None:
+        """Several commands at once: some order of them must explain all answers."""
+        self.send(commands)
+
+    @invariant()
+    def counts_agree(self) -> None:
+        """The store counts as the model does."""
+        found = self.ask(self.memory.backend.inspector.counts())
+        counts = {name: dict(states) for name, states in found.items() if states}
+        self.believe(lambda model: _same(counts, model.counts()))
+
+    @invariant()
+    def records_agree(self) -> None:
+        """The store has of each task what the model has."""
+        ids = [message.id for message in self.memory.messages]
+        records = self.ask(_each(self.memory.backend.inspector.get, ids))
+        if self.origin is None and self.memory.is_virtual:
+            known = [(record, self.models[0].tasks.get(record.id)) for record in records if record]
+            self.origin = next((r.created_at.timestamp() - t.created_at for r, t in known if t), None)
+
+        def look(model: QueueModel) -> None:
+            for id, record in zip(ids, records, strict=True):
+                agree(record, model.tasks.get(id), self.origin)
+
+        self.believe(look)
+
+    def send(self, drawn: Sequence[do.Command]) -> None:
+        """Send commands, all at once, and keep the models that explain the answers."""
+        self.pass_time(self.moment)
+        steps = [step for command in drawn if (step := command.bind(self.memory))]
+        self.clear_up(steps)
+        answers = self.ask(_gather(steps))
+        candidates = [
+            (model if len(steps) < 2 else deepcopy(model), order)
+            for model in self.models
+            for order in permutations(range(len(steps)))
+        ]
+        self.models = [model for model, _ in candidates]
+        orders = {id(model): order for model, order in candidates}
+
+        def explain(model: QueueModel) -> None:
+            for n in orders[id(model)]:
+                model.step += 1
+                steps[n].explain(model, answers[n])
+
+        self.believe(explain)
+        if self.memory.must_lapse:
+            self.pass_time(3 * self.moment)
+            self.memory.must_lapse = False
+
+    def clear_up(self, steps: Sequence[do.Step]) -> None:
+        """End what has expired and make ready what is due, unless the one command does so by itself."""
+        promotes = steps[0].promotes if len(steps) == 1 else frozenset()
+        if any(model.has_expired() for model in self.models):
+            self.follow(do.Upkeep("expire"))
+        if any(not model.due_queues() <= promotes - model.paused for model in self.models):
+            self.follow(do.Upkeep("promote"))
+
+    def follow(self, command: do.Command) -> None:
+        """Send one command between two others."""
+        step = command.bind(self.memory)
+        assert step is not None
+        [answer] = self.ask(_gather([step]))
+        self.believe(lambda model: step.explain(model, answer))
+
+    def believe(self, look: Any) -> None:
+        """Drop the models that cannot explain what was seen; one must be left."""
+        kept: list[QueueModel] = []
+        first: AssertionError | None = None
+        for model in self.models:
+            try:
+                look(model)
+            except AssertionError as error:
+                first = first or error
+            else:
+                kept.append(model)
+        if first is not None and not kept:
+            raise first
+        self.models = _distinct(kept)[:MOST_MODELS]
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass in the store and in the models."""
+        self.ask(self.kit.pass_time(self.memory.backend, seconds))
+        for model in self.models:
+            model.now += seconds
+
+    def ask(self, command: Coroutine[Any, Any, Answer]) -> Answer:
+        """The answer of the store, in the machine's own loop."""
+        return self.runner.run(command)
+
+
+async def _gather(steps: Sequence[do.Step]) -> list[Any]:
+    return await asyncio.gather(*(step.send() for step in steps))
+
+
+async def _each(get: Any, ids: Sequence[str]) -> list[Any]:
+    return [await get(id) for id in ids]
+
+
+def _same(found: Any, expected: Any) -> None:
+    assert found == expected
+
+
+def _distinct(models: Sequence[QueueModel]) -> list[QueueModel]:
+    kept: list[QueueModel] = []
+    for model in models:
+        if all(vars(model) != vars(other) for other in kept):
+            kept.append(model)
+    return kept
+
+
+def run_machine(kit: Settings, fresh_backend: FreshBackend) -> None:
+    """Run the machine, each example on a fresh backend.
+
+    Arguments:
+        kit: how time passes, and how many examples of how many steps to run.
+        fresh_backend: opens a backend on an empty namespace.
+    """
+    machine = type("QueueMachine", (QueueMachine,), {"kit": kit, "fresh_backend": staticmethod(fresh_backend)})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=kit.examples,
+            stateful_step_count=kit.steps,
+            deadline=None,
+            phases=[phase for phase in Phase if phase in _QUICK or kit.shrinks],
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,369 @@
+"""The pure model of a store, written from docs/backend-contract.md: what each command must answer and leave behind.
+
+Where the contract leaves a choice (which of two tasks with the same instant comes first, whether an old settled
+fence is REPEATED or STALE) the model takes a backend's answer, checks that it is one of the allowed ones, and follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from taskq.domain.lease import ReaperWatch
+from taskq.domain.lease import tick as tick_of_reaper
+from taskq.domain.message import DEAD_RETENTION, DIGEST_RETENTION, TOMBSTONE, Delivery, Message
+from taskq.domain.outcome import (
+    ATTEMPT_OUTCOMES,
+    EVENTS,
+    Bury,
+    Cancel,
+    Complete,
+    Crash,
+    Fail,
+    Retry,
+    Settlement,
+    Snooze,
+    after_lost_lease,
+    gives_attempt_back,
+    state_after,
+)
+from taskq.domain.record import HISTORY_LIMIT, AttemptOutcome, DeadReason, Failure
+from taskq.domain.state import REDRIVABLE, WAITING, Event, TaskState, check
+from taskq.ports import CancelStatus, EnqueueStatus, Extension, Parent, Reaped, SettleStatus
+from taskq.testing.conformance.model_task import Entry, Place, Task
+
+_S = TaskState
+LEASE_LOST = Failure("LeaseLost", "")
+
+
+class Claim(NamedTuple):
+    """The newest request of a worker."""
+
+    request_id: str
+    held: tuple[tuple[str, int], ...]
+
+
+class QueueModel:
+    """A store without I/O: `now` is set by whoever drives it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.step = 0
+        self.tasks: dict[str, Task] = {}
+        self.tombstones: dict[str, float] = {}
+        self.digests: dict[str, tuple[str, float]] = {}
+        self.claims: dict[str, Claim] = {}
+        self.paused: set[str] = set()
+        self.watch = ReaperWatch()
+
+    def enqueue(self, messages: Sequence[Message], parent: Parent | None = None) -> list[EnqueueStatus]:
+        """The statuses of one call."""
+        if parent is not None:
+            task = self.tasks.get(parent.id)
+            if task is not None and not self._writes(task, parent.fence, parent.worker):
+                return [EnqueueStatus.STALE_PARENT] * len(messages)
+        return [self._enqueue(message, position) for position, message in enumerate(messages)]
+
+    def _enqueue(self, message: Message, position: int) -> EnqueueStatus:
+        digest, until = self.digests.get(message.id, ("", 0.0))
+        if until > self.now and digest != message.digest:
+            return EnqueueStatus.CONFLICT
+        if message.id in self.tasks or self.tombstones.get(message.id, 0.0) > self.now or until > self.now:
+            return EnqueueStatus.DUPLICATE
+        task = Task(message, created_at=self.now)
+        self.tasks[message.id] = task
+        if message.digest:
+            self.digests[message.id] = message.digest, self.now + DIGEST_RETENTION
+        if message.expires is not None:
+            task.expires_at = self.now + message.expires
+        if message.delay is not None and message.delay > 0:
+            self._move(task, Event.ENQUEUE, _S.SCHEDULED)
+            task.due_at = self.now + message.delay
+        else:
+            self._move(task, Event.ENQUEUE, _S.PENDING)
+            self._make_ready(task, position)
+        return EnqueueStatus.CREATED
+
+    def claim(
+        self, answered: Sequence[str], queues: Sequence[str], limit: int, worker: str, lease: float, request_id: str
+    ) -> None:
+        """Follow a claim, if what was handed out is what the contract allows."""
+        newest = self.claims.get(worker)
+        if newest is not None and newest.request_id == request_id:
+            held = [id for id, fence in newest.held if self._is_held(id, fence, worker)]
+            assert sorted(answered) == sorted(held), "a repeated request is handed the same tasks again"
+            for id in held:
+                self.tasks[id].lease_until = self.now + lease
+            return
+        self.promote()
+        for id in answered:
+            allowed = self.next_ids(queues)
+            assert id in allowed, f"{id} was handed out before one of {allowed}"
+            self._run(self.tasks[id], worker, lease)
+        assert len(answered) <= limit, "more was handed out than asked for"
+        if len(answered) < limit:
+            assert not self.next_ids(queues), "less was handed out than there was"
+        self.claims[worker] = Claim(request_id, tuple((id, self.tasks[id].fence) for id in answered))
+
+    def next_ids(self, queues: Sequence[str]) -> list[str]:
+        """The tasks of which a claim may take any one next; aging apart."""
+        for queue in queues:
+            ready = [task for task in self.tasks.values() if task.message.queue == queue and task.state == _S.PENDING]
+            if not ready or queue in self.paused:
+                continue
+            front = [task for task in ready if task.in_front]
+            return [task.message.id for task in (_next_in_front(front) if front else _next_in_lanes(ready))]
+        return []
+
+    def next_due(self, queues: Sequence[str]) -> float | None:
+        """Seconds until the earliest task of these queues becomes due."""
+        due = [task.due_at for task in self.tasks.values() if task.due_at is not None and task.message.queue in queues]
+        return min(due) - self.now if due else None
+
+    def _run(self, task: Task, worker: str, lease: float) -> None:
+        self._move(task, Event.FETCH, _S.RUNNING)
+        task.fence += 1
+        task.attempt += 1
+        task.run = task.attempt
+        task.worker, task.started_at, task.lease_until = worker, self.now, self.now + lease
+        task.is_settled = task.in_front = False
+
+    def _is_held(self, id: str, fence: int, worker: str) -> bool:
+        task = self.tasks.get(id)
+        return task is not None and task.state == _S.RUNNING and (task.fence, task.worker) == (fence, worker)
+
+    def settle(self, delivery: Delivery, settlement: Settlement) -> frozenset[SettleStatus]:
+        """Apply a settlement; returns the statuses that may be answered."""
+        task = self.tasks.get(delivery.id)
+        if task is None:
+            return frozenset({SettleStatus.GONE})
+        if (delivery.fence, delivery.worker) != (task.fence, task.worker):
+            # A store that remembers one settled fence cannot tell an older one that was settled from one that was lost.
+            may_be_known = delivery.fence <= max(task.settled, default=0)
+            return frozenset({SettleStatus.STALE, *([SettleStatus.REPEATED] if may_be_known else [])})
+        if delivery.fence in task.settled:
+            return frozenset({SettleStatus.REPEATED})
+        if not task.is_unsettled:
+            # Its lease was lost and the task has ended, or was redriven: what the store remembers of it may differ.
+            return frozenset({SettleStatus.STALE, *([SettleStatus.REPEATED] if task.fence else [])})
+        if task.is_late and isinstance(settlement, Crash):
+            return frozenset({SettleStatus.STALE})
+        self._settle(task, settlement)
+        return frozenset({SettleStatus.APPLIED})
+
+    def _settle(self, task: Task, settlement: Settlement) -> None:
+        task.lost_leases += isinstance(settlement, Crash)
+        after = state_after(
+            settlement,
+            cancel_requested=task.cancel_reason is not None,
+            dead_letter=task.message.dead_letter,
+            lost_leases=task.lost_leases,
+            max_lost_leases=task.message.max_lost_leases,
+        )
+        was_late = task.is_late
+        failure: Failure | None = getattr(settlement, "failure", None)
+        event = EVENTS[type(settlement)]
+        if after == _S.CANCELLED and event != Event.LEASE_LOST:
+            event = Event.CANCEL
+        self._move(task, event, after)
+        if gives_attempt_back(settlement):
+            task.attempt -= not was_late
+        else:
+            task.attempt += was_late
+        task.is_settled = True
+        task.settled.add(task.fence)
+        self._note(task, ATTEMPT_OUTCOMES[type(settlement)], failure)
+        if failure is not None:
+            is_poison = isinstance(settlement, Crash) and after in {_S.DEAD, _S.FAILED}
+            task.failure, task.is_failure_fixed = failure, not is_poison
+        self._take_effect(task, settlement)
+
+    def _take_effect(self, task: Task, settlement: Settlement) -> None:
+        requested = set() if task.cancel_reason is None else {task.cancel_reason}
+        match task.state, settlement:
+            case _S.PENDING, _:
+                task.in_front = True
+            case ((_S.RETRYING | _S.SCHEDULED), (Retry(delay=delay) | Snooze(delay=delay))):
+                task.due_at = self.now + delay
+            case _, Complete(result):
+                task.result = result
+            case _, Bury(reason=reason) | Fail(reason=reason) | Cancel(reason=reason):
+                task.reasons = frozenset({reason} | (requested if isinstance(settlement, Cancel) else set()))
+            case _S.CANCELLED, _:
+                task.reasons = frozenset(requested)
+            case _:
+                task.reasons = frozenset({DeadReason.POISON.value})
+
+    def extend(self, deliveries: Sequence[Delivery], lease: float) -> Extension:
+        """The answer to an extension."""
+        held = [each for each in deliveries if self._is_held(each.id, each.fence, each.worker)]
+        for delivery in held:
+            self.tasks[delivery.id].lease_until = self.now + lease
+        wanted = frozenset(each.id for each in held if self.tasks[each.id].cancel_reason is not None)
+        return Extension(frozenset(each.id for each in deliveries) - {each.id for each in held}, wanted)
+
+    def cancel(self, id: str, reason: str) -> CancelStatus:
+        """The answer to a request to cancel."""
+        task = self.tasks.get(id)
+        if task is None:
+            return CancelStatus.UNKNOWN
+        if task.state == _S.RUNNING:
+            task.cancel_reason = reason if task.cancel_reason is None else task.cancel_reason
+            return CancelStatus.REQUESTED
+        if task.state not in WAITING:
+            return CancelStatus.FINAL
+        self._move(task, Event.CANCEL, _S.CANCELLED)
+        task.reasons = frozenset({reason})
+        return CancelStatus.CANCELLED
+
+    def reap(self, renewal: float) -> Reaped:
+        """One tick of the reaper, without a limit."""
+        self.watch, may_reap = tick_of_reaper(self.watch, self.now, renewal)
+        if not may_reap:
+            return Reaped(is_holding=True)
+        lapsed = [task for task in self.tasks.values() if task.state == _S.RUNNING and task.lease_until <= self.now]
+        ends = [self._lose(task) for task in lapsed]
+        return Reaped(ends.count(_S.PENDING), ends.count(_S.DEAD) + ends.count(_S.FAILED), ends.count(_S.CANCELLED))
+
+    def _lose(self, task: Task) -> TaskState:
+        task.lost_leases += 1
+        task.attempt -= 1
+        after = after_lost_lease(
+            cancel_requested=task.cancel_reason is not None,
+            dead_letter=task.message.dead_letter,
+            lost_leases=task.lost_leases,
+            max_lost_leases=task.message.max_lost_leases,
+        )
+        self._move(task, Event.LEASE_LOST, after)
+        task.is_late = task.in_front = after == _S.PENDING
+        self._note(task, AttemptOutcome.LEASE_LOST, None)
+        if after in {_S.DEAD, _S.FAILED}:
+            task.failure, task.is_failure_fixed = LEASE_LOST, True
+            task.reasons = frozenset({DeadReason.POISON.value})
+        else:
+            task.is_failure_fixed = False
+            task.reasons = frozenset() if task.cancel_reason is None else frozenset({task.cancel_reason})
+        return after
+
+    def promote(self) -> int:
+        """Make due tasks ready."""
+        due = [task for task in self.tasks.values() if task.due_at is not None and task.due_at <= self.now]
+        for task in due:
+            instant = task.due_at or 0.0
+            self._move(task, Event.DUE, _S.PENDING)
+            self._make_ready(task, instant)
+        return len(due)
+
+    def expire(self) -> int:
+        """End waiting tasks whose time to live is over."""
+        over = [task for task in self.tasks.values() if task.state in WAITING and self._is_expired(task)]
+        for task in over:
+            self._move(task, Event.EXPIRE, _S.EXPIRED)
+        return len(over)
+
+    def prune(self) -> int:
+        """Forget finished tasks by age."""
+        over = [id for id, task in self.tasks.items() if self._is_over(task)]
+        for id in over:
+            del self.tasks[id]
+            self.tombstones[id] = self.now + TOMBSTONE
+        return len(over)
+
+    def _is_expired(self, task: Task) -> bool:
+        return task.expires_at is not None and task.expires_at <= self.now
+
+    def _is_over(self, task: Task) -> bool:
+        retention = task.message.retention
+        kept = max(retention, DEAD_RETENTION) if task.state == _S.DEAD else retention
+        return task.completed_at is not None and task.completed_at + kept <= self.now
+
+    def redrive(self, id: str) -> bool:
+        """Start a task anew."""
+        task = self.tasks.get(id)
+        if task is None or task.state not in REDRIVABLE:
+            return False
+        self._move(task, Event.REDRIVE, _S.PENDING)
+        task.attempt = task.lost_leases = 0
+        task.reasons, task.failure, task.is_failure_fixed = frozenset(), None, True
+        task.result = task.progress = task.completed_at = task.expires_at = task.cancel_reason = None
+        self._make_ready(task)
+        return True
+
+    def pause(self, queue: str) -> None:
+        """Hand out nothing of a queue."""
+        self.paused.add(queue)
+
+    def resume(self, queue: str) -> None:
+        """Undo `pause`."""
+        self.paused.discard(queue)
+
+    def purge(self, queue: str) -> int:
+        """Cancel what waits."""
+        waiting = [id for id, task in self.tasks.items() if task.message.queue == queue and task.state in WAITING]
+        for id in waiting:
+            self.cancel(id, "purged")
+        return len(waiting)
+
+    def annotated(self, delivery: Delivery) -> Task | None:
+        """The task that takes an annotation of this run, None where it is refused."""
+        task = self.tasks.get(delivery.id)
+        return task if task is not None and self._writes(task, delivery.fence, delivery.worker) else None
+
+    def queues(self) -> set[str]:
+        """All queues that have tasks."""
+        return {task.message.queue for task in self.tasks.values()}
+
+    def due_queues(self) -> set[str]:
+        """The queues in which a task is due and nobody has made it ready yet."""
+        due = [task for task in self.tasks.values() if task.due_at is not None and task.due_at <= self.now]
+        return {task.message.queue for task in due}
+
+    def has_expired(self) -> bool:
+        """Whether a task is past its time to live and nobody has ended it yet."""
+        return any(task.state in WAITING and self._is_expired(task) for task in self.tasks.values())
+
+    def counts(self) -> dict[str, dict[TaskState, int]]:
+        """How many tasks each queue has in each state."""
+        counts: dict[str, dict[TaskState, int]] = {}
+        for task in self.tasks.values():
+            states = counts.setdefault(task.message.queue, {})
+            states[task.state] = states.get(task.state, 0) + 1
+        return counts
+
+    def _writes(self, task: Task, fence: int, worker: str) -> bool:
+        return task.is_unsettled and (task.fence, task.worker) == (fence, worker)
+
+    def _move(self, task: Task, event: Event, after: TaskState) -> None:
+        check(event, None if event == Event.ENQUEUE else task.state, after)
+        task.state = after
+        task.due_at = None
+        task.is_late = task.in_front = False
+        if after.is_final:
+            task.completed_at = self.now
+
+    def _make_ready(self, task: Task, within: float = 0.0) -> None:
+        task.place = Place(self.step, within)
+        if task.first_ready is None:
+            task.first_ready = self.step
+
+    def _note(self, task: Task, outcome: AttemptOutcome, failure: Failure | None) -> None:
+        task.attempts.append(Entry(task.fence, task.run, task.worker, outcome, failure))
+        del task.attempts[:-HISTORY_LIMIT]
+
+
+def _next_in_front(front: Sequence[Task]) -> list[Task]:
+    urgent = max(task.message.priority for task in front)
+    lane = [task for task in front if task.message.priority == urgent]
+    # A task that was ready more than once may stand where it first was, or where it last was.
+    latest = min(task.place.step for task in lane)
+    return [task for task in lane if (task.first_ready or 0) <= latest]
+
+
+def _next_in_lanes(ready: Sequence[Task]) -> list[Task]:
+    urgent = max(task.message.priority for task in ready)
+    lanes: dict[str, list[Task]] = {}
+    for task in ready:
+        if task.message.priority == urgent:
+            lanes.setdefault(task.message.group, []).append(task)
+    heads = {group: min(task.place for task in lane) for group, lane in lanes.items()}
+    return [task for group, lane in lanes.items() for task in lane if task.place == heads[group]]
