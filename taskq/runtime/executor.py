@@ -86,6 +86,7 @@ class Executor:
                 self.slots.take(run)
             else:
                 self._end(run, refusal)
+        self.slots.widen()
 
     def _prepare(self, run: Run) -> Outcome | None:
         """Find the task and open the record; an outcome where that cannot be done."""
@@ -142,6 +143,9 @@ class Executor:
                 value = await task.function(*args, **kwargs)
             else:
                 value = await self._call_thread(run, task, args, kwargs)
+                if run.is_aware:
+                    # It looked, saw that it should end, and returned: that is how a thread stops, not a result.
+                    return self._why_stopped(run)
             return await self._keep_result(run, result_of(task, value))
         except asyncio.CancelledError:
             return self._why_stopped(run)

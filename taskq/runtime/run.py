@@ -33,6 +33,7 @@ class Run:
         "delivery",
         "handle",
         "headers",
+        "is_aware",
         "is_over",
         "payload",
         "progress",
@@ -60,11 +61,16 @@ class Run:
         self.stopped_at = 0.0
         self.handle: asyncio.Task[None] | None = None
         self.is_over = False
+        self.is_aware = False
+        """Whether the task has asked if it should end, and was told yes."""
         self.progress: Progress | None = None
 
     def is_cancelled(self) -> bool:
         """Whether the run should end."""
-        return self.stop_reason is not None or self.is_over
+        if self.stop_reason is None and not self.is_over:
+            return False
+        self.is_aware = True
+        return True
 
     def report(self, progress: Progress) -> None:
         """Note the progress, until it is written."""

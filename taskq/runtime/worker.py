@@ -193,19 +193,21 @@ class Worker:
         now = time.monotonic()
         self._executor.watch(now)
         self._executor.release_waiting(older_than=now - GIVE_BACK_AFTER)
-        if self._executor.stuck_threads * 2 >= self.options.threads and not self._stopping.is_set():
-            logger.error("half of the threads are stuck in tasks that do not end: this worker drains and restarts")
-            self._restart()
         return WATCH_EVERY
 
     def _recycle(self) -> None:
         """A worker that has done, or has grown, as much as it may makes room for a fresh process."""
+        if self._stopping.is_set():
+            return
         options = self.options
         if options.max_tasks is not None and self._settler.settled >= options.max_tasks:
             logger.info("worker %s has done %d tasks and restarts", self.id, self._settler.settled)
             self._restart()
         elif options.max_memory is not None and resident_mib() > options.max_memory:
             logger.info("worker %s has grown over %d MiB and restarts", self.id, options.max_memory)
+            self._restart()
+        elif self._executor.stuck_threads * 2 >= options.threads:
+            logger.error("half of the threads are stuck in tasks that do not end: this worker drains and restarts")
             self._restart()
 
     def _restart(self) -> None:

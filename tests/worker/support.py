@@ -178,3 +178,38 @@ def wrap(app: App) -> WrappedBackend:
     wrapped = WrappedBackend(app.backends.root)
     app.backends._root = wrapped
     return wrapped
+
+
+def twin(app: App) -> App:
+    """Another application on the same store, as another process would have it."""
+    other = App(app.url)
+    if app.url.startswith("memory:"):
+        root = app.backends.root
+        other.backends._root = (root.inner if isinstance(root, WrappedBackend) else root).clone()
+    return other
+
+
+class Gate:
+    """Holds loop tasks up until it is opened, and counts those that have come."""
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+        self.arrived = 0
+        self.interrupted = 0
+
+    def open(self) -> None:
+        """Let everyone through."""
+        self._open.set()
+
+    async def passed(self) -> None:
+        """Wait for the gate."""
+        self.arrived += 1
+        try:
+            await self._open.wait()
+        except asyncio.CancelledError:
+            self.interrupted += 1
+            raise
+
+    async def until_arrived(self, number: int) -> None:
+        """Wait until so many have come."""
+        await until(lambda: self.arrived >= number, f"{number} tasks have begun")
