@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from taskq.domain.message import Delivery
-from taskq.domain.outcome import Bury, Complete, Crash, Fail, Retry, Settlement
+from taskq.domain.outcome import Bury, Complete, Crash, Fail, Release, Retry, Settlement, Snooze
 from taskq.errors import TaskqError
 from taskq.ports import Broker, Settled, SettleStatus
 from taskq.runtime.service import Backoff
@@ -108,6 +108,9 @@ def _log(delivery: Delivery, settlement: Settlement) -> None:
     """Say what became of a run that did not complete: the kind of failure, never its message or arguments."""
     id, name = delivery.id, delivery.name
     match settlement:
+        case Release() | Snooze():
+            logger.debug("task %s (%s) was put back", id, name, extra=_fields(delivery))
+            return
         case Retry(delay, failure):
             text = f"task {id} ({name}) failed with {failure.type}, attempt {delivery.attempt}; again in {delay:.1f} s"
         case Bury(reason, failure):

@@ -12,6 +12,8 @@ from taskq.runtime.run import Run
 AHEAD = 0.005
 """Seconds of work that are held ready beside what runs: enough to hide the way to the store, too little to hoard."""
 SMOOTHING = 0.1
+FIRST_WINDOW = 8
+LARGEST_WINDOW = 1 << 14
 TIGHT_FOR = 1.0
 """Seconds for which a kind whose waiting runs were given back is asked for one task at a time."""
 
@@ -58,6 +60,7 @@ class Slots:
             "process": _Kind(options.processes),
         }
         self._begin = begin
+        self._window = FIRST_WINDOW
         self._suspects: deque[Run] = deque()
         self._alone: Run | None = None
 
@@ -70,14 +73,15 @@ class Slots:
         """How many more deliveries to ask the store for.
 
         What comes is of any kind, so a kind that was met in the last second and has no room left holds the claim
-        back; one that was not met does not.
+        back; one that was not met does not. The window starts small and doubles with each claim that found its
+        slots, so that a queue full of tasks for a few processes is not claimed by the hundred.
         """
         if self._suspects or self._alone is not None:
             return 0
         now = time.monotonic()
         loop = self._kinds["async"].room(now)
         others = [kind.room(now) for name, kind in self._kinds.items() if name != "async" and now - kind.seen_at < 1.0]
-        return min(loop, *others) if others else loop
+        return min(self._window, loop, *others)
 
     def take(self, run: Run) -> None:
         """Begin the run now, or when a slot is free."""
@@ -94,6 +98,11 @@ class Slots:
         else:
             run.waiting_since = kind.seen_at
             kind.waiting.append(run)
+
+    def widen(self) -> None:
+        """All of a claim was taken in: the next may be larger, unless some of it still waits."""
+        if not any(kind.waiting for name, kind in self._kinds.items() if name != "async"):
+            self._window = min(2 * self._window, LARGEST_WINDOW)
 
     def give_back(self, run: Run) -> None:
         """A run is over: its slot goes to the next."""
@@ -128,6 +137,7 @@ class Slots:
             old = [run for run in kind.waiting if (run.waiting_since or 0.0) < instant]
             if old:
                 kind.tight_until = time.monotonic() + TIGHT_FOR
+                self._window = 1
             found += old
         return found
 
