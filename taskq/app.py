@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast, overload
 
 from taskq import blocking
-from taskq.backends import BackendPool
+from taskq.backends import BackendPool, Stores
 from taskq.config import Settings, backend_url, check_identifier
 from taskq.context import TaskContext, current_or_none
 from taskq.domain.envelope import seal
@@ -95,7 +95,7 @@ class App:
         self._lifespan = lifespan
         self._results_url = results
         self._backend_options = BackendOptions(namespace=namespace, durability=durability, clock=clock or SystemClock())
-        self._pool: BackendPool | None = None
+        self._pool: Stores | None = None
         self._results_pool: BackendPool | None = None
 
     # ------------------------------------------------------------ declaring
@@ -134,11 +134,21 @@ class App:
     # ------------------------------------------------------------ the backend
 
     @property
-    def backends(self) -> BackendPool:
+    def backends(self) -> Stores:
         """The store, opened once for each event loop."""
         if self._pool is None or self._pool.url != self.url:
             self._pool = BackendPool(self.url, self._backend_options)
         return self._pool
+
+    @contextmanager
+    def using(self, pool: Stores) -> Iterator[None]:
+        """Send tasks to other stores for a while, and keep results there too (used by the test harness)."""
+        url, own, results = self.url, self._pool, self._results_url
+        self.url, self._pool, self._results_url = pool.url, pool, None
+        try:
+            yield
+        finally:
+            self.url, self._pool, self._results_url = url, own, results
 
     async def backend(self) -> Backend:
         """The open backend of the running loop."""

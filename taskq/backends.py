@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 from weakref import WeakKeyDictionary
 
 from taskq import blocking
@@ -57,6 +57,25 @@ def redact(url: str) -> str:
         return url
     start, colon, _ = head.rpartition(":")
     return f"{start}:***@{tail}" if colon and not start.endswith("/") and "//" in start else f"{head}@{tail}"
+
+
+class Stores(Protocol):
+    """One store, open in each event loop that asks for it."""
+
+    url: str
+
+    @property
+    def root(self) -> Backend:
+        """The backend for what needs no connection."""
+        ...
+
+    async def get(self) -> Backend:
+        """The backend of the running loop."""
+        ...
+
+    async def close(self) -> None:
+        """Close the backend of the running loop."""
+        ...
 
 
 class BackendPool:

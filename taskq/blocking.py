@@ -23,6 +23,9 @@ CLOSE_TIMEOUT = 5.0
 worker_loop: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("taskq_worker_loop", default=None)
 """Set by a worker around a task that runs in one of its threads: blocking calls then use the worker's own loop."""
 
+inline: ContextVar[bool] = ContextVar("taskq_inline", default=False)
+"""Set by the test harness, which runs a blocking task in its own event loop on a store that never makes it wait."""
+
 
 class _Portal:
     """The background loop and its thread, started by the first blocking call."""
@@ -86,6 +89,8 @@ def run(coroutine: Coroutine[Any, Any, T], what: str, twin: str) -> T:
     Raises:
         WouldBlock: an event loop runs in this thread.
     """
+    if inline.get():
+        return _step_through(coroutine, what, twin)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -100,6 +105,15 @@ def run(coroutine: Coroutine[Any, Any, T], what: str, twin: str) -> T:
     except BaseException:
         future.cancel()
         raise
+
+
+def _step_through(coroutine: Coroutine[Any, Any, T], what: str, twin: str) -> T:
+    try:
+        coroutine.send(None)
+    except StopIteration as ended:
+        return ended.value  # type: ignore[no-any-return]
+    coroutine.close()
+    raise WouldBlock(f"{what} would wait for what cannot happen meanwhile in a harness: write `await {twin}`")
 
 
 def is_background(loop: asyncio.AbstractEventLoop) -> bool:

@@ -87,13 +87,14 @@ class _Limits:
 
 @dataclass(frozen=True, slots=True)
 class Fixed(_Limits):
-    """The same delay before each retry.
+    """The same delay before each retry; `max_delay` is ten years, so that what is asked for is what happens.
 
     >>> [Fixed(5).next_delay(n, FailedRun("E"), lambda: 0.5) for n in (1, 2, 3, 4)]
     [5, 5, 5, None]
     """
 
     delay: float = 1.0
+    max_delay: float = field(default=LONGEST, kw_only=True)
 
     def __post_init__(self) -> None:
         _Limits.__post_init__(self)

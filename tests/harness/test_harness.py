@@ -1,0 +1,167 @@
+"""The harness that users test their own tasks with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from taskq import App, Exponential, Fixed, NoRetry, TaskContext, TaskExpired, TaskFailed, TaskState, WouldBlock, current
+from taskq.testing import Harness
+
+app = App("redis://nobody.listens.example:1")
+log: list[str] = []
+
+
+@asynccontextmanager
+async def lifespan(app: App) -> AsyncIterator[str]:
+    yield "state"
+
+
+@app.task
+async def child(number: int) -> int:
+    return number * 2
+
+
+@app.task
+def parent(number: int) -> str:
+    """A blocking task that enqueues: it must not block the harness's loop."""
+    return child.enqueue(number).id
+
+
+@app.task
+def waits_for_its_child(number: int) -> int:
+    return child.enqueue(number).result()
+
+
+@app.task(retry=Fixed(3600, max_retries=2))
+async def flaky(ctx: TaskContext) -> int:
+    if ctx.attempt < 3:
+        raise ConnectionError("not yet")
+    ctx.progress(1.0, "done")
+    return ctx.attempt
+
+
+@app.task(retry=Fixed(0, max_retries=1000), executor="process")
+def fails() -> None:
+    raise ValueError("always")
+
+
+@app.task(retry=NoRetry())
+async def breeds() -> None:
+    await breeds.aenqueue()
+
+
+@pytest.fixture
+async def harness() -> AsyncIterator[Harness]:
+    async with Harness(app) as opened:
+        yield opened
+
+
+async def test_enqueued_tasks_are_seen_with_their_arguments(harness: Harness) -> None:
+    await child.options(queue="slow", priority="high").aenqueue(3)
+    await flaky.aenqueue()
+    task = harness.enqueued(child).one()
+    assert (task.kwargs, task.queue, task.priority.name) == ({"number": 3}, "slow", "HIGH")
+    assert [task.name for task in harness.enqueued()] == [child.name, flaky.name]
+    with pytest.raises(AssertionError, match="2 tasks were enqueued"):
+        harness.enqueued().one()
+
+
+async def test_nothing_runs_until_it_is_told_to(harness: Harness) -> None:
+    handle = await child.aenqueue(2)
+    assert await handle.astatus() is TaskState.PENDING
+    assert await harness.run_until_idle() == 1
+    assert await handle.aresult(0) == 4
+
+
+async def test_a_blocking_task_enqueues_from_the_harness_own_loop(harness: Harness) -> None:
+    handle = await parent.aenqueue(5)
+    assert await harness.run_until_idle() == 2
+    made = harness.enqueued(child).one().handle
+    assert await handle.aresult(0) == made.id
+    assert await made.aresult(0) == 10
+
+
+async def test_a_blocking_wait_that_could_never_end_is_refused(harness: Harness) -> None:
+    handle = await waits_for_its_child.options(retry=NoRetry()).aenqueue(5)
+    await harness.run_until_idle()
+    with pytest.raises(TaskFailed, match="cannot happen meanwhile") as caught:
+        await handle.aresult(0)
+    assert caught.value.type == WouldBlock.__name__
+
+
+async def test_time_passes_only_by_advance_and_each_retry_has_its_instant(harness: Harness) -> None:
+    start = harness.clock.now()
+    handle = await flaky.aenqueue()
+    assert await harness.run_until_idle() == 1
+    assert await handle.astatus() is TaskState.RETRYING
+    assert await harness.advance(minutes=59) == 0
+    assert await harness.advance(hours=3) == 2
+    record = await handle.ainfo()
+    assert [round(attempt.started_at.timestamp() - start) for attempt in record.attempts[:3]] == [0, 3600, 7200]
+    assert (await handle.aresult(0), record.progress and record.progress.message) == (3, "done")
+
+
+async def test_delays_run_in_their_order(harness: Harness) -> None:
+    late, early = await child.options(delay=20).aenqueue(1), await child.options(delay=10).aenqueue(2)
+    await harness.advance(30)
+    ended = [(await handle.ainfo()).completed_at for handle in (early, late)]
+    assert ended[0] is not None
+    assert ended[1] is not None
+    assert (ended[1] - ended[0]).total_seconds() == pytest.approx(10)
+
+
+async def test_a_task_that_fails_for_good_raises_its_failure(harness: Harness) -> None:
+    handle = await fails.options(retry=Exponential(max_retries=2, jitter=False)).aenqueue()
+    await harness.advance(days=1)
+    with pytest.raises(TaskFailed, match="always"):
+        await handle.aresult(0)
+    assert (await handle.ainfo()).attempt == 3
+
+
+async def test_what_nobody_began_in_time_expires(harness: Harness) -> None:
+    handle = await child.options(delay=100, expires=50).aenqueue(1)
+    await harness.advance(60)
+    with pytest.raises(TaskExpired):
+        await handle.aresult(0)
+
+
+async def test_tasks_that_breed_for_ever_are_told_of(harness: Harness) -> None:
+    await breeds.aenqueue()
+    with pytest.raises(AssertionError, match="for ever"):
+        await harness.run_until_idle()
+
+
+async def test_lifespan_and_middleware_take_part() -> None:
+    seen: list[str] = []
+    own = App(lifespan=lifespan)
+
+    class Watcher:
+        def on_settled(self, delivery: object, settlement: object) -> None:
+            seen.append(type(settlement).__name__)
+
+    own.add_middleware(Watcher())
+
+    @own.task(name="state")
+    async def state() -> str:
+        return str(current().state)
+
+    async with Harness(own) as harness:
+        handle = await state.aenqueue()
+        await harness.run_until_idle()
+        assert await handle.aresult(0) == "state"
+    assert seen == ["Complete"]
+
+
+async def test_the_application_has_its_own_store_back_afterwards() -> None:
+    async with Harness(app):
+        assert app.url == "memory://"
+    assert app.url == "redis://nobody.listens.example:1"
+
+
+async def test_the_fixture_gives_the_harness(taskq_harness: type[Harness]) -> None:
+    async with taskq_harness(app) as opened:
+        await child.aenqueue(1)
+        assert await opened.run_until_idle() == 1
