@@ -8,7 +8,7 @@ from typing import Any
 
 from taskq.domain.message import Delivery
 from taskq.domain.record import LOG_LIMIT, Progress
-from taskq_postgres.record import from_progress
+from taskq_postgres.record import from_progress, plain
 from taskq_postgres.store import Store
 
 
@@ -31,4 +31,4 @@ class PostgresAnnotations:
         return await self._write("log", [json.dumps(line) for line in lines[-LOG_LIMIT:]], delivery)
 
     async def _write(self, name: str, value: Any, delivery: Delivery) -> bool:
-        return await self._store.count(name, (value, delivery.id, delivery.fence, delivery.worker)) > 0
+        return await self._store.count(name, (value, delivery.id, delivery.fence, plain(delivery.worker))) > 0

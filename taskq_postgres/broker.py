@@ -67,9 +67,10 @@ class PostgresBroker:
     ) -> list[Enqueued]:
         """Store messages."""
         answers: list[Enqueued] = []
+        run = (None, None, None) if parent is None else (parent.id, parent.fence, plain(parent.worker))
         for start in range(0, len(messages), self._chunk):
             chunk = messages[start : start + self._chunk]
-            letters = await self._store.value("enqueue", (*columns(chunk), *(parent or (None, None, None)), atomic))
+            letters = await self._store.value("enqueue", (*columns(chunk), *run, atomic))
             answers += enqueued(chunk, letters)
             if letters is None or "c" in letters:
                 self._hint(message.queue for message in chunk)
@@ -140,7 +141,7 @@ class PostgresBroker:
         order = sorted(range(len(chunk)), key=lambda index: chunk[index].delivery.id)
         ordered = [chunk[index] for index in order]
         through = self._holdings.through(worker)
-        codes = await self._store.value("settle", (*_settle_columns(ordered), worker, through))
+        codes = await self._store.value("settle", (*_settle_columns(ordered), plain(worker), through))
         self._holdings.forget(worker, through)
         self._holdings.settled(item.delivery for item in chunk)
         self._tell_of(chunk)
@@ -165,7 +166,7 @@ class PostgresBroker:
         ordered = sorted(deliveries, key=_id)
         for start in range(0, len(ordered), self._chunk):
             chunk = ordered[start : start + self._chunk]
-            fences, workers = [held.fence for held in chunk], [held.worker for held in chunk]
+            fences, workers = [held.fence for held in chunk], [plain(held.worker) for held in chunk]
             [row] = await self._store.run("extend", ([held.id for held in chunk], fences, workers, float(lease)))
             lost.update(row[0] or ())
             wanted.update(row[1] or ())
@@ -235,7 +236,7 @@ def _settle_columns(ordered: Sequence[Settled]) -> tuple[list[Any], ...]:
     return (
         [item.delivery.id for item in ordered],
         [item.delivery.fence for item in ordered],
-        [item.delivery.worker for item in ordered],
+        [plain(item.delivery.worker) for item in ordered],
         [_KINDS[type(settlement)] for settlement in settlements],
         [_seconds(getattr(settlement, "delay", None)) for settlement in settlements],
         [getattr(settlement, "result", None) for settlement in settlements],

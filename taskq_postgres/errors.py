@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import errors
 
-from taskq.errors import BackendUnavailable, SchemaMismatch, TaskqError
+from taskq.errors import BackendUnavailable, NotApplied, SchemaMismatch, TaskqError
 
 RETRYABLE_STATES = ("08", "57P0", "53300", "40001", "40P01", "55P03", "25006")
 """SQLSTATEs, or their beginnings, after which the same call may succeed."""
@@ -46,6 +46,7 @@ def map_errors(*, was_sent: bool = True) -> Iterator[None]:
         LostConnection: saying it again may help.
         SchemaMismatch: a table or function is not there.
         BackendUnavailable: the server refuses us, and will again.
+        NotApplied: a value is none that Postgres can hold.
         TaskqError: anything else.
     """
     try:
@@ -56,6 +57,8 @@ def map_errors(*, was_sent: bool = True) -> Iterator[None]:
         if "no partition of relation" in str(error):
             raise NoPartition from error
         raise TaskqError(_describe(error)) from error
+    except psycopg.DataError as error:
+        raise NotApplied(_describe(error)) from error
     except errors.UniqueViolation as error:
         # A claim that is said again while its first saying still runs.
         raise LostConnection(_describe(error), is_applied=False) from error

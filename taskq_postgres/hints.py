@@ -155,6 +155,7 @@ class Mailbox:
     def __init__(self, hints: Hints) -> None:
         self._hints = hints
         self._stop: Callable[[], None] | None = None
+        self._known: set[str] = set()
         self._dirty: set[str] = set()
         self._waiters: dict[asyncio.Future[None], frozenset[str]] = {}
 
@@ -163,12 +164,14 @@ class Mailbox:
         if self._stop is None:
             self._stop = self._hints.listen(self._heard)
 
-    def clear(self, queues: Iterable[str]) -> None:
+    def clear(self, queues: Sequence[str]) -> None:
         """Forget the hints at these queues: somebody looks into them now."""
+        self._known.update(queues)
         self._dirty.difference_update(queues)
 
     async def wait(self, queues: Sequence[str], timeout: float) -> bool:
         """Wait for a hint at one of these queues; True where one came."""
+        self._known.update(queues)
         if not self._dirty.isdisjoint(queues):
             return True
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -184,7 +187,9 @@ class Mailbox:
     def _heard(self, kind: str, key: str) -> None:
         if kind == "q":
             self._dirty.add(key)
-        elif kind != "a":
+        elif kind == "a":
+            self._dirty |= self._known
+        else:
             return
         for future, queues in self._waiters.items():
             if (kind == "a" or key in queues) and not future.done():

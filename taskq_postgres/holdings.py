@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from taskq.domain.message import Delivery
 
 MOST_CLAIMS = 10_000
-Run = tuple[str, int]
+Run = tuple[str, int, str]
 
 
 class Holdings:
@@ -22,7 +22,7 @@ class Holdings:
         """Note a claim by its number; one that took nothing has none."""
         if number is None:
             return
-        runs = {(delivery.id, delivery.fence) for delivery in deliveries}
+        runs = {(delivery.id, delivery.fence, delivery.worker) for delivery in deliveries}
         self._runs[number] = runs
         self._claims |= dict.fromkeys(runs, number)
         self._workers.setdefault(worker, {})[number] = None
@@ -34,7 +34,7 @@ class Holdings:
     def settled(self, deliveries: Iterable[Delivery]) -> None:
         """Note runs that have ended."""
         for delivery in deliveries:
-            run = (delivery.id, delivery.fence)
+            run = (delivery.id, delivery.fence, delivery.worker)
             number = self._claims.pop(run, None)
             if number is not None:
                 self._runs[number].discard(run)

@@ -37,6 +37,8 @@ def to_failure(text: bytes | str | None) -> Failure | None:
 
 def plain(text: str) -> str:
     """Text as Postgres can hold it: without the character NUL and without lone surrogates."""
+    if text.isascii() and "\0" not in text:
+        return text
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 

@@ -3,8 +3,9 @@
 -- Codes: state 0 pending or running (running has a lease_until), 1 scheduled, 2 retrying, 3 blocked,
 --        10 completed, 11 failed, 12 dead, 13 cancelled, 14 expired. priority 0 low … 3 critical.
 --
--- Lock order, the same in every function: advisory locks, the parent's row of an enqueue, watch, claim, turn, task rows by
--- id (or SKIP LOCKED), finished, dead, tombstone, digest. Whatever is periodic takes rows with SKIP LOCKED and never waits.
+-- Lock order, the same in every function: advisory locks, watch, claim, turn, task rows in the order of their ids (or with
+-- SKIP LOCKED), digest, finished, dead, tombstone. What is periodic takes rows with SKIP LOCKED; only the reaper waits for
+-- those that it takes away, in the order of their ids.
 
 create sequence {schema}.place;         -- places in lanes; cache 1, because cursors rely on nearly monotonic numbers
 create sequence {schema}.claim_number;

@@ -69,18 +69,13 @@ declare
     r {schema}.record;
     v_is_late boolean;
 begin
-    select * into t from {schema}.task k where k.id = p_id for update;
-    if not found then
+    select * into t from {schema}.task k
+        where k.id = p_id and k.fence = p_fence and k.worker = p_worker and k.settled_fence < p_fence and k.state = 0
+        for update;
+    v_is_late := t.lease_until is null;
+    if not found or v_is_late and p_kind = 7 then
         select * into r from {schema}.record k where k.id = p_id limit 1;
         return case when r.id is null then 3 when r.settled_fence = p_fence and r.worker = p_worker then 1 else 2 end;
-    end if;
-    if t.settled_fence = p_fence and t.worker = p_worker then
-        return 1;
-    end if;
-    v_is_late := t.lease_until is null;
-    if t.fence <> p_fence or t.worker <> p_worker or t.settled_fence >= p_fence or t.state <> 0
-        or v_is_late and p_kind = 7 then
-        return 2;
     end if;
     if p_kind = 7 then
         perform {schema}.lose_v1(t, 'crashed', p_failure, p_now);
@@ -129,6 +124,9 @@ declare
     v_answer smallint[];
     v_ord int;
 begin
+    if p_through <> '{}' then
+        delete from {schema}.claim c where c.worker = p_worker and c.no = any(p_through);
+    end if;
     -- The many: completions of what runs.
     with u as materialized (
         select * from unnest(p_ids, p_fences, p_workers, p_kinds, p_results) with ordinality
@@ -156,9 +154,6 @@ begin
                 p_delays[v_ord], p_results[v_ord], p_reasons[v_ord], p_failures[v_ord], v_now);
         end loop;
     end if;
-    if p_through <> '{}' then
-        delete from {schema}.claim c where c.worker = p_worker and c.no = any(p_through);
-    end if;
     return v_answer;
 end $$;
 
@@ -174,15 +169,15 @@ declare
     v_claims bigint[];
 begin
     perform set_config('synchronous_commit', 'off', true);
+    -- Where the new lease is shorter than the old one the reaper must look earlier.
+    select array_agg(distinct t.claim_no) into v_claims from unnest(p_ids) u(id) join {schema}.task t on t.id = u.id;
+    update {schema}.claim c set lapses_at = v_until
+        where c.worker = any(p_workers) and c.lapses_at > v_until and c.no = any(v_claims);
     with kept as (
         update {schema}.task t set lease_until = v_until from unnest(p_ids, p_fences, p_workers) u(id, fence, worker)
             where t.id = u.id and t.fence = u.fence and t.worker = u.worker and t.lease_until is not null
-            returning t.id, t.claim_no, t.cancel_requested
-    ) select array_agg(id), array_agg(distinct claim_no), array_agg(id::text) filter (where cancel_requested)
-        into v_kept, v_claims, p_wanted from kept;
-    -- Where the new lease is shorter than the old one the reaper must look earlier.
-    update {schema}.claim c set lapses_at = v_until
-        where c.worker = any(p_workers) and c.lapses_at > v_until and c.no = any(v_claims);
+            returning t.id, t.cancel_requested
+    ) select array_agg(id), array_agg(id::text) filter (where cancel_requested) into v_kept, p_wanted from kept;
     p_lost := array(select i::text from unnest(p_ids) i where v_kept is null or i <> all(v_kept));
 end $$;
 

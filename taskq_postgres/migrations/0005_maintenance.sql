@@ -10,7 +10,8 @@ declare
     v_watch {schema}.watch;
     v_claim {schema}.claim;
     v_next timestamptz;
-    v_left int := p_limit;
+    v_claims bigint[];
+    v_ids uuid[];
     v_state smallint;
     t {schema}.task;
 begin
@@ -30,20 +31,20 @@ begin
         return;
     end if;
 
-    for v_claim in select * from {schema}.claim c where c.lapses_at <= v_now
-        order by c.lapses_at limit p_limit for update skip locked
+    select array_agg(c.no), array_agg(i.id) into v_claims, v_ids from (
+            select no, ids from {schema}.claim where lapses_at <= v_now
+                order by lapses_at limit p_limit for update skip locked) c
+        left join lateral unnest(c.ids) i(id) on true;
+    for t in select * from {schema}.task k
+        where k.id = any(v_ids) and k.claim_no = any(v_claims) and k.lease_until <= v_now
+        order by k.id limit p_limit for update
     loop
-        exit when v_left = 0;
-        for t in select * from {schema}.task k
-            where k.id = any(v_claim.ids) and k.claim_no = v_claim.no and k.lease_until <= v_now
-            order by k.id limit v_left for update skip locked
-        loop
-            v_state := {schema}.lose_v1(t, 'lease lost', null, v_now);
-            p_requeued := p_requeued + (v_state = 0)::int;
-            p_buried := p_buried + (v_state in (11, 12))::int;
-            p_cancelled := p_cancelled + (v_state = 13)::int;
-            v_left := v_left - 1;
-        end loop;
+        v_state := {schema}.lose_v1(t, 'lease lost', null, v_now);
+        p_requeued := p_requeued + (v_state = 0)::int;
+        p_buried := p_buried + (v_state in (11, 12))::int;
+        p_cancelled := p_cancelled + (v_state = 13)::int;
+    end loop;
+    for v_claim in select * from {schema}.claim c where c.no = any(v_claims) loop
         select min(k.lease_until) into v_next from {schema}.task k
             where k.id = any(v_claim.ids) and k.claim_no = v_claim.no and k.lease_until is not null;
         if v_next is not null then
