@@ -1,0 +1,104 @@
+"""Connections cut and the server killed under load: what was acknowledged is there, and ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
+
+import psycopg
+
+from taskq.domain.outcome import Complete
+from taskq.domain.state import TaskState
+from taskq.errors import TaskqError
+from taskq.ports import BackendOptions, Settled
+from taskq.testing.conformance import Bench
+from taskq.testing.conformance.kit import Kit
+from taskq_postgres import PostgresBackend, create_backend
+from tests.postgres.support import eventually
+from tests.servers import PostgresServer
+
+BATCHES = 40
+OPTIONS = BackendOptions(retry_for=30.0, command_timeout=5.0)
+
+
+async def test_connections_that_are_cut_again_and_again_lose_nothing(postgres_url: str) -> None:
+    async with create_backend(postgres_url, OPTIONS) as backend:
+        cuts = await _under_fire(backend, lambda: asyncio.to_thread(_terminate_all, postgres_url), pause=0.005)
+    assert cuts > 5
+
+
+async def test_a_killed_server_loses_nothing_that_it_acknowledged() -> None:
+    with PostgresServer() as server:
+
+        async def kill_and_restart() -> None:
+            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(server.restart)
+
+        async with create_backend(server.url, OPTIONS) as backend:
+            await backend.migrate()
+            await _under_fire(backend, kill_and_restart, pause=0.3)
+
+
+async def test_a_listener_that_was_cut_hears_again(bench: Bench, backend: PostgresBackend, postgres_url: str) -> None:
+    other = backend.clone()
+    async with other:
+        await bench.take()
+        await eventually(lambda: backend.broker.wait([bench.queue], 0.1))  # it listens by now
+        await bench.take()
+        _terminate_all(postgres_url)
+        assert await backend.broker.wait([bench.queue], 20.0)  # it has come back
+        await bench.take()
+        await other.broker.enqueue([bench.message()])
+        assert await backend.broker.wait([bench.queue], 20.0)
+        assert len(await bench.take()) == 1
+
+
+async def _under_fire(backend: PostgresBackend, strike: Callable[[], Awaitable[None]], pause: float) -> int:
+    """Enqueue, claim and settle while something strikes again and again; returns how often it did."""
+    bench = Bench(Kit(), backend)
+    acknowledged: list[str] = []
+    strikes = 0
+    done = asyncio.Event()
+
+    async def produce() -> None:
+        for _ in range(BATCHES):
+            batch = [bench.message() for _ in range(25)]
+            await backend.broker.enqueue(batch)
+            acknowledged.extend(message.id for message in batch)
+
+    async def work(worker: str) -> None:
+        while not (done.is_set() and not (await bench.counts()).get(TaskState.PENDING)):
+            fetched = await backend.broker.fetch([bench.queue], 40, worker=worker, lease=900, request_id=str(uuid4()))
+            await backend.broker.settle([Settled(delivery, Complete()) for delivery in fetched.deliveries])
+            if not fetched.deliveries:
+                await backend.broker.wait([bench.queue], 0.05)
+
+    async def fire() -> None:
+        nonlocal strikes
+        while not done.is_set():
+            await strike()
+            strikes += 1
+            await asyncio.sleep(pause)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fire())
+        workers = [group.create_task(work(f"worker-{n}")) for n in range(2)]
+        await produce()
+        done.set()
+        await asyncio.gather(*workers)
+    assert await bench.counts() == {TaskState.COMPLETED: len(acknowledged)}
+    for id in acknowledged[:: len(acknowledged) // 20]:
+        assert (await bench.record(id)).fence == 1
+    return strikes
+
+
+def _terminate_all(url: str) -> None:
+    try:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity "
+                "where application_name = 'taskq' and datname = current_database()"
+            )
+    except psycopg.Error as error:
+        raise TaskqError(str(error)) from error

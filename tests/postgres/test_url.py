@@ -1,0 +1,38 @@
+"""The URL."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskq.errors import ConfigError
+from taskq.ports import BackendOptions
+from taskq_postgres.url import parse
+
+
+def test_our_parameters_never_reach_libpq() -> None:
+    target = parse("postgres://me@host:7/db?schema=jobs&listen=off&sslmode=require", BackendOptions(namespace="blue"))
+    assert (target.schema, target.is_listening) == ("jobs_blue", False)
+    assert "sslmode=require" in target.conninfo
+    assert "schema" not in target.conninfo
+    assert "listen" not in target.conninfo
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:hunter2@host/db?listen=maybe",
+        "postgresql://me:hunter2@host/db?schema=a-b",
+        'postgresql://me:hunter2@host/db?schema=a"b',
+        "postgresql://me:hunter2@host/db?nonsense=1",
+        "mysql://me:hunter2@host/db",
+    ],
+)
+def test_a_wrong_url_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(url, BackendOptions())
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_namespace_that_is_no_identifier_is_refused() -> None:
+    with pytest.raises(ConfigError, match="lower-case"):
+        parse("postgresql://host/db", BackendOptions(namespace="a; drop"))
