@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby, islice
+from itertools import count, groupby, islice
 from secrets import token_hex
 from typing import Any, TypeVar
 
@@ -48,6 +48,7 @@ _KINDS: dict[type[Settlement], str] = {
     Crash: "crash",
 }
 _HEAD_WIDTH = 3
+_MOST_WORKERS = 1000
 _DELIVERY_WIDTH = 8
 
 
@@ -58,6 +59,7 @@ class RedisBroker:
         self._store = store
         self._batch = store.options.batch
         self._waiting = Waiting(store)
+        self._requests = _Requests()
 
     def close(self) -> None:
         """Close the connections that wait."""
@@ -93,7 +95,8 @@ class RedisBroker:
         self, queues: Sequence[str], limit: int, *, worker: str, lease: float, request_id: str, aging: float = AGING
     ) -> Fetched:
         """Claim up to `limit` tasks, in as many calls as batches and shards ask for."""
-        claim = _Claim(self._store, limit, worker, (milliseconds(lease), request_id, milliseconds(aging)))
+        request = request_id if len(self._store.shards) == 1 else self._requests.name(worker, request_id)
+        claim = _Claim(self._store, limit, worker, (milliseconds(lease), request, milliseconds(aging)))
         for shard, names in groupby(queues, self._store.shard_of):
             await claim.take(shard, list(names))
         return Fetched(claim.deliveries, claim.next_due)
@@ -164,6 +167,29 @@ def _likeness(message: Message) -> tuple[str, str, Argument, Argument, Argument,
         pack_options(message),
         message.digest,
     )
+
+
+class _Requests:
+    """The newest request of each worker, where no one shard can tell which is the newest.
+
+    A request goes by another name in each shard once the worker has made a newer one, so that no shard takes it for a
+    repeat.
+    """
+
+    def __init__(self) -> None:
+        self._newest: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._numbers = count()
+
+    def name(self, worker: str, request_id: str) -> str:
+        """The name of a request: the same as before, if it is the worker's newest."""
+        newest = self._newest.get(worker)
+        if newest is None or newest[0] != request_id:
+            newest = (request_id, f"{request_id}/{next(self._numbers)}")
+        self._newest[worker] = newest
+        self._newest.move_to_end(worker)
+        if len(self._newest) > _MOST_WORKERS:
+            self._newest.popitem(last=False)
+        return newest[1]
 
 
 class _Claim:

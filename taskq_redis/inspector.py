@@ -81,7 +81,7 @@ class RedisInspector:
         """Hand out no task of this queue."""
         shard = self._store.shard_of(queue)
         end = 0 if until is None else milliseconds(until.timestamp())
-        await self._store.command(shard, "HSET", self._store.keys[shard].queue(queue), "pr", reason, "pu", end)
+        await self._store.command(shard, "HSET", self._store.keys[shard].of("queue", queue), "pr", reason, "pu", end)
 
     async def resume(self, queue: str) -> None:
         """Undo `pause`."""
@@ -91,7 +91,7 @@ class RedisInspector:
         """Change what is set for a queue."""
         if config.max_finished is not None:
             shard = self._store.shard_of(queue)
-            name = self._store.keys[shard].queue(queue)
+            name = self._store.keys[shard].of("queue", queue)
             await self._store.command(shard, "HSET", name, "mf", config.max_finished)
 
     async def purge(self, queue: str, limit: int = 1000) -> int:

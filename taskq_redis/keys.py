@@ -109,41 +109,17 @@ class Keys(NamedTuple):
         """A result kept for another backend."""
         return f"{self.prefix}out:{id}:{fence}"
 
-    def lanes(self, queue: str) -> str:
-        """The non-empty lanes of a queue."""
-        return f"{self.prefix}lanes:{queue}"
+    def of(self, kind: str, queue: str) -> str:
+        """One of the keys that each queue has: lanes, front, due, retry, ends, queue, wake."""
+        return f"{self.prefix}{kind}:{queue}"
 
     def lane(self, queue: str, lane: str) -> str:
         """One lane, `<p>:<group>`."""
         return f"{self.prefix}lane:{len(queue.encode())}:{queue}:{lane}"
 
-    def front(self, queue: str) -> str:
-        """What came back to a queue."""
-        return f"{self.prefix}front:{queue}"
-
-    def due(self, queue: str) -> str:
-        """What is scheduled."""
-        return f"{self.prefix}due:{queue}"
-
-    def retry(self, queue: str) -> str:
-        """What waits for its next attempt."""
-        return f"{self.prefix}retry:{queue}"
-
-    def ends(self, queue: str) -> str:
-        """The streams of finished tasks."""
-        return f"{self.prefix}ends:{queue}"
-
     def end(self, queue: str, lane: str) -> str:
         """One stream of finished tasks, `<s>:<retention>`."""
         return f"{self.prefix}end:{len(queue.encode())}:{queue}:{lane}"
-
-    def queue(self, queue: str) -> str:
-        """The counters and settings of a queue."""
-        return f"{self.prefix}queue:{queue}"
-
-    def wake(self, queue: str) -> str:
-        """The wake-up tokens of a queue."""
-        return f"{self.prefix}wake:{queue}"
 
     def ended(self, id: str) -> str:
         """The channel on which the end of a task is told."""

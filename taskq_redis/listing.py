@@ -91,16 +91,18 @@ class Listing:
     async def _sources(self, index: _Index, queue: str, state: TaskState) -> list[list[Place]]:
         keys = index.keys
         if state is TaskState.PENDING:
-            lanes = await index.command("ZRANGE", keys.lanes(queue), 0, -1)
+            lanes = await index.command("ZRANGE", keys.of("lanes", queue), 0, -1)
             streams = [index.lane(keys.lane(queue, lane.decode())) for lane in lanes]
-            return list(await asyncio.gather(*streams, *(index.front(keys.front(queue), rank) for rank in range(4))))
+            return list(
+                await asyncio.gather(*streams, *(index.front(keys.of("front", queue), rank) for rank in range(4)))
+            )
         if state in FINAL:
-            lanes = await index.command("HKEYS", keys.ends(queue))
+            lanes = await index.command("HKEYS", keys.of("ends", queue))
             wanted = [lane.decode() for lane in lanes if lane.decode().startswith(LETTERS[state])]
             return list(await asyncio.gather(*(index.ended(keys.end(queue, lane)) for lane in wanted)))
         names = {
-            TaskState.SCHEDULED: keys.due(queue),
-            TaskState.RETRYING: keys.retry(queue),
+            TaskState.SCHEDULED: keys.of("due", queue),
+            TaskState.RETRYING: keys.of("retry", queue),
             TaskState.RUNNING: keys.leases,
         }
         return [await index.sorted_set(names[state])] if state in names else []

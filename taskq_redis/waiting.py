@@ -58,7 +58,7 @@ class Waiting:
         for queue in queues:
             shard = self._store.shard_of(queue)
             home = shard if self._store.transport.route.is_cluster else 0
-            groups.setdefault(home, []).append(self._store.keys[shard].wake(queue))
+            groups.setdefault(home, []).append(self._store.keys[shard].of("wake", queue))
         return groups
 
     async def _pop(self, home: int, lists: Sequence[str], timeout: float) -> bool:

@@ -2,8 +2,8 @@
 -- KEYS  meta
 -- ARGV  limit, worker, lease ms, request id, aging ms, round (a request may take several calls, from 0), epoch
 --       and age of the store as the caller knows them, queues …
--- Returns ms until the next task is due or -1, 1 if the whole request was answered before, the store's age, then for each task: id,
--- name and body, its queue (an index or the name), fence, attempt, priority, ms since the enqueue, and '' or
+-- Returns ms until the next task is due or -1, 1 if the request was answered before, the store's age, then for each
+-- task: id, name and body, its queue (an index or the name), fence, attempt, priority, ms since the enqueue, and '' or
 -- "<lost leases> <options>".
 local worker, lease = ARGV[2], now + ARGV[3]
 local request, aging, round = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
