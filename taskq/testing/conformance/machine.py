@@ -33,7 +33,7 @@ MOST_MODELS = 24
 spans = st.sampled_from([0.5, 5.5, 60.5, LONG + 0.5])
 queue = st.sampled_from(QUEUES)
 picks = st.lists(st.integers(0, 11), min_size=1, max_size=3).map(tuple)
-choices = st.builds(do.Choice, st.integers(0, 11)) | st.builds(
+choices = st.builds(do.Choice, st.integers(0, 11), st.just(0), st.just("")) | st.builds(
     do.Choice, st.integers(0, 11), st.sampled_from([0, 0, 1, -1]), st.sampled_from(["", "nobody"])
 )
 failures = st.builds(Failure, st.sampled_from(["ValueError", "OSError"]), st.just("no"))
