@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +20,7 @@ from taskq.domain.envelope import unseal
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import CancelledRun, Failed, Interrupted, Outcome, Rejected, Settlement, Succeeded, Unknown
 from taskq.domain.record import DeadReason, Failure, Progress
-from taskq.domain.retry import DEFAULT_RETRY, RetryStrategy, from_dict
+from taskq.domain.retry import DEFAULT_RETRY, LONGEST, RetryStrategy, from_dict
 from taskq.errors import CorruptRecord, InvalidPayload, NotApplied
 from taskq.headers import decode_headers
 from taskq.registry import importable_module
@@ -265,7 +266,8 @@ class Executor:
     def _decide(self, run: Run, outcome: Outcome) -> Settlement:
         now = time.monotonic()
         try:
-            return domain.settle(run.delivery, outcome, self._policy(run), random.random, run.age(now))
+            settlement = domain.settle(run.delivery, outcome, self._policy(run), random.random, run.age(now))
+            return _within_time(settlement)
         except Exception as error:
             # A strategy of the user's own raised: the task must not be lost over it.
             logger.exception("the retry strategy of %s failed", run.delivery.name)
@@ -357,6 +359,22 @@ class Executor:
             self._threads.close()
         if self._children is not None:
             self._children.close()
+
+
+def _within_time(settlement: Settlement) -> Settlement:
+    """The settlement with a delay that every store can hold: a task and a strategy may ask for any.
+
+    Raises:
+        TypeError, ValueError: it asks for something that is no number.
+    """
+    if not isinstance(settlement, domain.Retry | domain.Snooze):
+        return settlement
+    if math.isnan(settlement.delay):
+        raise ValueError("a delay of nan seconds")
+    delay = min(max(settlement.delay, 0.0), LONGEST)
+    if isinstance(settlement, domain.Snooze):
+        return domain.Snooze(delay)
+    return domain.Retry(delay, settlement.failure)
 
 
 def _sealed_headers(run: Run) -> bytes:

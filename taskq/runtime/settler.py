@@ -8,14 +8,16 @@ from collections import deque
 from collections.abc import Callable
 
 from taskq.domain.message import Delivery
-from taskq.domain.outcome import Bury, Complete, Crash, Fail, Release, Retry, Settlement, Snooze
-from taskq.errors import TaskqError
+from taskq.domain.outcome import Bury, Complete, Crash, Fail, Release, Retry, Settlement, Snooze, give_up
+from taskq.domain.record import DeadReason, Failure
+from taskq.errors import BackendUnavailable, OutcomeUnknown, SchemaMismatch, UnsafeStore
 from taskq.ports import Broker, Settled, SettleStatus
 from taskq.runtime.service import Backoff
 
 BATCH = 200
 HIGH_WATER = 2000
 """Settlements on their way, above which the worker takes no more tasks."""
+STORE_IS_AWAY = (BackendUnavailable, OutcomeUnknown, SchemaMismatch, UnsafeStore)
 logger = logging.getLogger("taskq.worker")
 
 
@@ -53,25 +55,58 @@ class Settler:
 
     async def run(self) -> None:
         """Apply decisions until cancelled."""
-        backoff = Backoff()
         while True:
             await self._arrived.wait()
             batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-            if not batch:
+            if batch:
+                await self._apply(batch)
+            else:
                 self._arrived.clear()
                 self._idle.set()
-                continue
-            while True:
-                try:
-                    statuses = await self._broker.settle(batch)
-                except TaskqError as error:
+
+    async def _apply(self, batch: list[Settled]) -> None:
+        """Tell the store, for as long as it takes."""
+        backoff = Backoff()
+        while batch:
+            try:
+                statuses = await self._broker.settle(batch)
+            except Exception as error:  # noqa: BLE001 - nothing may end the settler: leases are extended meanwhile
+                refused = batch if isinstance(error, STORE_IS_AWAY) else await self._apply_apart(batch)
+                if refused:
                     pause = backoff.pause()
-                    logger.warning("settling %d tasks failed, next try in %.1f s: %s", len(batch), pause, error)
+                    logger.warning("settling %d tasks failed, next try in %.1f s: %s", len(refused), pause, error)
                     await asyncio.sleep(pause)
-                else:
-                    backoff.reset()
-                    break
-            self._accepted(batch, statuses)
+                batch = refused
+            else:
+                self._accepted(batch, statuses)
+                return
+
+    async def _apply_apart(self, batch: list[Settled]) -> list[Settled]:
+        """Tell the store one by one what it refused together: what it can never hold must not hold up the others.
+
+        Returns:
+            What it refuses even so: the fault lies not with what it is told.
+        """
+        refused = []
+        for settled in batch:
+            try:
+                self._accepted([settled], await self._broker.settle([settled]))
+            except STORE_IS_AWAY:
+                refused.append(settled)
+            except Exception as error:  # noqa: BLE001 - whatever an adapter makes of a value that it cannot store
+                if not await self._bury_instead(settled.delivery, error):
+                    refused.append(settled)
+        return refused
+
+    async def _bury_instead(self, delivery: Delivery, error: Exception) -> bool:
+        """Give up a task whose outcome the store does not take, with a failure that says so; whether it takes that."""
+        failure = Failure("OutcomeRefused", f"the store does not take the outcome of this run: {type(error).__name__}")
+        settled = Settled(delivery, give_up(delivery, DeadReason.REJECTED, failure))
+        try:
+            self._accepted([settled], await self._broker.settle([settled]))
+        except Exception:  # noqa: BLE001 - then all of it is told again later
+            return False
+        return True
 
     async def flush(self, timeout: float) -> bool:
         """Wait until every decision is applied, at most `timeout` seconds; whether all are."""

@@ -13,7 +13,7 @@ from typing import Any
 from taskq import App, Task, TaskState
 from taskq.config import WorkerOptions
 from taskq.domain.record import TaskRecord
-from taskq.errors import BackendUnavailable
+from taskq.errors import BackendUnavailable, OutcomeUnknown
 from taskq.handle import TaskHandle
 from taskq.runtime.worker import Worker
 
@@ -115,9 +115,9 @@ class Proxy:
     def _guarded(self, name: str, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def call(*args: Any, **kwargs: Any) -> Any:
             self._calls[name] += 1
-            self._switch.see(name, args, kwargs)
+            self._switch.ask(name, args, kwargs)
             result = await method(*args, **kwargs)
-            self._switch.seen(name, result)
+            self._switch.answer(name)
             return result
 
         return call
@@ -131,19 +131,20 @@ class Switch:
         """True: every call fails; a set: the calls of these methods."""
         self.lost_replies: Counter[str] = Counter()
         """How many of the next replies of each method get lost on their way."""
-        self.asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self.on_call: Callable[[str, tuple[Any, ...], dict[str, Any]], None] = lambda name, args, kwargs: None
+        """Sees each call before it is made, and may raise."""
 
-    def see(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Note a call, and refuse it while the store is away."""
-        self.asked.append((name, args, kwargs))
+    def ask(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A call is to be made."""
         if self.away is True or (self.away and name in self.away):
             raise BackendUnavailable("the store is away")
+        self.on_call(name, args, kwargs)
 
-    def seen(self, name: str, _result: Any) -> None:
-        """Lose the reply, if it is to be lost."""
+    def answer(self, name: str) -> None:
+        """A reply is on its way."""
         if self.lost_replies[name] > 0:
             self.lost_replies[name] -= 1
-            raise BackendUnavailable("the reply was lost")
+            raise OutcomeUnknown("the reply was lost")
 
 
 class WrappedBackend:
@@ -176,7 +177,7 @@ class WrappedBackend:
 def wrap(app: App) -> WrappedBackend:
     """Put the application's backend behind proxies, before its first use."""
     wrapped = WrappedBackend(app.backends.root)
-    app.backends._root = wrapped
+    _set_root(app, wrapped)
     return wrapped
 
 
@@ -185,8 +186,13 @@ def twin(app: App) -> App:
     other = App(app.url)
     if app.url.startswith("memory:"):
         root = app.backends.root
-        other.backends._root = (root.inner if isinstance(root, WrappedBackend) else root).clone()
+        _set_root(other, (root.inner if isinstance(root, WrappedBackend) else root).clone())
     return other
+
+
+def _set_root(app: App, backend: Any) -> None:
+    stores: Any = app.backends
+    stores._root = backend
 
 
 class Gate:
