@@ -62,7 +62,8 @@ begin
     ) select coalesce(array_agg(id), '{}') into v_created from created;
 
     select array_agg(k.id) into v_known from (
-        select f.id from {schema}.finished f where f.id = any(v_created) and f.completed_at >= v_since
+        select f.id from {schema}.finished f
+            where f.id = any(v_created) and f.completed_at between v_since and v_now + interval '1 hour'
         union all select d.id from {schema}.dead d where d.id = any(v_created)
         union all select s.id from {schema}.tombstone s where s.id = any(v_created) and s.forget_at > v_now) k;
     if v_known is null and cardinality(v_created) = cardinality(p_ids) then

@@ -231,7 +231,7 @@ begin
         v_no := nextval('{schema}.claim_number');
         return query with taken as (
             update {schema}.task t set lease_until = v_until, started_at = v_now, claim_no = v_no, fence = t.fence + 1,
-                    attempt = t.attempt + 1, worker = p_worker, front = false, progress = null
+                    attempt = t.attempt + 1, worker = p_worker, front = false
                 from unnest(v_rows) with ordinality u(row, place) where t.ctid = u.row
                 returning u.place, t.id, t.name, t.body, t.queue, t.priority, t.fence, t.attempt, t.lost_leases, t.worker,
                     t.max_lost_leases, t.dead_letter, t.tenant, extract(epoch from v_now - t.created_at)::float8,
