@@ -18,7 +18,7 @@ from taskq_postgres import PostgresBackend, create_backend
 from tests.postgres.support import eventually
 from tests.servers import PostgresServer
 
-BATCHES = 40
+BATCHES = 12
 OPTIONS = BackendOptions(retry_for=30.0, command_timeout=5.0)
 
 
