@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol, cast
 from weakref import WeakKeyDictionary
 
 from taskq import blocking
 from taskq.errors import CapabilityMissing, ConfigError
-from taskq.ports import Backend, BackendOptions, Capability
+from taskq.ports import Backend, BackendOptions, Capability, ResultStore
 
+IMPATIENCE = 3.0
+"""Seconds after which a command that only looks gives up on a store."""
 GROUP = "taskq.backends"
 _EXTRAS = {"taskq_redis": "redis", "taskq_postgres": "postgres"}
 
@@ -59,7 +63,7 @@ def redact(url: str) -> str:
     return f"{start}:***@{tail}" if colon and not start.endswith("/") and "//" in start else f"{head}@{tail}"
 
 
-class Stores(Protocol):
+class Opener(Protocol):
     """One store, open in each event loop that asks for it."""
 
     url: str
@@ -125,3 +129,68 @@ class BackendPool:
         if opening is not None:
             backend = await opening
             await backend.__aexit__(None, None, None)
+
+
+class Stores:
+    """The stores of one application: the one with its tasks, and the one with its results if that is another.
+
+    Arguments:
+        url: of the backend that keeps the tasks.
+        results_url: of the one that keeps the results; None: the same.
+        options: how both are opened.
+    """
+
+    def __init__(self, url: str, results_url: str | None, options: BackendOptions) -> None:
+        self.url = url
+        self._results_url = results_url
+        self._options = options
+        self._tasks: Opener | None = None
+        self._results: BackendPool | None = None
+
+    @property
+    def root(self) -> Backend:
+        """The backend of the tasks for what needs no connection, and to be cloned."""
+        return self._opener().root
+
+    @property
+    def has_detached_results(self) -> bool:
+        """Whether results are kept on another backend than the tasks."""
+        return self._results_url is not None
+
+    @property
+    def impatient_options(self) -> BackendOptions:
+        """How to open the store for one look: a store that is away is not waited for."""
+        return replace(self._options, retry_for=IMPATIENCE, connect_timeout=IMPATIENCE)
+
+    async def backend(self) -> Backend:
+        """The open backend of the running loop."""
+        return await self._opener().get()
+
+    async def detached_results(self) -> ResultStore | None:
+        """Where results are kept, if not with the tasks."""
+        if self._results_url is None:
+            return None
+        if self._results is None:
+            self._results = BackendPool(self._results_url, self._options)
+        return (await self._results.get()).results
+
+    async def close(self) -> None:
+        """Close what the running loop has opened."""
+        for pool in (self._tasks, self._results):
+            if pool is not None:
+                await pool.close()
+
+    @contextmanager
+    def using(self, opener: Opener) -> Iterator[None]:
+        """Send tasks to another store for a while, and keep results there too (used by the test harness)."""
+        before = self.url, self._tasks, self._results_url
+        self.url, self._tasks, self._results_url = opener.url, opener, None
+        try:
+            yield
+        finally:
+            self.url, self._tasks, self._results_url = before
+
+    def _opener(self) -> Opener:
+        if self._tasks is None or self._tasks.url != self.url:
+            self._tasks = BackendPool(self.url, self._options)
+        return self._tasks

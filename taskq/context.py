@@ -54,6 +54,7 @@ class TaskContext:
         deadline: datetime | None = None,
         metadata: Mapping[str, Any] | None = None,
         state: Any = None,
+        origin: object = None,
     ) -> None:
         self.id = delivery.id
         self.name = delivery.name
@@ -67,6 +68,8 @@ class TaskContext:
         self.state = state
         self.parent_results: Mapping[str, Any] = {}
         self.delivery = delivery
+        self.origin = origin
+        """The submitter of the application that runs this task: what it enqueues there carries this run's fence."""
         self._run = run
 
     @property

@@ -129,6 +129,7 @@ class Task(Generic[P, R]):
         name: the registered name.
         function: the function itself.
         declared: the options of the decorator.
+        submitter: what enqueues it.
     """
 
     def __init__(self, name: str, function: Callable[..., Any], options: TaskOptions, submitter: Submitter) -> None:
@@ -141,7 +142,7 @@ class Task(Generic[P, R]):
             raise InvalidOption(f'task {name}: executor="async" needs an `async def`')
         if self.executor == "process" and "<locals>" in function.__qualname__:
             raise InvalidOption(f'task {name}: executor="process" needs a function at the top of its module')
-        self._submitter = submitter
+        self.submitter = submitter
         self._call = CallOptions()
         functools.update_wrapper(self, function, updated=())
 
@@ -193,13 +194,13 @@ class Task(Generic[P, R]):
             BackendUnavailable: the store cannot be reached; nothing was enqueued.
             OutcomeUnknown: the connection broke; it may have been enqueued.
         """
-        [handle] = await self._submitter.submit(self, [self.codec.encode(args, kwargs)], self._call)
+        [handle] = await self.submitter.submit(self, [self.codec.encode(args, kwargs)], self._call)
         return handle
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """The blocking twin of `aenqueue`."""
         if self._call.connection is not None:
-            return self._submitter.submit_inside(self, [self.codec.encode(args, kwargs)], self._call)[0]
+            return self.submitter.submit_inside(self, [self.codec.encode(args, kwargs)], self._call)[0]
         return blocking.run(self.aenqueue(*args, **kwargs), f"{self.name}.enqueue()", f"{self.name}.aenqueue(…)")
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
@@ -220,12 +221,12 @@ class Task(Generic[P, R]):
             InvalidPayload: an item does not fit the signature; nothing was enqueued.
         """
         payloads = self._payloads(items)
-        return await self._submitter.submit(self, payloads, self._call, atomic=atomic)
+        return await self.submitter.submit(self, payloads, self._call, atomic=atomic)
 
     def enqueue_many(self, items: Iterable[Item], *, atomic: bool = False) -> list[TaskHandle[R]]:
         """The blocking twin of `aenqueue_many`."""
         if self._call.connection is not None:
-            return self._submitter.submit_inside(self, self._payloads(items), self._call)
+            return self.submitter.submit_inside(self, self._payloads(items), self._call)
         what = f"{self.name}.enqueue_many()"
         return blocking.run(self.aenqueue_many(items, atomic=atomic), what, f"{self.name}.aenqueue_many(…)")
 

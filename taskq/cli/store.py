@@ -30,14 +30,14 @@ def migrate(app_path: str | None, url: str | None, print_sql: bool) -> None:
     """Bring the store's schema up to date; safe to repeat, also from several places at once."""
     app = _app(app_path, url)
     if print_sql:
-        script = getattr(app.backends.root, "migration_sql", None)
+        script = getattr(app.stores.root, "migration_sql", None)
         if script is None:
             raise CapabilityMissing(f"{redact(app.url)} has no schema, and so no SQL")
         click.echo(script())
         return
 
     async def bring_up() -> list[str]:
-        async with create_backend(app.url, app.impatient_options) as backend:
+        async with create_backend(app.url, app.stores.impatient_options) as backend:
             return await backend.migrate()
 
     steps = run(bring_up())
@@ -71,7 +71,7 @@ Finding = tuple[str, str, str]
 async def _examine(app: App) -> list[Finding]:
     findings: list[Finding] = []
     try:
-        async with create_backend(app.url, app.impatient_options) as backend:
+        async with create_backend(app.url, app.stores.impatient_options) as backend:
             warnings = await backend.check()
             findings.append(("store", "ok", f"{redact(app.url)} answers"))
             findings += [("store", "warning", warning) for warning in warnings]

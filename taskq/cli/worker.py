@@ -87,7 +87,7 @@ def parse_queues(text: str) -> Mapping[str, float]:
 
 async def _look_at_store(app: App) -> None:
     """Refuse to start on a store that cannot be reached, or would lose tasks."""
-    async with create_backend(app.url, app.impatient_options) as backend:
+    async with create_backend(app.url, app.stores.impatient_options) as backend:
         await backend.check()
 
 

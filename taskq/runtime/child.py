@@ -56,7 +56,8 @@ def run(assignment: Assignment) -> Outcome:
         return undecodable(error)
     deadline = None if assignment.deadline is None else datetime.fromtimestamp(assignment.deadline, UTC)
     metadata = decode_headers(assignment.headers).metadata
-    context = TaskContext(delivery, _ChildRun(delivery), deadline=deadline, metadata=metadata)
+    run_here = _ChildRun(delivery)
+    context = TaskContext(delivery, run_here, deadline=deadline, metadata=metadata, origin=task.submitter)
     token = current_context.set(context)
     try:
         args, kwargs = task.codec.inject(args, kwargs, context)

@@ -163,7 +163,7 @@ class Executor:
         if len(result) > limit:
             text = f"the result takes {len(result):,} bytes, over max_result ({limit:,}): store it elsewhere"
             return Failed(Failure("ResultTooLarge", text))
-        detached = await self._app.detached_results() if self._app.has_detached_results else None
+        detached = await self._app.stores.detached_results() if self._app.stores.has_detached_results else None
         if detached is None:
             return outcome
         retention = run.task.declared.retention
@@ -229,7 +229,9 @@ class Executor:
         if run.deadline is not None:
             deadline = datetime.now(UTC) + timedelta(seconds=run.deadline - time.monotonic())
         metadata = run.headers.metadata
-        return TaskContext(run.delivery, run, deadline=deadline, metadata=metadata, state=self._state)
+        return TaskContext(
+            run.delivery, run, deadline=deadline, metadata=metadata, state=self._state, origin=run.task.submitter
+        )
 
     # ------------------------------------------------------------ ending
 

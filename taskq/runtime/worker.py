@@ -131,7 +131,7 @@ class Worker:
             stack.push_async_callback(self.app.aclose)
             state = await stack.enter_async_context(self.app.lifespan())
             self._build(backend, state)
-            heartbeat = HeartbeatThread(self._heartbeat(), self.app.backends.root.clone())
+            heartbeat = HeartbeatThread(self._heartbeat(), self.app.stores.root.clone())
             heartbeat.start()
             stack.push_async_callback(heartbeat.stop)
             logger.info("worker %s (%s) serves %s", self.id, self.options.name, ", ".join(self.options.queues))

@@ -108,7 +108,7 @@ class Harness:
         opened = await self._stack.enter_async_context(create_backend("memory://", options))
         self._backend = opened
         pool = _Pool(opened, _Recorder(opened.broker, self._messages, self._queues))
-        self._stack.enter_context(self.app.using(pool))
+        self._stack.enter_context(self.app.stores.using(pool))
         self._state = await self._stack.enter_async_context(self.app.lifespan())
         return self
 
@@ -163,7 +163,7 @@ class Harness:
             said = decode_headers(headers)
             policy = from_dict(said.retry) if said.retry else task.declared.retry
             run = _Run(delivery, self._backend)
-            context = TaskContext(delivery, run, metadata=said.metadata, state=self._state)
+            context = TaskContext(delivery, run, metadata=said.metadata, state=self._state, origin=task.submitter)
             call = self.app.middleware.wrap(context, lambda: _call(task, context, payload))
             token, inline = current_context.set(context), blocking.inline.set(True)
             try:
@@ -180,7 +180,7 @@ class Harness:
     def _describe(self, message: Message) -> EnqueuedTask:
         payload, _ = unseal(message.id, message.name, message.body)
         task = self.app.tasks.find(message.name)
-        handle = TaskHandle(message.id, self.app, task.codec if task else None)
+        handle = TaskHandle(message.id, self.app.stores, task.codec if task else None)
         return EnqueuedTask(handle, message.name, msgspec.json.decode(payload), message)
 
 

@@ -176,7 +176,7 @@ class WrappedBackend:
 
 def wrap(app: App) -> WrappedBackend:
     """Put the application's backend behind proxies, before its first use."""
-    wrapped = WrappedBackend(app.backends.root)
+    wrapped = WrappedBackend(app.stores.root)
     _set_root(app, wrapped)
     return wrapped
 
@@ -185,14 +185,14 @@ def twin(app: App) -> App:
     """Another application on the same store, as another process would have it."""
     other = App(app.url)
     if app.url.startswith("memory:"):
-        root = app.backends.root
+        root = app.stores.root
         _set_root(other, (root.inner if isinstance(root, WrappedBackend) else root).clone())
     return other
 
 
 def _set_root(app: App, backend: Any) -> None:
-    stores: Any = app.backends
-    stores._root = backend
+    stores: Any = app.stores
+    stores._opener()._root = backend
 
 
 class Gate:
