@@ -184,7 +184,7 @@ class MemoryBroker:
         with self._store.lock:
             if any(self._store.front.get(queue) or self._store.lanes_of(queue) for queue in queues):
                 return True
-            stop = self._store.listen(heard)
+            stop = self._store.listeners.listen(heard)
         try:
             await asyncio.wait_for(hint.wait(), timeout)
         except TimeoutError:

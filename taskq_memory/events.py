@@ -22,7 +22,7 @@ class MemoryEvents:
         """Tell the listeners."""
         with self._store.lock:
             for event in events:
-                self._store.tell(f"event:{event.topic}", event.data)
+                self._store.listeners.tell(f"event:{event.topic}", event.data)
 
     async def subscribe(self, topics: Sequence[str]) -> AsyncIterator[Event]:
         """Events of these topics."""
@@ -39,7 +39,7 @@ class MemoryEvents:
                 loop.call_soon_threadsafe(put, Event(kinds[kind], key))
 
         with self._store.lock:
-            stop = self._store.listen(heard)
+            stop = self._store.listeners.listen(heard)
         try:
             while True:
                 yield await inbox.get()

@@ -65,7 +65,7 @@ class MemoryInspector:
         """Undo `pause`."""
         with self._store.lock:
             self._store.queues[queue].paused_reason = None
-            self._store.tell("ready", queue)
+            self._store.listeners.tell("ready", queue)
 
     async def configure(self, queue: str, config: QueueConfig) -> None:
         """Change what is set for a queue."""

@@ -30,7 +30,7 @@ class MemoryResults:
             finished = self._finished(id)
             if finished is not None or timeout <= 0:
                 return finished
-            stop = self._store.listen(heard)
+            stop = self._store.listeners.listen(heard)
         try:
             await asyncio.wait_for(ended.wait(), timeout)
         except TimeoutError:

@@ -113,4 +113,5 @@ def _restore(store: Store, image: _Image) -> None:
     store.digests.update(image.digests)
     store.queues.update(image.queues)
     store.results.update({(id, fence): (data, until) for id, fence, data, until in image.results})
-    store.resume_entries(max((task.entry for task in image.tasks), default=0) + 1)
+    store.entry = max((task.entry for task in image.tasks), default=0)
+    store.version += 1

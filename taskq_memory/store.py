@@ -17,7 +17,6 @@ import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import count
 from typing import NamedTuple
 
 from taskq.domain import state as table
@@ -112,6 +111,23 @@ class Claim(NamedTuple):
     held: list[tuple[str, int]]
 
 
+class Listeners:
+    """Those who wait for something to happen in the store."""
+
+    def __init__(self) -> None:
+        self._all: list[Callable[[str, str], None]] = []
+
+    def listen(self, listener: Callable[[str, str], None]) -> Callable[[], None]:
+        """Call `listener(kind, key)` on "ready" (a queue), "ended" (a task) and "due" (a queue); returns the undo."""
+        self._all.append(listener)
+        return lambda: self._all.remove(listener)
+
+    def tell(self, kind: str, key: str) -> None:
+        """Tell the listeners."""
+        for listener in tuple(self._all):
+            listener(kind, key)
+
+
 class Store:
     """Everything, under `lock`. Methods expect the lock to be held."""
 
@@ -133,25 +149,9 @@ class Store:
         self.results: dict[tuple[str, int], tuple[bytes, float]] = {}
         self.version = 0
         """Grows with each change; tells a snapshot whether there is something to write."""
-        self._entries = count(1)
-        self._listeners: list[Callable[[str, str], None]] = []
-
-    def resume_entries(self, first: int) -> None:
-        """Go on counting entries from `first`, after a snapshot was read."""
-        self._entries = count(first)
-        self.version += 1
-
-    # ------------------------------------------------------------ telling those who wait
-
-    def listen(self, listener: Callable[[str, str], None]) -> Callable[[], None]:
-        """Call `listener(kind, key)` on "ready" (a queue), "ended" (a task) and "due" (a queue); returns the undo."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
-
-    def tell(self, kind: str, key: str) -> None:
-        """Tell the listeners."""
-        for listener in tuple(self._listeners):
-            listener(kind, key)
+        self.entry = 0
+        """Counts entries into a state."""
+        self.listeners = Listeners()
 
     # ------------------------------------------------------------ moving a task
 
@@ -193,7 +193,7 @@ class Store:
         else:
             task.ready_at = now
             self.lanes.setdefault(task.lane, OrderedDict())[task.id] = now
-        self.tell("ready", task.queue)
+        self.listeners.tell("ready", task.queue)
 
     def delay(self, task: Task, event: Event, state: TaskState, due_at: float) -> None:
         """→ SCHEDULED or RETRYING, until `due_at`."""
@@ -201,7 +201,7 @@ class Store:
         self._enter(task, event, state)
         task.due_at = due_at
         heapq.heappush(self.due, (due_at, task.entry, task.id))
-        self.tell("due", task.queue)
+        self.listeners.tell("due", task.queue)
 
     def run(self, task: Task, worker: str, lease: float) -> None:
         """→ RUNNING: a new fence and a lease, in one step."""
@@ -224,7 +224,7 @@ class Store:
         task.failure = failure or task.failure
         task.cancel_requested = False
         self.ended[task.queue, state is TaskState.DEAD][task.id] = task.completed_at
-        self.tell("ended", task.id)
+        self.listeners.tell("ended", task.id)
 
     def forget(self, task: Task) -> None:
         """A final state → gone, but for a tombstone."""
@@ -244,7 +244,8 @@ class Store:
     def _enter(self, task: Task, event: Event, state: TaskState) -> None:
         table.check(event, task.state, state)
         task.state = state
-        task.entry = next(self._entries)
+        self.entry += 1
+        task.entry = self.entry
         task.due_at = None
         self.version += 1
 
