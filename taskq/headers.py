@@ -1,12 +1,21 @@
-"""What travels with a task beside its arguments, and only the workers and the operators read."""
+"""What travels with a task beside its arguments, and only the workers and the operators read.
+
+Headers and arguments are both JSON; what they may not hold is said here.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
 
 from taskq.errors import CorruptRecord
+
+MAX_DEPTH = 64
+"""Brackets within brackets that JSON may have here: any process can read that, whatever its own stack."""
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_ALIKE = bytes.maketrans(b"{}", b"[]")
 
 
 class Headers(msgspec.Struct, omit_defaults=True, frozen=True):
@@ -25,8 +34,18 @@ _decoder = msgspec.json.Decoder(Headers)
 
 
 def encode_headers(headers: Headers) -> bytes:
-    """The headers as JSON, b"" where nothing is said."""
-    return b"" if headers == EMPTY else msgspec.json.encode(headers)
+    """The headers as JSON, b"" where nothing is said.
+
+    Raises:
+        TypeError, ValueError, RecursionError: the metadata holds what is no JSON.
+    """
+    if headers == EMPTY:
+        return b""
+    data = msgspec.json.encode(headers)
+    check_depth(data)
+    if b"null" in data and holds_not_finite(msgspec.to_builtins(headers)):
+        raise ValueError("NaN and infinity are no JSON")
+    return data
 
 
 def decode_headers(data: bytes) -> Headers:
@@ -41,3 +60,36 @@ def decode_headers(data: bytes) -> Headers:
         return _decoder.decode(data)
     except msgspec.MsgspecError as error:
         raise CorruptRecord(f"the headers of the task cannot be read: {error}") from None
+
+
+def check_depth(data: bytes) -> None:
+    """Refuse JSON that is nested too deep.
+
+    Raises:
+        RecursionError: there are more than MAX_DEPTH brackets within brackets.
+    """
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return
+    outside_of_strings = b"".join(data.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2])
+    brackets = outside_of_strings.translate(_ALIKE, _NOT_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        brackets = brackets.replace(b"[]", b"")
+        if not brackets:
+            return
+    raise RecursionError(f"nested deeper than {MAX_DEPTH} levels")
+
+
+def holds_not_finite(data: Any) -> bool:
+    """Whether NaN or infinity is anywhere in lists and dicts of plain data; JSON writes null for them."""
+    waiting = [data]
+    while waiting:
+        match waiting.pop():
+            case float() as number if not math.isfinite(number):
+                return True
+            case dict() as items:
+                waiting.extend(items.values())
+            case list() | tuple() as items:
+                waiting.extend(items)
+            case _:
+                pass
+    return False

@@ -4,27 +4,33 @@ A payload is a JSON object of parameter name → value, however the arguments we
 change the order of its parameters while tasks wait, and an operator can read what a task was given. Values for
 `*args` stand under the parameter's own name as a list.
 
-Plain types are checked by msgspec; pydantic is loaded only where an annotation needs it.
+Plain types are checked by msgspec; pydantic is loaded only where an annotation, or a value, needs it. Where nothing
+is annotated a value arrives as the JSON data that it was written as: a datetime as text, a set as a list.
 """
 
 from __future__ import annotations
 
+import collections.abc
+import contextlib
+import dataclasses
 import inspect
-import math
 import re
 import typing
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from types import UnionType
-from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin
+from typing import Any, Generic, TypeVar, get_args, get_origin
 
 import msgspec
 
 from taskq.errors import ConfigError, InvalidPayload
+from taskq.headers import MAX_DEPTH, check_depth, holds_not_finite
 
 R = TypeVar("R")
+Call = tuple[tuple[Any, ...], dict[str, Any]]  # (args, kwargs)
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-_PARAMETER = re.compile(r" - at `\$\.(\w+)([^`]*)`")
+_PATH = re.compile(r" - at `\$\.(\w+)([^`]*)`$")
+_UNSET: Any = msgspec.UNSET
+_RICH_MODULES = frozenset({"annotated_types", "pydantic", "pydantic_core"})
 
 
 class Codec(Generic[R]):
@@ -51,25 +57,25 @@ class Codec(Generic[R]):
         self._name = name
         hints = _hints(function, name)
         parameters = dict(inspect.signature(function).parameters)
-        self.injected = next((p for p in parameters if injected and hints.get(p) is injected), None)
+        result = hints.pop("return", Any)
+        self.injected = next((p for p, hint in hints.items() if injected and injected in (hint, *get_args(hint))), None)
         positional = [p.name for p in parameters.values() if p.kind in _POSITIONAL]
         self._injected_index = positional.index(self.injected) if self.injected in positional else None
         if self.injected is not None:
             del parameters[self.injected]
         self._positional = [p.name for p in parameters.values() if p.kind in _POSITIONAL]
         self._positional_only = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_ONLY]
+        self._defaults = {p.name: p.default for p in parameters.values()}
         self._var_positional = next((p.name for p in parameters.values() if p.kind is p.VAR_POSITIONAL), None)
         self._var_keyword = next((p.name for p in parameters.values() if p.kind is p.VAR_KEYWORD), None)
         self._rich: dict[str, Any] = {}
         fields = [self._field(p, hints.get(p.name, Any)) for p in parameters.values() if p.kind is not p.VAR_KEYWORD]
         self._struct = msgspec.defstruct("Payload", fields, kw_only=True, forbid_unknown_fields=not self._var_keyword)
-        self._decoder = msgspec.json.Decoder(self._struct, dec_hook=_decode_rich)
-        self._keyword_type = dict[str, hints.get(self._var_keyword or "", Any)]  # type: ignore[misc]
-        self._result_type: Any = hints.get("return", Any)
-        if self._result_type is not None and _needs_pydantic(self._result_type):
-            self._rich["return"] = _adapter(self._result_type)
-
-    # ------------------------------------------------------------ arguments
+        self._decoder = msgspec.json.Decoder(self._struct, dec_hook=_read_rich)
+        extra = self._plain("**", hints.get(self._var_keyword or "", Any))
+        self._extra_decoder = msgspec.json.Decoder(extra, dec_hook=_read_rich)
+        result = self._plain("return", Any if result in (typing.NoReturn, typing.Never) else result)
+        self._result_decoder = msgspec.json.Decoder(result, dec_hook=_read_rich)
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
         """The payload of a call.
@@ -79,134 +85,156 @@ class Codec(Generic[R]):
         """
         named = self._bind(args, kwargs)
         try:
-            if self._rich:
-                named = self._dump_rich(named)
-            msgspec.convert(named, self._struct, strict=True, from_attributes=True, dec_hook=_decode_rich)
-            payload = msgspec.json.encode(named, enc_hook=_encode_rich)
-            # What was written must be what the worker can read: an instance may hold what its class forbids.
-            self._decoder.decode(payload)
+            return self._encode(named)
+        except InvalidPayload:
+            raise
         except msgspec.ValidationError as error:
             raise self._refusal(error) from None
-        except RecursionError:
-            raise InvalidPayload(f"{self._name}: the arguments are nested too deep, or refer to themselves") from None
-        except (TypeError, ValueError, OverflowError) as error:
-            raise InvalidPayload(f"{self._name}: the arguments cannot be written as JSON: {error}") from None
-        if b"null" in payload:
-            self._refuse_not_finite(named)
+        except Exception as error:  # an argument's own code may raise anything
+            raise self._unwritable(named, error) from error
+
+    def encode_object(self, payload: Any) -> bytes:
+        """The payload of a call that is given as parameter name → value (see `encode`)."""
+        if not isinstance(payload, Mapping) or not all(isinstance(key, str) for key in payload):
+            raise InvalidPayload(f"{self._name}: the payload must be an object, parameter name → value")
+        return self.encode((), payload)
+
+    def _encode(self, named: dict[str, Any]) -> bytes:
+        plain = self._dump_rich(named) if self._rich else named
+        msgspec.convert(plain, self._struct, strict=True, from_attributes=True, dec_hook=_check_rich)
+        payload = msgspec.json.encode(plain, enc_hook=_write_rich)
+        # What was written must be what the worker can read: an instance may hold what its class forbids.
+        (self._read if self._rich or self._var_keyword else self._decoder.decode)(payload)
+        check_depth(payload)
+        if b"null" in payload and (name := next((n for n in named if _has_not_finite(named[n])), None)) is not None:
+            raise self._refuse(name, "NaN and infinity cannot be written as JSON")
         return payload
 
-    def decode(self, payload: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The call of a payload, as (args, kwargs).
+    def decode(self, payload: bytes) -> Call:
+        """The call of a payload.
 
         Raises:
             InvalidPayload: an older or newer producer wrote what this signature does not accept.
         """
         try:
-            found = self._decoder.decode(payload)
-            extra = self._decode_extra(payload) if self._var_keyword else {}
+            return self._call(*self._read(payload))
         except (msgspec.MsgspecError, RecursionError, ValueError) as error:
             raise self._refusal(error) from None
-        values = {
-            name: value for name in self._struct.__struct_fields__ if (value := getattr(found, name)) is not _UNSET
-        }
-        if self._rich:
-            values = self._load_rich(values)
-        return self._call(values, extra)
 
-    def inject(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], value: Any
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def inject(self, args: tuple[Any, ...], kwargs: dict[str, Any], value: Any) -> Call:
         """The same call with the injected parameter filled in; unchanged where the function has none."""
         if self.injected is None:
             return args, kwargs
         index = self._injected_index
-        if index is not None and index < len(args):
+        if index is not None and index <= len(args):
             return (*args[:index], value, *args[index:]), kwargs
         return args, {**kwargs, self.injected: value}
 
-    def _call(self, values: dict[str, Any], extra: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if self._var_positional is None:
-            if not self._positional_only:
-                return (), {**values, **extra}
-            args = tuple(values.pop(name) for name in self._positional_only if name in values)
-            return args, {**values, **extra}
-        rest = values.pop(self._var_positional, None) or []
-        args = tuple(values.pop(name) for name in self._positional if name in values)
-        return (*args, *rest), {**values, **extra}
+    def _read(self, payload: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The values of a payload by name, and those that only `**kwargs` takes."""
+        found, names = self._decoder.decode(payload), self._struct.__struct_fields__
+        extra = self._read_extra(payload) if self._var_keyword else {}
+        values = {name: value for name in names if (value := getattr(found, name)) is not _UNSET}
+        if self._rich:
+            values = {name: self._through(name, name, _load, value) for name, value in values.items()}
+        return values, extra
 
-    def _decode_extra(self, payload: bytes) -> dict[str, Any]:
+    def _read_extra(self, payload: bytes) -> dict[str, Any]:
         fields = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
-        own = set(self._struct.__struct_fields__)
-        raw = {name: value for name, value in fields.items() if name not in own}
-        decoded: dict[str, Any] = msgspec.json.decode(
-            msgspec.json.encode(raw), type=self._keyword_type, dec_hook=_decode_rich
-        )
-        return decoded
+        for name in self._struct.__struct_fields__:
+            fields.pop(name, None)
+        extra = {}
+        for name, raw in fields.items():
+            if name == self.injected:
+                raise self._refuse(name, "is filled in by the worker")
+            try:
+                value = self._extra_decoder.decode(raw)
+            except msgspec.ValidationError as error:
+                raise self._refuse(name, _lower(str(error))) from None
+            extra[name] = self._through(name, "**", _load, value)
+        return extra
+
+    def _call(self, values: dict[str, Any], extra: dict[str, Any]) -> Call:
+        rest = values.pop(self._var_positional, None) or () if self._var_positional else ()
+        names = self._positional if rest else self._positional_only
+        # Positions cannot be left out: a default stands where a later one is given.
+        count = max((index + 1 for index, name in enumerate(names) if rest or name in values), default=0)
+        if self._injected_index is not None and self._injected_index <= len(self._positional_only):
+            count = max(count, min(self._injected_index, len(names)))
+        args = tuple(values.pop(name, self._defaults[name]) for name in names[:count])
+        return (*args, *rest), {**values, **extra}
 
     def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         named = dict(zip(self._positional, args, strict=False))
-        if len(args) > len(self._positional):
+        most = len(self._positional)
+        if len(args) > most:
             if self._var_positional is None:
-                raise InvalidPayload(
-                    f"{self._name}: takes {len(self._positional)} positional arguments, {len(args)} were given"
-                )
-            named[self._var_positional] = list(args[len(self._positional) :])
+                raise InvalidPayload(f"{self._name}: takes {most} positional arguments, {len(args)} were given")
+            named[self._var_positional] = list(args[most:])
         for name, value in kwargs.items():
-            if name in named or name == self._var_positional or name in self._positional_only:
-                raise InvalidPayload(f"{self._name}: parameter {name} was given twice", parameter=name)
+            if name in named:
+                raise self._refuse(name, "was given twice")
+            if name == self.injected:
+                raise self._refuse(name, "is filled in by the worker")
             named[name] = value
         return named
 
     def _field(self, parameter: inspect.Parameter, hint: Any) -> tuple[str, Any] | tuple[str, Any, Any]:
-        if _needs_pydantic(hint):
-            self._rich[parameter.name] = _adapter(hint)
-            hint = Any
         if parameter.kind is parameter.VAR_POSITIONAL:
-            return (parameter.name, list[hint] | msgspec.UnsetType, _UNSET)
-        if parameter.default is parameter.empty:
+            hint = list[hint]
+        hint = self._plain(parameter.name, hint)
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL:
             return (parameter.name, hint)
         # A default is not written into the payload: the worker's own counts.
         return (parameter.name, hint | msgspec.UnsetType if hint is not Any else Any, _UNSET)
 
-    def _dump_rich(self, named: dict[str, Any]) -> dict[str, Any]:
-        return {
-            name: self._through(name, lambda a, v: a.dump_python(a.validate_python(v), mode="json"), value)
-            for name, value in named.items()
-        }
-
-    def _load_rich(self, values: dict[str, Any]) -> dict[str, Any]:
-        return {name: self._through(name, lambda a, v: a.validate_python(v), value) for name, value in values.items()}
-
-    def _through(self, name: str, use: Callable[[Any, Any], Any], value: Any) -> Any:
-        adapter = self._rich.get(name)
-        if adapter is None:
-            return value
+    def _plain(self, name: str, hint: Any) -> Any:
+        """What msgspec is to check: the annotation, or Any where pydantic does it in its stead."""
         try:
-            return use(adapter, value)
-        except ValueError as error:
-            raise InvalidPayload(f"{self._name}: parameter {name}: {_pydantic_text(error)}", parameter=name) from None
+            if get_origin(hint) is collections.abc.Iterable:
+                hint = collections.abc.Collection[get_args(hint)]  # type: ignore[misc]
+            if not _needs_pydantic(hint):
+                return hint
+            self._rich[name] = _adapter(hint)
+        except Exception as error:  # noqa: BLE001 - whatever a library thinks of the annotation
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(f"task {self._name}: {name}: the annotation {hint} cannot be used: {reason}") from None
+        return Any
 
-    def _refuse_not_finite(self, named: dict[str, Any]) -> None:
-        for name, value in named.items():
-            if _has_not_finite(value):
-                raise InvalidPayload(
-                    f"{self._name}: parameter {name}: NaN and infinity cannot be written as JSON", parameter=name
-                )
+    def _dump_rich(self, named: dict[str, Any]) -> dict[str, Any]:
+        keys = {name: name if name in self._struct.__struct_fields__ else "**" for name in named}
+        checked = {name: self._through(name, keys[name], _check, value) for name, value in named.items()}
+        return {name: self._through(name, keys[name], _dump, value) for name, value in checked.items()}
+
+    def _through(self, name: str, key: str, use: Callable[[Any, Any], Any], value: Any) -> Any:
+        try:
+            return use(self._rich[key], value) if key in self._rich else value
+        except ValueError as error:
+            raise self._refuse(name, _pydantic_text(error)) from None
+
+    def _refuse(self, name: str, why: str) -> InvalidPayload:
+        shown = name.encode("utf-8", "backslashreplace").decode()
+        colon = "" if why.startswith(("is ", "was ")) else ":"
+        return InvalidPayload(f"{self._name}: parameter {shown}{colon} {why}", parameter=name)
 
     def _refusal(self, error: Exception) -> InvalidPayload:
         text = str(error)
         if isinstance(error, RecursionError):
             return InvalidPayload(f"{self._name}: the payload is nested too deep")
-        if found := _PARAMETER.search(text):
-            name, path = found[1], found[2]
-            reason = text[: found.start()]
-            return InvalidPayload(f"{self._name}: parameter {name}{path}: {_lower(reason)}", parameter=name)
-        if found := re.search(r"field `(\w+)`", text):
-            kind = "is missing" if "missing" in text else "is not in its signature"
-            return InvalidPayload(f"{self._name}: parameter {found[1]} {kind}", parameter=found[1])
+        if found := _PATH.search(text):
+            where, reason = found[1] + found[2], _lower(text[: found.start()])
+            return InvalidPayload(f"{self._name}: parameter {where}: {reason}", parameter=found[1])
+        if found := re.search(r"field `(.*)`$", text):
+            return self._refuse(found[1], "is missing" if "missing" in text else "is not in its signature")
         return InvalidPayload(f"{self._name}: {_lower(text)}")
 
-    # ------------------------------------------------------------ result
+    def _unwritable(self, named: dict[str, Any], error: Exception) -> InvalidPayload:
+        for name, value in named.items():
+            try:
+                check_depth(msgspec.json.encode({name: value}, enc_hook=_write_rich))
+            except Exception as own:  # noqa: BLE001 - an argument's own code may raise anything
+                return self._refuse(name, _why(own))
+        return InvalidPayload(f"{self._name}: the arguments: {_why(error)}")
 
     def encode_result(self, value: Any) -> bytes:
         """A result as JSON.
@@ -214,19 +242,15 @@ class Codec(Generic[R]):
         Raises:
             InvalidPayload: the value cannot be written as JSON.
         """
-        if value is None:
-            return b"null"
         try:
-            if "return" in self._rich:
-                value = self._rich["return"].dump_python(value, mode="json")
-            data = msgspec.json.encode(value, enc_hook=_encode_rich)
-        except RecursionError:
-            raise InvalidPayload(f"{self._name}: the result is nested too deep, or refers to itself") from None
-        except (TypeError, ValueError, OverflowError) as error:
-            raise InvalidPayload(f"{self._name}: the result cannot be written as JSON: {error}") from None
-        if b"null" in data and _has_not_finite(value):
-            raise InvalidPayload(f"{self._name}: the result holds NaN or infinity, which JSON cannot hold")
-        return data
+            plain = _dump(self._rich["return"], value) if "return" in self._rich else value
+            data = msgspec.json.encode(plain, enc_hook=_write_rich)
+            check_depth(data)
+            if b"null" not in data or not _has_not_finite(value):
+                return data
+        except Exception as error:  # a value's own code may raise anything
+            raise InvalidPayload(f"{self._name}: the result: {_why(error)}") from error
+        raise InvalidPayload(f"{self._name}: the result holds NaN or infinity, which JSON cannot hold")
 
     def decode_result(self, data: bytes) -> R:
         """A result as what the annotation says.
@@ -235,12 +259,11 @@ class Codec(Generic[R]):
             InvalidPayload: the stored result does not fit the annotation.
         """
         try:
-            if "return" in self._rich:
-                return typing.cast("R", self._rich["return"].validate_json(data))
-            kind = Any if self._result_type is typing.NoReturn else self._result_type
-            return typing.cast("R", msgspec.json.decode(data, type=kind, dec_hook=_decode_rich))
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise InvalidPayload(f"{self._name}: the result does not fit its annotation: {error}") from None
+            value = self._result_decoder.decode(data)
+            return typing.cast("R", _load(self._rich["return"], value) if "return" in self._rich else value)
+        except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+            text = _pydantic_text(error)
+            raise InvalidPayload(f"{self._name}: the result does not fit its annotation: {text}") from None
 
 
 def plain_payload(name: str, payload: Mapping[str, Any]) -> bytes:
@@ -252,22 +275,14 @@ def plain_payload(name: str, payload: Mapping[str, Any]) -> bytes:
     >>> plain_payload("mail.send", {"to": "a"})
     b'{"to":"a"}'
     """
-    if not _is_object(payload):
-        raise InvalidPayload(f"{name}: the payload must be an object, parameter name → value")
-    try:
-        data = msgspec.json.encode(dict(payload))
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InvalidPayload(f"{name}: the payload cannot be written as JSON: {error}") from None
-    if b"null" in data and _has_not_finite(dict(payload)):
-        raise InvalidPayload(f"{name}: NaN and infinity cannot be written as JSON")
-    return data
+    return _codec_of_unknown(name).encode_object(payload)
 
 
-def _is_object(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+@lru_cache(maxsize=256)
+def _codec_of_unknown(name: str) -> Codec[Any]:
+    def anything(**payload: Any) -> Any: ...
 
-
-_UNSET: Any = msgspec.UNSET
+    return Codec(anything, name)
 
 
 def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
@@ -282,68 +297,104 @@ def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
 
 def _needs_pydantic(hint: Any) -> bool:
     """Whether an annotation says something that only pydantic understands, or that msgspec cannot tell apart."""
-    if _has_constraints(hint):
-        return True
-    try:
+    with contextlib.suppress(TypeError):
         msgspec.json.Decoder(hint)
-    except TypeError:
-        return True
-    return False
+        return _has_rules(hint)
+    return True
 
 
-def _has_constraints(hint: Any) -> bool:
-    if get_origin(hint) is Annotated and not all(isinstance(extra, msgspec.Meta) for extra in get_args(hint)[1:]):
-        return True
-    if get_origin(hint) is None and not isinstance(hint, UnionType):
-        return False
-    return any(_has_constraints(part) for part in get_args(hint))
+def _has_rules(hint: Any, seen: frozenset[Any] = frozenset()) -> bool:
+    """Whether pydantic's constraints or validators stand anywhere in an annotation, fields of dataclasses included."""
+    if dataclasses.is_dataclass(hint) and hint not in seen:
+        parts = typing.get_type_hints(hint, include_extras=True).values()
+        return hasattr(hint, "__pydantic_validator__") or any(_has_rules(part, seen | {hint}) for part in parts)
+    rules = any(_is_rule(extra) for extra in getattr(hint, "__metadata__", ()))
+    return rules or any(_has_rules(part, seen) for part in get_args(hint))
+
+
+def _is_rule(extra: Any) -> bool:
+    return type(extra).__module__.partition(".")[0] in _RICH_MODULES or hasattr(extra, "__get_pydantic_core_schema__")
 
 
 @lru_cache(maxsize=1024)
 def _adapter(hint: Any) -> Any:
-    try:
-        from pydantic import TypeAdapter  # loaded only where an annotation needs it
-    except ImportError:
-        raise ConfigError(f'the annotation {hint} needs pydantic: pip install "pydantic>=2.7"') from None
+    from pydantic import TypeAdapter  # loaded only where an annotation or a value needs it
+
     return TypeAdapter(hint)
 
 
-def _decode_rich(hint: type, value: Any) -> Any:
-    """Read a value of a type that msgspec does not know: a pydantic model, or anything pydantic has a schema for."""
-    if isinstance(value, hint):
-        return value
-    if not hasattr(hint, "__get_pydantic_core_schema__"):
-        raise msgspec.ValidationError(f"Expected `{hint.__name__}`, got `{type(value).__name__}`")
+@lru_cache(maxsize=1)
+def _by_either_name() -> dict[str, bool]:
+    from pydantic import VERSION  # fields are written by their own names, which aliases hide before 2.11
+
+    return {"by_name": True, "by_alias": True} if tuple(map(int, VERSION.split(".")[:2])) >= (2, 11) else {}
+
+
+def _check(adapter: Any, value: Any) -> Any:
+    return adapter.validate_python(value, **_by_either_name())
+
+
+def _load(adapter: Any, value: Any) -> Any:
+    # As JSON, because pydantic's strict models take text for a datetime nowhere else.
+    return adapter.validate_json(msgspec.json.encode(value), **_by_either_name())
+
+
+def _dump(adapter: Any, value: Any) -> Any:
+    return adapter.dump_python(value, mode="json", round_trip=True, warnings=False)
+
+
+def _check_rich(hint: Any, value: Any) -> Any:
+    """Check an argument of a type that msgspec does not know: a pydantic model, a path, a pattern."""
+    return value if isinstance(value, get_origin(hint) or hint) else _use(_check, hint, value)
+
+
+def _read_rich(hint: Any, value: Any) -> Any:
+    return _use(_load, hint, value)
+
+
+def _use(use: Callable[[Any, Any], Any], hint: Any, value: Any) -> Any:
     try:
-        return _adapter(hint).validate_python(value)
+        return use(_adapter(hint), value)
     except ValueError as error:
-        raise msgspec.ValidationError(_pydantic_text(error)) from None
+        raise ValueError(_pydantic_text(error)) from None
+    except Exception:  # noqa: BLE001 - pydantic does not know the type either
+        raise ValueError(f"expected `{hint.__name__}`, got `{type(value).__name__}`") from None
 
 
-def _encode_rich(value: Any) -> Any:
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    raise TypeError(f"a value of type {type(value).__name__} is not JSON; pass plain data, or annotate the parameter")
+def _write_rich(value: Any, mode: str = "json") -> Any:
+    """Write a value of a type that msgspec does not know, by the value's own type."""
+    kind: Any = type(value)
+    if hasattr(kind, "model_dump"):
+        return value.model_dump(mode=mode, round_trip=True, warnings=False)
+    try:
+        plain = _dump(_adapter(kind), value)
+    except Exception:  # noqa: BLE001 - pydantic does not know the type either
+        plain = value
+    if type(plain) is kind or not isinstance(plain, str | int | float | list | dict):
+        raise TypeError(f"a value of type {kind.__name__} is not JSON; pass plain data, or annotate the parameter")
+    return plain
 
 
-def _pydantic_text(error: ValueError) -> str:
+def _pydantic_text(error: Exception) -> str:
     details = getattr(error, "errors", None)
     if details is None:
-        return str(error)
+        return _lower(str(error))
     first = details(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     return f"{where}: {_lower(first['msg'])}" if where else _lower(first["msg"])
 
 
 def _has_not_finite(value: Any) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if isinstance(value, Mapping):
-        return any(_has_not_finite(item) for item in value.values())
-    if isinstance(value, list | tuple | set | frozenset):
-        return any(_has_not_finite(item) for item in value)
-    return False
+    # pydantic writes null for what is not finite, so its models are asked for their Python values.
+    return holds_not_finite(msgspec.to_builtins(value, enc_hook=lambda model: _write_rich(model, mode="python")))
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return f"nested deeper than {MAX_DEPTH} levels, or referring to itself"
+    kind = "" if isinstance(error, TypeError | ValueError | OverflowError) else f"{type(error).__name__}: "
+    return f"cannot be written as JSON: {kind}{error}"
 
 
 def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]

@@ -1,0 +1,1 @@
+"""The application layer, on the memory backend."""
