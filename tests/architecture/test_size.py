@@ -38,7 +38,8 @@ def _measure(path: str, node: Definition) -> tuple[int, str, int]:
     if isinstance(node, Function):
         return _lines_of_code(node), "lines", FUNCTION_LINES
     methods = [child for child in node.body if isinstance(child, Function) and not child.name.startswith("_")]
-    public = len(methods)
+    # An overload, or a property's setter, is not one more name to know.
+    public = len({method.name for method in methods})
     if path.startswith(PORTS) and _is_protocol(node):
         # A port's properties are the ports that it bundles and what it declares of itself, not work for an adapter.
         return public - sum(_is_property(method) for method in methods), "methods of a port", PORT_METHODS
