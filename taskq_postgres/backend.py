@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from taskq.domain.message import Message
 from taskq.ports import BackendOptions, Capability, Enqueued
-from taskq_postgres import migrate, transaction
+from taskq_postgres import durability, migrate, transaction
 from taskq_postgres.annotations import PostgresAnnotations
 from taskq_postgres.broker import PostgresBroker
 from taskq_postgres.events import PostgresEvents
@@ -51,10 +51,7 @@ class PostgresBackend:
     async def check(self) -> list[str]:
         """Look whether the store is fit to be trusted; returns warnings."""
         await migrate.check(self._store)
-        settings: dict[str, str] = dict(await self._store.run("settings", reads=True))
-        if settings["fsync"] == "off" or settings["full_page_writes"] == "off":
-            return ["fsync or full_page_writes is off: a crash of the machine may lose or damage tasks"]
-        return []
+        return durability.look(dict(await self._store.run("settings", reads=True)), self._options.durability)
 
     async def migrate(self) -> list[str]:
         """Bring the schema up to date; returns the steps that were taken."""

@@ -60,7 +60,7 @@ def map_errors(*, was_sent: bool = True) -> Iterator[None]:
     except psycopg.DataError as error:
         raise NotApplied(_describe(error)) from error
     except errors.UniqueViolation as error:
-        # A claim that is said again while its first saying still runs.
+        # Two who add the same row at once: the second finds it there.
         raise LostConnection(_describe(error), is_applied=False) from error
     except psycopg.Error as error:
         if is_retryable(error):

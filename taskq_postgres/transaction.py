@@ -25,6 +25,8 @@ def enqueue(schema: str, connection: Any, messages: Sequence[Message]) -> list[E
     Raises:
         ConfigError: it is no connection that we know, or not within a transaction.
     """
+    if not messages:
+        return []
     items, driver = to_json(messages), _driver(connection)
     if driver == "psycopg":
         _refuse_autocommit(connection)
@@ -46,6 +48,8 @@ async def aenqueue(schema: str, connection: Any, messages: Sequence[Message]) ->
     Raises:
         ConfigError: it is no connection that we know, or not within a transaction.
     """
+    if not messages:
+        return []
     items, driver = to_json(messages), _driver(connection)
     if driver == "psycopg":
         _refuse_autocommit(connection)
