@@ -4,6 +4,7 @@ A shard is one hash slot: all its keys carry the tag `{namespace:shard}`, so tha
 `<q>` is a queue's name, `<n>:<q>` the same with its length in bytes before it, where something follows the name.
 
     taskq:{ns:0}:meta               hash    version, shards, epoch and age of the store; the reapers' tick and hold
+                 nothing            never written: each script names it, see `Keys.nothing`
                  queues             set     names of the queues that have, or had, tasks here
 
                  task:<id>          hash    the record (record.py names its fields)
@@ -86,6 +87,16 @@ class Keys(NamedTuple):
     def meta(self) -> str:
         """The hash that says how the shard is laid out; the first key of every script."""
         return f"{self.prefix}meta"
+
+    @property
+    def nothing(self) -> str:
+        """A key that never exists; the second key of every script.
+
+        While a slot is moved from one node of a cluster to another, some of its keys are here and some there. A server
+        that misses a declared key then refuses the script before it begins (TRYAGAIN); without one it would break off
+        in the middle, at the first undeclared key that has gone, with half of its writes done.
+        """
+        return f"{self.prefix}nothing"
 
     @property
     def queues(self) -> str:

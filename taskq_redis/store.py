@@ -72,7 +72,7 @@ class Store:
         """Run a script in a shard."""
         if shard not in self._epochs:
             await self._open(shard)
-        return await self.transport.call(self._slots[shard], script(name), self.keys[shard].meta, args)
+        return await self.transport.call(self.keys[shard], script(name), args)
 
     async def run_durably(self, shard: int, name: str, *args: Argument) -> Any:
         """Run a script whose effect must survive what the options name.
@@ -82,7 +82,7 @@ class Store:
         """
         if shard not in self._epochs:
             await self._open(shard)
-        return await self._durable.call(self._slots[shard], script(name), self.keys[shard].meta, args)
+        return await self._durable.call(self.keys[shard], script(name), args)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -117,7 +117,7 @@ class Store:
             if shard in self._epochs:
                 return
             args = (SCHEMA, self.target.shards, token_hex(8))
-            reply = await self.transport.call(self._slots[shard], script("open"), self.keys[shard].meta, args)
+            reply = await self.transport.call(self.keys[shard], script("open"), args)
             version, shards, epoch = (part.decode() for part in reply)
             if int(version) != SCHEMA:
                 raise SchemaMismatch(

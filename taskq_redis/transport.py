@@ -17,6 +17,7 @@ from taskq.errors import OutcomeUnknown, UnsafeStore
 from taskq.ports import BackendOptions
 from taskq_redis.connection import Address, Argument, Connection, connect, pack
 from taskq_redis.errors import ConnectionLost, Verdict, code_of, judge, map_error
+from taskq_redis.keys import Keys
 from taskq_redis.routes import Node, Route, route_to
 from taskq_redis.scripts import Script
 from taskq_redis.urls import Target
@@ -73,18 +74,15 @@ class Transport:
         self._target = target
         self._options = options
 
-    async def call(self, slot: int, script: Script, key: str, args: Sequence[Argument]) -> Any:
-        """Run a script.
-
-        Arguments:
-            slot: the hash slot of all keys that the script touches.
-            key: its only declared key, which says where it runs.
+    async def call(self, keys: Keys, script: Script, args: Sequence[Argument]) -> Any:
+        """Run a script in the shard of `keys`.
 
         Raises:
             BackendUnavailable: the store could not be reached within `retry_for` seconds, nothing was applied.
             OutcomeUnknown: a try may have been applied.
         """
-        return await self._repeat(_Call(slot, pack("EVALSHA", script.sha, 1, key, *args), script.name, script, key))
+        packed = pack("EVALSHA", script.sha, 2, keys.meta, keys.nothing, *args)
+        return await self._repeat(_Call(keys.slot, packed, script.name, script, keys.meta))
 
     async def command(self, slot: int, *command: Argument) -> Any:
         """Send a plain command, which must be safe to repeat."""
@@ -152,7 +150,7 @@ class Transport:
             verdict = judge(reply)
             if verdict is Verdict.LOAD and call.script is not None:
                 reply = (await self._in_a_row(connection, _load(call.script), call.packed))[-1]
-            elif verdict is Verdict.ASK:
+            elif verdict is Verdict.ASK and call.script is None:
                 reply = await self._ask(reply, call)
         if self._confirmation is not None and not isinstance(reply, ReplyError):
             await self._confirm(connection, self._confirmation, call)
@@ -163,13 +161,10 @@ class Transport:
         return await asyncio.gather(*[connection.send(command, self._options.command_timeout) for command in commands])
 
     async def _ask(self, reply: ReplyError, call: _Call) -> Any:
-        """Follow a slot that is being moved: the node that takes it over serves what asks for it in so many words."""
+        """Follow a key that has gone before its slot; a script, which needs all keys, waits for the others instead."""
         host, _, port = str(reply).split(" ")[2].rpartition(":")
         connection = await self.route.node_at(Address(host, int(port))).connection()
-        commands = [pack("ASKING"), call.packed]
-        if call.script is not None:
-            commands.insert(0, _load(call.script))
-        return (await self._in_a_row(connection, *commands))[-1]
+        return (await self._in_a_row(connection, pack("ASKING"), call.packed))[-1]
 
     async def _confirm(self, connection: Connection, wanted: Confirmation, call: _Call) -> None:
         """Wait for copies of all that the server has written so far.
@@ -179,9 +174,17 @@ class Transport:
         mark = pack("HSET", call.key, "mark", 1)
         _, reply = await self._in_a_row(connection, mark, pack(wanted.command, *wanted.args))
         if isinstance(reply, ReplyError):
-            raise UnsafeStore(f"{connection.address} cannot confirm what it stores ({wanted.command}: {reply})")
-        if not wanted.is_enough(reply):
+            await self._confirm_by_setting(connection, wanted, reply)
+        elif not wanted.is_enough(reply):
             raise OutcomeUnknown(f"{call.what} at {connection.address}: stored, but {wanted.what}; it may be lost")
+
+    async def _confirm_by_setting(self, connection: Connection, wanted: Confirmation, refusal: ReplyError) -> None:
+        """Before Redis 7.2, which brought WAITAOF, only `appendfsync always` says that the disk has it."""
+        if wanted.command == "WAITAOF":
+            setting = await connection.send(pack("CONFIG", "GET", "appendfsync"), self._options.command_timeout)
+            if setting == [b"appendfsync", b"always"]:
+                return
+        raise UnsafeStore(f"{connection.address} cannot confirm what it stores ({wanted.command}: {refusal})")
 
 
 class _Call(NamedTuple):

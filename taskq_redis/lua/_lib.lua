@@ -1,4 +1,5 @@
--- What every script begins with. KEYS[1] is always the shard's `meta` key; every other name begins like it.
+-- What every script begins with. KEYS[1] is always the shard's `meta` key, and every other name begins like it; KEYS[2]
+-- never exists (keys.py says why).
 -- keys.py pictures the key space, record.py the fields of a record and the letters of the states.
 -- A script validates first and writes then: Redis undoes nothing. What concerns many tasks alike (counters, leases,
 -- streams of ended tasks) is collected and written once, by flush().

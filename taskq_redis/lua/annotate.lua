@@ -1,5 +1,5 @@
 -- What a running task writes about itself: accepted when a settlement of the same run would be.
--- KEYS  meta
+-- KEYS  meta, nothing
 -- ARGV  id, fence, worker, field, value ('log': lines follow)
 -- Returns 1, or 0 and nothing is written.
 local task = key('task', ARGV[1])

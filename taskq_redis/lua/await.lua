@@ -1,5 +1,5 @@
 -- How a task ended; where it has not, note that somebody waits, so that its end is published.
--- KEYS  meta
+-- KEYS  meta, nothing
 -- ARGV  id
 -- Returns {} without a record, {state} before the end, else {state, fence, settled fence, result, failure, reason}.
 local task = key('task', ARGV[1])

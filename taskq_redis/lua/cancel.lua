@@ -1,5 +1,5 @@
 -- Cancel tasks: waiting → CANCELLED; RUNNING keeps the request.
--- KEYS  meta
+-- KEYS  meta, nothing
 -- ARGV  reason, a token of this call (a repeat after a lost reply is answered alike), ids …
 -- Returns for each id 1 cancelled, 2 requested, 0 final, -1 unknown.
 local CANCELLED, REQUESTED, FINAL, UNKNOWN = 1, 2, 0, -1

@@ -1,5 +1,5 @@
 -- Tell a worker something with its next report.
--- KEYS  meta
+-- KEYS  meta, nothing
 -- ARGV  worker, command
 -- Returns 1, or 0 where no such worker lives.
 local row, orders = key('worker', ARGV[1]), key('orders', ARGV[1])

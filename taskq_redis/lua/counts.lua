@@ -1,5 +1,5 @@
 -- How many tasks a queue has in each state: read off the indexes, and counters for what has none of its own.
--- KEYS  meta
+-- KEYS  meta, nothing
 -- ARGV  queues …
 -- Returns for each queue: pending, scheduled, retrying, running, completed, failed, dead, cancelled, expired.
 local reply = {}

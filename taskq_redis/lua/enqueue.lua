@@ -1,5 +1,5 @@
 -- Store messages: nothing is known → SCHEDULED or PENDING.
--- KEYS  meta
+-- KEYS  meta, nothing
 -- ARGV  parent's id or '', its fence, its worker, '1' for all or none,
 --       then runs of messages that are alike: queue, lane, delay ms or '', eta ms or '', expires ms or '', the rest of
 --       the options or '', digest, count, count × (id, name and body)

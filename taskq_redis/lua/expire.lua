@@ -1,5 +1,5 @@
 -- Waiting tasks whose time to live is over → EXPIRED.
--- KEYS  meta
+-- KEYS  meta, nothing
 -- ARGV  limit
 -- Returns how many.
 local expired = 0

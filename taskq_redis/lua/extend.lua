@@ -1,5 +1,5 @@
 -- Extend leases: only one that exists is moved, so a fence that is no longer the newest, or that was reaped, is lost.
--- KEYS  meta
+-- KEYS  meta, nothing
 -- ARGV  lease ms, then for each delivery: id, "<id>:<fence>:<worker>"
 -- Returns {indexes that are lost, indexes whose cancel is wanted}, from 0.
 local until_ms = now + ARGV[1]

@@ -1,5 +1,5 @@
 -- Claim tasks: PENDING → RUNNING, the lease made in the same step.
--- KEYS  meta
+-- KEYS  meta, nothing
 -- ARGV  limit, worker, lease ms, request id, aging ms, round (a request may take several calls, from 0), epoch
 --       and age of the store as the caller knows them, queues …
 -- Returns ms until the next task is due or -1, 1 if the request was answered before, the store's age, then for each

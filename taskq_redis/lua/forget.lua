@@ -1,5 +1,5 @@
 -- A worker has stopped in good order.
--- KEYS  meta
+-- KEYS  meta, nothing
 -- ARGV  worker
 call('DEL', key('worker', ARGV[1]), key('orders', ARGV[1]), key('claim', ARGV[1]))
 call('ZREM', P .. 'workers', ARGV[1])

@@ -1,5 +1,5 @@
 -- Write what a shard is laid out as, if nobody has, and read it.
--- KEYS  meta
+-- KEYS  meta, nothing
 -- ARGV  schema version, number of shards, an epoch for a new store
 -- Returns schema version, number of shards, epoch.
 call('HSETNX', KEYS[1], 'version', ARGV[1])

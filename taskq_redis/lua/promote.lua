@@ -1,5 +1,5 @@
 -- SCHEDULED and RETRYING tasks that are due → the tail of their lanes.
--- KEYS  meta
+-- KEYS  meta, nothing
 -- ARGV  limit, queues …
 -- Returns how many.
 local left = tonumber(ARGV[1])

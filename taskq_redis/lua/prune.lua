@@ -1,5 +1,5 @@
 -- Forget finished tasks by age and by count; a tombstone of each id stays.
--- KEYS  meta
+-- KEYS  meta, nothing
 -- ARGV  limit, queues …
 -- Returns how many.
 local left = tonumber(ARGV[1])
@@ -100,7 +100,9 @@ for i = 2, #ARGV do
   if is_empty then
     call('HDEL', key('queue', name), 'ag', 'g0', 'g1', 'g2', 'g3', unpack(STATES))
     call('SREM', P .. 'queues', name)
-    call('DEL', key('wake', name))
+    -- What is left in its streams of ended tasks are ids that were redriven since.
+    for _, lane in ipairs(call('HKEYS', key('ends', name))) do call('DEL', end_key(name, lane)) end
+    call('DEL', key('ends', name), key('wake', name))
   end
 end
 return #gone

@@ -1,5 +1,5 @@
 -- Cancel waiting tasks of a queue.
--- KEYS  meta
+-- KEYS  meta, nothing
 -- ARGV  queue, limit, reason
 -- Returns how many.
 local name, limit = ARGV[1], tonumber(ARGV[2])

@@ -1,5 +1,5 @@
 -- Take away leases that ran out: RUNNING → PENDING in the front lane, DEAD, FAILED or CANCELLED.
--- KEYS  meta
+-- KEYS  meta, nothing
 -- ARGV  limit, renewal ms
 -- Returns {requeued, buried, cancelled, 1 if the reapers hold off}.
 local limit, renewal = tonumber(ARGV[1]), tonumber(ARGV[2])

@@ -1,5 +1,5 @@
 -- DEAD, FAILED, CANCELLED, EXPIRED → PENDING at the tail; fence, history and checkpoint stay.
--- KEYS  meta
+-- KEYS  meta, nothing
 -- ARGV  a token of this call (a repeat after a lost reply is answered alike), ids …
 -- Returns for each id 1 or 0.
 local answers = {}

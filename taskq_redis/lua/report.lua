@@ -1,5 +1,5 @@
 -- A worker says that it lives, and takes what it is told.
--- KEYS  meta
+-- KEYS  meta, nothing
 -- ARGV  worker, time to live ms, request id, what it says of itself
 -- Returns what it is told; the same again for the same request id, whose reply was lost.
 local worker, ttl = ARGV[1], tonumber(ARGV[2])

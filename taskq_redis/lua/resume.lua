@@ -1,5 +1,5 @@
 -- Undo a pause.
--- KEYS  meta
+-- KEYS  meta, nothing
 -- ARGV  queue
 local name = ARGV[1]
 call('HDEL', key('queue', name), 'pr', 'pu')

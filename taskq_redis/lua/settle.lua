@@ -1,5 +1,5 @@
 -- Apply settlements: RUNNING (or PENDING after a lost lease) → what taskq.domain.outcome.state_after says.
--- KEYS  meta
+-- KEYS  meta, nothing
 -- ARGV  runs of settlements that are alike: worker, kind, delay ms, reason, count, count × (id, fence, data);
 --       data is the result of 'complete', and else the failure as JSON or ''
 -- Returns for each settlement 1 applied, 2 repeated, 0 stale, -1 gone.

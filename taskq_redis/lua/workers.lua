@@ -1,5 +1,5 @@
 -- The workers that live.
--- KEYS  meta
+-- KEYS  meta, nothing
 -- Returns for each: what it says of itself, when it last did (ms).
 local reply = {}
 for _, worker in ipairs(call('ZRANGEBYSCORE', P .. 'workers', now, '+inf')) do

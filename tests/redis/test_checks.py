@@ -173,10 +173,16 @@ class TestDurability:
                 assert await bench.enqueue(message) == [EnqueueStatus.DUPLICATE]
                 assert copy.exists(backend._store.keys[0].task(message.id)) == 1
 
-    async def test_disk(self, redis_url: str, options: BackendOptions) -> None:
-        durable = BackendOptions(namespace=options.namespace, durability="disk")
-        async with create_backend(redis_url, durable) as backend:
-            assert await backend.check() == []
-            bench = Bench(Kit(), backend)
-            message = await bench.put()
-            assert await bench.enqueue(message) == [EnqueueStatus.DUPLICATE]
+    async def test_disk(self) -> None:
+        with RedisServer(config={"appendfsync": "always"}) as server:
+            async with create_backend(server.url, BackendOptions(durability="disk")) as backend:
+                assert await backend.check() == []
+                bench = Bench(Kit(), backend)
+                message = await bench.put()
+                assert await bench.enqueue(message) == [EnqueueStatus.DUPLICATE]
+
+    async def test_disk_without_a_file_cannot_be_confirmed(self) -> None:
+        with RedisServer(config={"appendonly": "no"}) as server:
+            async with create_backend(server.url, BackendOptions(durability="disk")) as backend:
+                with pytest.raises(UnsafeStore, match="cannot confirm"):
+                    await Bench(Kit(), backend).put()

@@ -60,6 +60,15 @@ class TestKeys:
         assert kinds == {b"meta", b"gone", b"queue", b"claim"}
         assert outside.hkeys(_keys(bench).of("queue", bench.queue)) == [b"mf"]
 
+    async def test_nothing_stays_of_a_redriven_task(self, bench: Bench, outside: redis.Redis) -> None:
+        await bench.backend.inspector.configure(bench.queue, QueueConfig(max_finished=0))
+        delivery = await bench.running()
+        await bench.apply(delivery, Bury("x", FAILURE))
+        assert list(await bench.backend.inspector.redrive([delivery.id])) == [True]
+        await bench.settle(await bench.take_one(), Complete())
+        assert await bench.backend.maintenance.prune() == 1
+        assert {key.split(b":")[3] for key in outside.scan_iter()} == {b"meta", b"gone", b"queue", b"claim"}
+
     async def test_nothing_stays_of_a_worker_that_said_goodbye(self, bench: Bench, outside: redis.Redis) -> None:
         info = WorkerInfo(id=new_worker(), name="w", host="h", pid=1, queues=("a",), state=WorkerState.IDLE)
         await bench.backend.registry.report(info, LONG)
