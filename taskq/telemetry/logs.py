@@ -28,7 +28,7 @@ def configure(format: Format = "console", level: str = "INFO", stream: TextIO | 
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line; control characters cannot leave their string."""
+    """One JSON object a line, in ASCII: whatever counts as the end of a line elsewhere cannot leave its string."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as JSON."""
@@ -41,7 +41,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(fields, default=str, ensure_ascii=False)
+        return json.dumps(fields, default=str)
 
 
 class ConsoleFormatter(logging.Formatter):

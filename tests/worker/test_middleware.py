@@ -1,0 +1,136 @@
+"""Middleware in the worker: around each run, after each settlement; and one that fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taskq import App, NoRetry, Snooze, TaskContext, TaskState
+from taskq.domain.message import Delivery
+from taskq.domain.outcome import CancelledRun, Complete, Outcome, Settlement, Succeeded
+from taskq.middleware import CallNext, Draft, Middleware
+from tests.worker import jobs
+from tests.worker.support import adopt, ended, until, until_state, work
+
+
+class Notes(Middleware):
+    """Writes down what it sees."""
+
+    def __init__(self, name: str, seen: list[Any]) -> None:
+        self.name = name
+        self.seen = seen
+
+    async def around_run(self, context: TaskContext, call_next: CallNext) -> Outcome:
+        self.seen.append((self.name, "before", context.id))
+        outcome = await call_next()
+        self.seen.append((self.name, "after", type(outcome).__name__))
+        return outcome
+
+
+async def test_it_lies_around_each_run_the_first_outermost(any_app: App) -> None:
+    seen: list[Any] = []
+    any_app.add_middleware(Notes("outer", seen))
+    any_app.add_middleware(Notes("inner", seen))
+
+    @any_app.task
+    async def quick() -> str:
+        return "done"
+
+    @any_app.task
+    def fails() -> None:
+        raise Snooze(3600)
+
+    add = adopt(any_app, jobs.add)
+    async with work(any_app):
+        for task, arguments, outcome in ((quick, (), "Succeeded"), (fails, (), "Snoozed"), (add, (1, 2), "Succeeded")):
+            handle: Any = await task.aenqueue(*arguments)
+            await until_state(handle, TaskState.COMPLETED, TaskState.SCHEDULED)
+            assert seen == [
+                ("outer", "before", handle.id),
+                ("inner", "before", handle.id),
+                ("inner", "after", outcome),
+                ("outer", "after", outcome),
+            ]
+            seen.clear()
+
+
+async def test_its_outcome_is_the_one_that_counts(app: App) -> None:
+    class Vetoes:
+        async def around_run(self, context: TaskContext, call_next: CallNext) -> Outcome:
+            if context.metadata.get("veto"):
+                return CancelledRun("vetoed")
+            outcome = await call_next()
+            assert isinstance(outcome, Succeeded)
+            return Succeeded(b'"replaced"')
+
+    app.add_middleware(Vetoes())
+    ran = []
+
+    @app.task
+    async def quick() -> str:
+        ran.append(1)
+        return "done"
+
+    async with work(app):
+        assert await (await quick.aenqueue()).aresult(30) == "replaced"
+        record = await ended(await quick.options(metadata={"veto": True}).aenqueue())
+    assert (record.state, record.reason, len(ran)) == (TaskState.CANCELLED, "vetoed", 1)
+
+
+async def test_one_that_raises_fails_the_run_and_not_the_worker(app: App) -> None:
+    class Broken:
+        async def around_run(self, context: TaskContext, call_next: CallNext) -> Outcome:
+            if context.name == "unlucky":
+                raise SystemExit("out of order")
+            return await call_next()
+
+    app.add_middleware(Broken())
+
+    @app.task(name="unlucky", retry=NoRetry())
+    async def unlucky() -> None: ...
+
+    @app.task(name="lucky")
+    async def lucky() -> str:
+        return "done"
+
+    async with work(app):
+        record = await ended(await unlucky.aenqueue())
+        assert record.state is TaskState.DEAD
+        assert record.failure is not None
+        assert record.failure.type == "SystemExit"
+        assert await (await lucky.aenqueue()).aresult(30) == "done"
+
+
+async def test_on_settled_is_told_what_the_store_has_accepted(any_app: App) -> None:
+    settled: list[tuple[str, type]] = []
+
+    class Counts:
+        def on_settled(self, delivery: Delivery, settlement: Settlement) -> None:
+            settled.append((delivery.name, type(settlement)))
+            raise RuntimeError("a counter overflows")
+
+    any_app.add_middleware(Counts())
+
+    @any_app.task(name="quick")
+    async def quick() -> None: ...
+
+    async with work(any_app):
+        await ended(await quick.aenqueue())
+        await ended(await quick.aenqueue())
+        await until(lambda: len(settled) == 2, "both were told")
+    assert settled == [("quick", Complete)] * 2
+
+
+async def test_on_enqueue_adds_what_the_run_reads(any_app: App) -> None:
+    class Stamps:
+        def on_enqueue(self, draft: Draft) -> None:
+            draft.metadata["by"] = draft.name
+
+    any_app.add_middleware(Stamps())
+
+    @any_app.task(name="reads")
+    async def reads(ctx: TaskContext) -> str:
+        by: str = ctx.metadata["by"]
+        return by
+
+    async with work(any_app):
+        assert await (await reads.aenqueue()).aresult(30) == "reads"
