@@ -88,15 +88,15 @@ class PostgresBroker:
         older = 0 if newest == request_id else number
         self._mail.open()
         self._mail.clear(queues)
-        after = self._cursors.begin(queues)
+        look = self._cursors.begin(queues)
         rows = await self._store.run(
-            "fetch", (list(queues), limit, worker, request_id, float(lease), float(aging), after, older)
+            "fetch", (list(queues), limit, worker, request_id, float(lease), float(aging), look.after, older)
         )
         last = rows.pop()
         rows.sort(key=_place)
         deliveries = [to_delivery(row) for row in rows]
         taken = ((row[4], row[5], row[14]) for row in rows if row[15])
-        if self._cursors.end(taken, is_full=len(rows) >= limit):
+        if self._cursors.end(look, taken, is_full=len(rows) >= limit):
             self._drained.update(queues)
         else:
             self._drained.difference_update(queues)
@@ -124,7 +124,10 @@ class PostgresBroker:
         return False
 
     async def _is_ready(self, queues: Sequence[str]) -> bool:
-        return bool(await self._store.value("wait", (list(queues),), reads=True))
+        is_ready = bool(await self._store.value("wait", (list(queues),), reads=True))
+        if is_ready:
+            self._cursors.look_back()
+        return is_ready
 
     # ------------------------------------------------------------ settle
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from time import monotonic
+from typing import NamedTuple
 
 SWEEP_EVERY = 1.0
 SWEEP_SHARE = 20.0
@@ -17,28 +18,36 @@ SLOW = 0.01
 """Seconds of a sweep that count for nothing."""
 
 
+class Look(NamedTuple):
+    """One claim's look at the lanes."""
+
+    after: list[int]
+    """The places after which it looks, four for each queue, by priority."""
+    is_sweep: bool
+    began: float
+
+
 class Cursors:
     """The cursors of one process. Only the lanes without a group have one."""
 
     def __init__(self) -> None:
         self._places: dict[str, list[int]] = {}
-        self._began = 0.0
         self._next_sweep = 0.0
         self._next_short_sweep = 0.0
-        self._is_sweep = False
 
-    def begin(self, queues: Sequence[str]) -> list[int]:
-        """A claim begins: the places after which it looks, four for each queue, by priority."""
-        self._began = monotonic()
-        self._is_sweep = self._began >= self._next_sweep
-        if self._is_sweep:
-            return [0] * (4 * len(queues))
-        return [place for queue in queues for place in self._places.get(queue, (0, 0, 0, 0))]
+    def begin(self, queues: Sequence[str]) -> Look:
+        """A claim begins."""
+        now = monotonic()
+        if now >= self._next_sweep:
+            return Look([0] * (4 * len(queues)), True, now)
+        after = [place for queue in queues for place in self._places.get(queue, (0, 0, 0, 0))]
+        return Look(after, False, now)
 
-    def end(self, taken: Iterable[tuple[str, int, int]], *, is_full: bool) -> bool:
+    def end(self, look: Look, taken: Iterable[tuple[str, int, int]], *, is_full: bool) -> bool:
         """A claim has ended.
 
         Arguments:
+            look: what `begin` returned.
             taken: queue, priority and place of what it took.
             is_full: whether it took as many as it was allowed.
 
@@ -47,10 +56,14 @@ class Cursors:
         for queue, priority, place in taken:
             places = self._places.setdefault(queue, [0, 0, 0, 0])
             places[priority] = max(places[priority], place)
-        if self._is_sweep:
+        if look.is_sweep:
             now = monotonic()
-            self._next_short_sweep = now + SWEEP_SHARE * max(0.0, now - self._began - SLOW)
+            self._next_short_sweep = now + SWEEP_SHARE * max(0.0, now - look.began - SLOW)
             self._next_sweep = max(now + SWEEP_EVERY, self._next_short_sweep)
         if not is_full:
             self._next_sweep = min(self._next_sweep, self._next_short_sweep)
-        return self._is_sweep and not is_full
+        return look.is_sweep and not is_full
+
+    def look_back(self) -> None:
+        """Something is known to be there: the next claim sweeps."""
+        self._next_sweep = 0.0
