@@ -182,7 +182,7 @@ class MemoryBroker:
                 loop.call_soon_threadsafe(hint.set)
 
         with self._store.lock:
-            if any(self._store.front.get(queue) or self._store.lanes_of(queue) for queue in queues):
+            if any(self._has_work(queue) for queue in queues):
                 return True
             stop = self._store.listeners.listen(heard)
         try:
@@ -193,6 +193,10 @@ class MemoryBroker:
             with self._store.lock:
                 stop()
         return True
+
+    def _has_work(self, queue: str) -> bool:
+        store = self._store
+        return not store.is_paused(queue) and bool(store.front.get(queue) or store.lanes_of(queue))
 
     # ------------------------------------------------------------ settle
 

@@ -57,6 +57,7 @@ async def _work(app: App) -> None:
         await worker.run()
     finally:
         typing.cancel()
+        await app.aclose()
 
 
 async def _enqueue_lines(app: App) -> None:

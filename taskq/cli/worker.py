@@ -98,7 +98,10 @@ async def _work(app: App, options: WorkerOptions) -> int:
     await _look_at_store(app)
     worker = Worker(app, options)
     install(worker)
-    await worker.run()
+    try:
+        await worker.run()
+    finally:
+        await app.aclose()
     return RESTART if worker.wants_restart else 0
 
 

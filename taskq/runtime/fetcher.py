@@ -7,7 +7,8 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 from uuid import uuid4
 
 from taskq.config import WorkerOptions
@@ -19,6 +20,8 @@ from taskq.runtime.service import Backoff, wait_for
 
 LINGER = 0.002
 """Seconds to let a few more slots come free before a claim for very few, while the queue is known not to be empty."""
+FREE_HINTS = 8
+"""Hints in a row that may lead to nothing before the worker takes pauses: many workers are woken for few tasks."""
 logger = logging.getLogger("taskq.worker")
 
 
@@ -43,6 +46,9 @@ class Fetcher:
         self._is_held_back = is_held_back
         self._order = QueueOrder(options.queues)
         self._backlog = False
+        self._is_hinted = False
+        self._vain = 0
+        """Hints in a row that led to nothing."""
         self.stop = asyncio.Event()
         self.is_healthy = True
 
@@ -62,8 +68,11 @@ class Fetcher:
                 request_id = uuid4().hex
                 self._executor.accept(fetched.deliveries, asked_at)
                 self._backlog = len(fetched.deliveries) >= room
-                if not fetched.deliveries:
-                    await self._wait(fetched.next_due)
+                if fetched.deliveries:
+                    self._vain, self._is_hinted = 0, False
+                else:
+                    await self._calm()
+                    self._is_hinted = await self._wait(fetched.next_due)
                 backoff.reset()
                 self._note_health(True)
             except TaskqError as error:
@@ -88,15 +97,21 @@ class Fetcher:
             self._order.next(), room, worker=self._worker, lease=self._options.lease, request_id=request_id
         )
 
-    async def _wait(self, next_due: float | None) -> None:
-        """Wait for a hint, but no longer than until the next task is due, or the poll."""
+    async def _wait(self, next_due: float | None) -> bool:
+        """Wait for a hint, but no longer than until the next task is due, or the poll; whether a hint came."""
         poll = self._options.poll * random.uniform(0.8, 1.0)
         timeout = poll if next_due is None else min(poll, next_due + 0.001)
-        await self._either(self._broker.wait(list(self._options.queues), timeout), timeout + 1.0)
+        return bool(await self._either(self._broker.wait(list(self._options.queues), timeout), timeout + 1.0))
 
-    async def _either(self, waiting: object, timeout: float) -> None:
-        """Wait for `waiting` or for `stop`, whichever comes first."""
-        tasks = [asyncio.ensure_future(waiting), asyncio.ensure_future(self.stop.wait())]  # type: ignore[call-overload]
+    async def _calm(self) -> None:
+        """Pause, longer each time, while hints lead to nothing: whatever gives them must not keep a worker spinning."""
+        self._vain = self._vain + 1 if self._is_hinted else 0
+        if self._vain > FREE_HINTS:
+            await wait_for(self.stop, min(0.5, 0.001 * 2.0 ** min(self._vain - FREE_HINTS, 10)))
+
+    async def _either(self, waiting: Coroutine[Any, Any, bool], timeout: float) -> bool | None:
+        """Wait for `waiting` or for `stop`, whichever comes first; what `waiting` gave, None where it did not end."""
+        tasks = [asyncio.ensure_future(waiting), asyncio.ensure_future(self.stop.wait())]
         try:
             done, _ = await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -105,8 +120,7 @@ class Fetcher:
                 if not task.done():
                     with contextlib.suppress(asyncio.CancelledError, TaskqError):
                         await task
-        for task in done:
-            task.result()
+        return tasks[0].result() if tasks[0] in done else None
 
     def _note_health(self, is_healthy: bool, error: Exception | None = None) -> None:
         if is_healthy and not self.is_healthy:

@@ -31,8 +31,10 @@ WATCH_EVERY = 0.05
 IDLE_WATCH = 0.5
 GIVE_BACK_AFTER = 0.1
 """Seconds that a delivery may wait for a slot before another worker may have it."""
-CANCEL_MARGIN = 3.0
-"""Seconds of the shutdown timeout kept for cancelling what has not ended, and for telling the store."""
+MARGIN = 2.5
+"""Seconds of the shutdown timeout kept for what comes after the wait: to interrupt, to tell the store, to leave."""
+FAREWELL = 1.0
+"""Seconds that a store which is away may hold up the very end."""
 logger = logging.getLogger("taskq.worker")
 
 
@@ -125,19 +127,19 @@ class Worker:
             UnsafeStore, SchemaMismatch, BackendUnavailable: the store is not fit to be worked on.
         """
         async with AsyncExitStack() as stack:
-            backend = await self.app.backend()
+            # Connections of the worker's own: what its tasks enqueue never waits for them, nor they for it.
+            backend = await stack.enter_async_context(self.app.stores.root.clone())
             for warning in await backend.check():
                 logger.warning(warning)
-            stack.push_async_callback(self.app.aclose)
             state = await stack.enter_async_context(self.app.lifespan())
             self._build(backend, state)
             heartbeat = HeartbeatThread(self._heartbeat(), self.app.stores.root.clone())
             heartbeat.start()
-            stack.push_async_callback(heartbeat.stop)
+            stack.push_async_callback(heartbeat.stop, timeout=FAREWELL)
             logger.info("worker %s (%s) serves %s", self.id, self.options.name, ", ".join(self.options.queues))
             await self._work(backend)
-            with contextlib.suppress(TaskqError):
-                await asyncio.wait_for(backend.registry.forget(self.id), 2.0)
+            with contextlib.suppress(TaskqError, TimeoutError):
+                await asyncio.wait_for(backend.registry.forget(self.id), FAREWELL)
         logger.info("worker %s has stopped after %d runs", self.id, self._settler.settled)
         self._ended.set()
 
@@ -147,37 +149,42 @@ class Worker:
         self._fetcher = Fetcher(backend.broker, self._executor, self.options, self.id, self._is_held_back)
 
     async def _work(self, backend: Backend) -> None:
-        settling = asyncio.create_task(self._settler.run())
-        watching = asyncio.create_task(every(self._watch, self._ended, logger, "the watch"))
         async with asyncio.TaskGroup() as group:
-            fetching = group.create_task(self._fetcher.run())
-            group.create_task(Maintenance(backend.maintenance, self.options, self._fetcher.stop).run())
+            settling = group.create_task(self._settler.run())
+            watching = group.create_task(every(self._watch, self._ended, logger, "the watch"))
             reporting = group.create_task(
                 every(lambda: self._report_progress(backend), self._ended, logger, "progress")
             )
+            fetching = group.create_task(self._fetcher.run())
             listening = group.create_task(self._listen(backend))
+            upkeep = group.create_task(Maintenance(backend.maintenance, self.options, self._fetcher.stop).run())
             await self._stopping.wait()
             self._fetcher.stop.set()
-            await self._drain()
+            end = time.monotonic() + self.options.shutdown_timeout
+            await self._drain(end)
             # A claim that still waits for a store that is away is given up: its lease will lapse.
-            for task in (listening, reporting, fetching):
+            for task in (listening, reporting, fetching, upkeep):
                 task.cancel()
-        await self._settler.flush(CANCEL_MARGIN)
-        for task in (watching, settling):
-            task.cancel()
+            await self._settler.flush(max(0.5, end - FAREWELL - time.monotonic()))
+            for task in (watching, settling):
+                task.cancel()
         self._executor.close()
 
-    async def _drain(self) -> None:
-        """Give back what has not begun, wait for what runs, interrupt what takes too long."""
+    async def _drain(self, end: float) -> None:
+        """Give back what has not begun, wait for what runs, interrupt what takes too long.
+
+        Arguments:
+            end: the monotonic second by which the worker must have stopped.
+        """
         self._executor.is_closing = True
-        self._executor.release_waiting(older_than=float("inf"))
-        patience = self.options.shutdown_timeout - 2 * CANCEL_MARGIN
-        end = time.monotonic() + max(patience, self.options.shutdown_timeout / 2)
-        while not self._rushes and time.monotonic() < end and not await self._executor.drain(0.1):
+        patience = max(end - 3 * MARGIN, time.monotonic() + self.options.shutdown_timeout / 2)
+        while not self._rushes and time.monotonic() < patience:
             self._executor.release_waiting(older_than=float("inf"))
+            if await self._executor.drain(0.1):
+                return
         for run in tuple(self._executor.runs.values()):
             self._executor.stop_run(run, StopReason.SHUTDOWN)
-        if not await self._executor.drain(0.5 if self._rushes else CANCEL_MARGIN):
+        if not await self._executor.drain(0.5 if self._rushes else MARGIN):
             self._executor.give_up_all()
 
     # ------------------------------------------------------------ beside the tasks
