@@ -17,7 +17,7 @@ from taskq.payload import plain_payload
 from taskq.ports import Backend, BackendOptions, Clock, SystemClock
 from taskq.registry import TaskRegistry, default_name
 from taskq.submitter import Routes, StoreSubmitter, stands_for_unknown
-from taskq.task import AsyncTask, CallOptions, Task, TaskOptions
+from taskq.task import AsyncTask, Task, TaskOptions, check_known
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -87,6 +87,7 @@ class App:
             InvalidOption: an option is unknown or out of its range.
             ConfigError: another function has that name already.
         """
+        check_known(TaskOptions, options, "@app.task()")
         declared = TaskOptions(**options)
 
         def register(function: Callable[..., Any]) -> Task[..., Any]:
@@ -150,17 +151,23 @@ class App:
             payload: parameter name → value, plain JSON data.
             options: see CallOptions.
         """
-        task = self.tasks.find(name)
-        if task is not None:
-            return await task.options(**options).aenqueue(**(payload or {}))
-        stranger: Task[..., Any] = Task(name, stands_for_unknown, TaskOptions(), self._submitter)
-        payload_bytes = plain_payload(name, payload or {})
-        [handle] = await self._submitter.submit(stranger, [payload_bytes], CallOptions(**options))
-        return handle
+        task, encoded = self._by_name(name, payload, options)
+        return await task.asubmit(encoded)
 
     def enqueue(self, name: str, payload: Mapping[str, Any] | None = None, **options: Any) -> TaskHandle[Any]:
         """The blocking twin of `aenqueue`."""
-        return blocking.run(self.aenqueue(name, payload, **options), "app.enqueue()", "app.aenqueue(…)")
+        task, encoded = self._by_name(name, payload, options)
+        return task.submit(encoded)
+
+    def _by_name(
+        self, name: str, payload: Mapping[str, Any] | None, options: dict[str, Any]
+    ) -> tuple[Task[..., Any], bytes]:
+        payload = {} if payload is None else payload
+        task = self.tasks.find(name)
+        if task is not None:
+            return task.options(**options), task.codec.encode_object(payload)
+        stranger: Task[..., Any] = Task(name, stands_for_unknown, TaskOptions(), self._submitter)
+        return stranger.options(**options), plain_payload(name, payload)
 
     def handle(self, id: str) -> TaskHandle[Any]:
         """The handle of a task whose id is known."""

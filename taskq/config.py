@@ -16,7 +16,7 @@ MIB = 1024 * 1024
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 
 
-def check_identifier(kind: str, value: str) -> str:
+def check_identifier(kind: str, value: object) -> str:
     """Return the name of a queue, task, tenant or group if it is fit to be one.
 
     Raises:
@@ -29,9 +29,9 @@ def check_identifier(kind: str, value: str) -> str:
         ...
     taskq.errors.InvalidOption: queue 'mail high': use 1 to 200 of the characters A-Z a-z 0-9 _ . -
     """
-    if not _IDENTIFIER.fullmatch(value):
-        raise InvalidOption(f"{kind} {value[:60]!r}: use 1 to 200 of the characters A-Z a-z 0-9 _ . -")
-    return value
+    if isinstance(value, str) and _IDENTIFIER.fullmatch(value):
+        return value
+    raise InvalidOption(f"{kind} {str(value)[:60]!r}: use 1 to 200 of the characters A-Z a-z 0-9 _ . -")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

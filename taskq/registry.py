@@ -58,6 +58,8 @@ class TaskRegistry:
 
 def default_name(function: Callable[..., Any]) -> str:
     """The importable name of a function: "package.module.function", also when its module runs as a script."""
+    if not hasattr(function, "__qualname__"):
+        raise ConfigError(f"{function!r} has no name of its own: give it one with @app.task(name=…)")
     qualified = function.__qualname__.replace("<locals>.", "").replace("<lambda>", "lambda")
     return f"{importable_module(function.__module__)}.{qualified}"
 

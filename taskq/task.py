@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, cast
 
@@ -54,13 +55,16 @@ class TaskOptions:
         _seconds("timeout", self.timeout, above=0)
         _seconds("expires", self.expires, above=0)
         _seconds("retention", self.retention)
-        _require(1 <= self.max_lost_leases <= 1000, "max_lost_leases must be from 1 to 1000", self.max_lost_leases)
+        leases = self.max_lost_leases
+        _require(_is_number(leases) and 1 <= leases <= 1000, "max_lost_leases must be from 1 to 1000", leases)
+        for option, kinds in (("retry_on", self.retry_on), ("no_retry_on", self.no_retry_on)):
+            _require(_are_exceptions(kinds), f"{option} must be a tuple of exception classes", kinds)
         _require(
             self.executor in (None, "async", "thread", "process"),
             "executor must be async, thread or process",
             self.executor,
         )
-        _require(isinstance(self.retry, RetryStrategy), "retry must be a retry strategy", self.retry)
+        _require(_is_strategy(self.retry), "retry must be a retry strategy", self.retry)
 
     def should_retry(self, error: BaseException) -> bool:
         """Whether the task's `retry_on` and `no_retry_on` allow another attempt after this exception."""
@@ -99,10 +103,12 @@ class CallOptions:
         _seconds("expires", as_seconds(self.expires), above=0)
         _seconds("timeout", self.timeout, above=0)
         _seconds("retention", self.retention)
-        aware = self.eta is None or self.eta.tzinfo is not None
-        _require(aware, "eta must have a time zone: datetime.now(UTC) + …", self.eta)
+        if self.eta is not None:
+            _require(_is_aware(self.eta), "eta must be a datetime with a time zone: datetime.now(UTC) + …", self.eta)
+            _require(self.eta.timestamp() <= time.time() + LONGEST, "eta must be within ten years", self.eta)
         key = self.idempotency_key
-        _require(key is None or 0 < len(key) <= 255, "idempotency_key must have 1 to 255 characters", key)
+        _require(key is None or _is_key(key), "idempotency_key must have 1 to 255 printable characters", key)
+        _require(isinstance(self.metadata, Mapping | None), "metadata must be a mapping", self.metadata)
         _require(
             self.retry is None or isinstance(self.retry, BuiltinRetry), "retry must be a built-in strategy", self.retry
         )
@@ -140,6 +146,8 @@ class Task(Generic[P, R]):
         self.executor: Executor = options.executor or ("async" if self.is_async else "thread")
         if self.executor == "async" and not self.is_async:
             raise InvalidOption(f'task {name}: executor="async" needs an `async def`')
+        if self.executor == "thread" and self.is_async:
+            raise InvalidOption(f'task {name}: executor="thread" needs a plain `def`; an `async def` runs on the loop')
         if self.executor == "process" and "<locals>" in function.__qualname__:
             raise InvalidOption(f'task {name}: executor="process" needs a function at the top of its module')
         self.submitter = submitter
@@ -156,7 +164,7 @@ class Task(Generic[P, R]):
 
     # ------------------------------------------------------------ calling
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now, without a queue."""
         return cast("R", self._run_here(args, kwargs))
 
@@ -174,17 +182,13 @@ class Task(Generic[P, R]):
         Raises:
             InvalidOption: an option is unknown or out of its range.
         """
-        try:
-            call = replace(self._call, **options)
-        except TypeError:
-            unknown = ", ".join(sorted(set(options) - set(CallOptions.__slots__)))
-            raise InvalidOption(f"{self.name}.options() has no option {unknown}") from None
+        check_known(CallOptions, options, f"{self.name}.options()")
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other.__dict__["_call"] = call
+        other.__dict__["_call"] = replace(self._call, **options)
         return other
 
-    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+    async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Have a worker run the function with these arguments.
 
         Raises:
@@ -194,18 +198,26 @@ class Task(Generic[P, R]):
             BackendUnavailable: the store cannot be reached; nothing was enqueued.
             OutcomeUnknown: the connection broke; it may have been enqueued.
         """
-        [handle] = await self.submitter.submit(self, [self.codec.encode(args, kwargs)], self._call)
-        return handle
+        return await self.asubmit(self.codec.encode(args, kwargs))
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+    def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """The blocking twin of `aenqueue`."""
-        if self._call.connection is not None:
-            return self.submitter.submit_inside(self, [self.codec.encode(args, kwargs)], self._call)[0]
-        return blocking.run(self.aenqueue(*args, **kwargs), f"{self.name}.enqueue()", f"{self.name}.aenqueue(…)")
+        return self.submit(self.codec.encode(args, kwargs))
 
-    def delay(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+    def delay(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """The same as `enqueue`, for hands that know Celery."""
         return self.enqueue(*args, **kwargs)
+
+    async def asubmit(self, payload: bytes) -> TaskHandle[R]:
+        """Enqueue with arguments that are encoded already (used by App, which enqueues by name)."""
+        [handle] = await self.submitter.submit(self, [payload], self._call)
+        return handle
+
+    def submit(self, payload: bytes) -> TaskHandle[R]:
+        """The blocking twin of `asubmit`."""
+        if self._call.connection is not None:
+            return self.submitter.submit_inside(self, [payload], self._call)[0]
+        return blocking.run(self.asubmit(payload), f"{self.name}.enqueue()", f"{self.name}.aenqueue(…)")
 
     async def aenqueue_many(self, items: Iterable[Item], *, atomic: bool = False) -> list[TaskHandle[R]]:
         """Enqueue one task for each item, a batch a round trip.
@@ -243,15 +255,15 @@ class Task(Generic[P, R]):
 class AsyncTask(Task[P, Coroutine[Any, Any, S]], Generic[P, S]):
     """A registered `async def`: calling it gives its coroutine."""
 
-    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[S]:  # type: ignore[override]
+    async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[S]:  # type: ignore[override]
         """See Task.aenqueue."""
         return cast("TaskHandle[S]", await super().aenqueue(*args, **kwargs))
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[S]:  # type: ignore[override]
+    def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[S]:  # type: ignore[override]
         """See Task.enqueue."""
         return cast("TaskHandle[S]", super().enqueue(*args, **kwargs))
 
-    def delay(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[S]:  # type: ignore[override]
+    def delay(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[S]:  # type: ignore[override]
         """See Task.delay."""
         return self.enqueue(*args, **kwargs)
 
@@ -262,6 +274,17 @@ class AsyncTask(Task[P, Coroutine[Any, Any, S]], Generic[P, S]):
     def enqueue_many(self, items: Iterable[Item], *, atomic: bool = False) -> list[TaskHandle[S]]:  # type: ignore[override]
         """See Task.enqueue_many."""
         return cast("list[TaskHandle[S]]", super().enqueue_many(items, atomic=atomic))
+
+
+def check_known(kind: type[TaskOptions | CallOptions], options: Mapping[str, Any], where: str) -> None:
+    """Refuse options that there are not.
+
+    Raises:
+        InvalidOption: names them.
+    """
+    unknown = sorted(options.keys() - {field.name for field in fields(kind)})
+    if unknown:
+        raise InvalidOption(f"{where} has no option {', '.join(unknown)}")
 
 
 def as_priority(value: PriorityLike) -> Priority:
@@ -294,6 +317,24 @@ def _seconds(name: str, value: float | None, above: float | None = None) -> None
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_strategy(value: object) -> bool:
+    return isinstance(value, RetryStrategy) and not isinstance(value, type)
+
+
+def _is_aware(value: object) -> bool:
+    return isinstance(value, datetime) and value.tzinfo is not None
+
+
+def _is_key(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 255 and value.isprintable()
+
+
+def _are_exceptions(kinds: object) -> bool:
+    return isinstance(kinds, tuple) and all(
+        isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds
+    )
 
 
 def _require(holds: bool, rule: str, value: object) -> None:

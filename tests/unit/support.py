@@ -1,0 +1,51 @@
+"""What the tests of the application share: looking into the store, and being its worker by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from taskq import App, TaskRecord
+from taskq.domain.envelope import unseal
+from taskq.domain.message import Delivery
+from taskq.domain.outcome import Settlement
+from taskq.handle import TaskHandle
+from taskq.headers import Headers, decode_headers
+from taskq.ports import Settled, SettleStatus
+
+
+async def record_of(app: App, handle: TaskHandle[Any]) -> TaskRecord:
+    """What the store holds."""
+    record = await (await app.backend()).inspector.get(handle.id)
+    assert record is not None
+    return record
+
+
+def payload_of(record: TaskRecord) -> Any:
+    """The arguments in a record."""
+    return msgspec.json.decode(unseal(record.id, record.name, record.body)[0])
+
+
+def headers_of(record: TaskRecord) -> Headers:
+    """The headers in a record."""
+    return decode_headers(unseal(record.id, record.name, record.body)[1])
+
+
+async def count(app: App) -> int:
+    """How many tasks the store holds, of any state."""
+    counts = await (await app.backend()).inspector.counts()
+    return sum(sum(states.values()) for states in counts.values())
+
+
+async def claim(app: App, queue: str = "default") -> Delivery:
+    """Be a worker: claim the next task."""
+    fetched = await (await app.backend()).broker.fetch([queue], 1, worker="w", lease=60, request_id=f"r{id(object())}")
+    [delivery] = fetched.deliveries
+    return delivery
+
+
+async def settle(app: App, delivery: Delivery, settlement: Settlement) -> None:
+    """Be a worker: say what becomes of the run."""
+    [status] = await (await app.backend()).broker.settle([Settled(delivery, settlement)])
+    assert status is SettleStatus.APPLIED

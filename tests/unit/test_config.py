@@ -1,0 +1,91 @@
+"""Settings check themselves: every limit, and what its refusal says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from taskq import ConfigError, InvalidOption
+from taskq.config import Settings, WorkerOptions, backend_url, check_identifier, cores, resident_mib
+
+
+@pytest.mark.parametrize("name", ["a", "0", "_", "mail.high", "A-b_c.9", "x" * 200, "__import__", "os.system"])
+def test_a_fit_identifier(name: str) -> None:
+    assert check_identifier("queue", name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", " ", "x" * 201, "a/b", "../x", "a\0b", "a\nb", "a\n", "*", "{x}", "a:b", "😀", "é",
+        ".a", "-a", "a b", "${x}",
+        "а",
+        None, 1, 1.5, True, b"a", ["a"],
+    ],
+)  # fmt: skip
+def test_an_unfit_identifier(name: Any) -> None:
+    with pytest.raises(
+        InvalidOption, match=r"^queue ['\"].*: use 1 to 200 of the characters A-Z a-z 0-9 _ \. -$"
+    ) as caught:
+        check_identifier("queue", name)
+    assert len(str(caught.value)) < 200
+
+
+LIMITS: list[tuple[str, list[Any], list[Any], str]] = [
+    ("concurrency", [1, 10_000], [0, -1, 10_001], "concurrency must be from 1 to 10,000"),
+    ("threads", [1, 1_000], [0, 1_001], "threads must be from 1 to 1,000"),
+    ("processes", [1, 256], [0, 257], "processes must be from 1 to 256"),
+    ("lease", [20.1, 3600], [20, 1, 0, -1], "a lease must be longer than two heartbeats"),
+    ("heartbeat", [1, 14.9], [15, 60], "a lease must be longer than two heartbeats"),
+    ("shutdown_timeout", [0.1, 86_400], [0, -1, 86_401], "shutdown_timeout must be over 0"),
+    ("max_tasks", [None, 1], [0, -1], "max_tasks must be over 0"),
+    ("max_memory", [None, 1], [0, -1], "max_memory must be over 0 MiB"),
+    ("poll", [0.05, 60], [0, 0.04, 61], "poll must be from 0.05 to 60 seconds"),
+    ("queues", [{"a": 1, "b": 1000}], [{}], "a worker needs at least one queue"),
+    ("queues", [{"a": .1}], [{"a": 0}, {"a": 1001}], "the weight of queue a must be over 0 and at most 1000"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("option", "good", "bad", "rule"), LIMITS)
+def test_the_limits_of_a_worker(option: str, good: list[Any], bad: list[Any], rule: str) -> None:
+    for value in good:
+        assert getattr(WorkerOptions(**{option: value}), option) == value
+    for value in bad:
+        with pytest.raises(ConfigError, match=f"^{rule}, not "):
+            WorkerOptions(**{option: value})
+
+
+def test_a_worker_serves_queues_that_can_be() -> None:
+    with pytest.raises(InvalidOption, match="queue 'a b'"):
+        WorkerOptions(queues={"a b": 1})
+
+
+def test_a_worker_by_default() -> None:
+    options = WorkerOptions()
+    assert options.queues == {"default": 1.0}
+    assert (options.concurrency, options.threads, options.processes) == (100, 4 * cores(), cores())
+    assert (options.lease, options.heartbeat, options.shutdown_timeout) == (30.0, 10.0, 30.0)
+
+
+@pytest.mark.parametrize("option", ["max_payload", "max_result"])
+def test_the_limits_of_an_application(option: str) -> None:
+    assert getattr(Settings(**{option: 1}), option) == 1
+    for value in (0, -1):
+        with pytest.raises(ConfigError, match=f"^{option} must be over 0 bytes, not {value}$"):
+            Settings(**{option: value})
+
+
+def test_the_backend_is_what_was_given_then_the_environment_then_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TASKQ_BACKEND", raising=False)
+    assert backend_url(None) == "memory://"
+    monkeypatch.setenv("TASKQ_BACKEND", "redis://there")
+    assert backend_url(None) == "redis://there"
+    assert backend_url("redis://here") == "redis://here"
+    monkeypatch.setenv("TASKQ_BACKEND", "")
+    assert backend_url(None) == "memory://"
+
+
+def test_what_the_machine_says() -> None:
+    assert cores() >= 1
+    assert resident_mib() > 1
