@@ -17,6 +17,13 @@ class AnnotationRules(Kit):
             assert await bench.backend.annotations.progress(delivery, progress)
             assert (await bench.record(delivery.id)).progress == progress
 
+    async def test_progress_stays_until_the_next_run_replaces_it(self, bench: Bench) -> None:
+        delivery = await bench.running()
+        await bench.backend.annotations.progress(delivery, Progress(0.5, "half"))
+        await bench.apply(delivery, Retry(0.0, FAILURE))
+        again = await bench.take_one()
+        assert (await bench.record(again.id)).progress == Progress(0.5, "half")
+
     async def test_a_checkpoint_is_replaced_and_found_by_the_next_attempt(self, bench: Bench) -> None:
         delivery = await bench.running()
         for data in (b"first", bytes(range(256))):

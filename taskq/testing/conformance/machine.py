@@ -32,10 +32,11 @@ MOST_MODELS = 24
 # which it is looked at.
 spans = st.sampled_from([0.5, 5.5, 60.5, LONG + 0.5])
 queue = st.sampled_from(QUEUES)
-picks = st.lists(st.integers(0, 11), min_size=1, max_size=3).map(tuple)
-choices = st.builds(do.Choice, st.integers(0, 11), st.just(0), st.just("")) | st.builds(
-    do.Choice, st.integers(0, 11), st.sampled_from([0, 0, 1, -1]), st.sampled_from(["", "nobody"])
-)
+recent = st.integers(0, 2) | st.integers(0, 11)
+picks = st.lists(recent, min_size=1, max_size=3).map(tuple)
+genuine = st.builds(do.Choice, recent, st.just(0), st.just(""))
+forged = st.builds(do.Choice, recent, st.sampled_from([0, 1, -1]), st.sampled_from(["", "nobody"]))
+choices = genuine | genuine | forged
 failures = st.builds(Failure, st.sampled_from(["ValueError", "OSError"]), st.just("no"))
 verdicts: st.SearchStrategy[Settlement] = st.one_of(
     st.builds(Complete, st.sampled_from([b"null", b"1"])),
@@ -47,19 +48,28 @@ verdicts: st.SearchStrategy[Settlement] = st.one_of(
     st.builds(Cancel, st.sampled_from(["", "by itself"])),
     st.builds(Crash, failures),
 )
-terms = st.fixed_dictionaries(
-    {
-        "body": st.sampled_from([b"", b"\x00\xff"]),
-        "priority": st.sampled_from(Priority),
-        "group": st.sampled_from(["", "", "tenant"]),
-        "delay": st.none() | st.none() | spans,
-        "expires": st.none() | st.none() | spans,
-        "max_lost_leases": st.integers(1, 3),
-        "dead_letter": st.booleans(),
-        "retention": spans,
-        "digest": st.sampled_from(["", "one"]),
-    }
-)
+plain = {
+    "body": st.just(b""),
+    "priority": st.sampled_from([Priority.NORMAL, Priority.HIGH]),
+    "group": st.just(""),
+    "delay": st.none(),
+    "expires": st.none(),
+    "max_lost_leases": st.just(2),
+    "dead_letter": st.booleans(),
+    "retention": st.just(LONG + 0.5),
+    "digest": st.just(""),
+}
+special = {
+    "body": st.sampled_from([b"", b"\x00\xff"]),
+    "priority": st.sampled_from(Priority),
+    "group": st.sampled_from(["", "tenant"]),
+    "delay": st.none() | spans,
+    "expires": st.none() | spans,
+    "max_lost_leases": st.integers(1, 3),
+    "retention": spans,
+    "digest": st.sampled_from(["", "one"]),
+}
+terms = st.fixed_dictionaries(plain) | st.fixed_dictionaries({**plain, **special})
 queues = st.sampled_from([QUEUES, QUEUES[::-1], QUEUES[:1], QUEUES[1:]])
 enqueues: st.SearchStrategy[do.Command] = st.builds(do.Enqueue, queue, terms, st.integers(1, 3))
 fetches: st.SearchStrategy[do.Command] = st.builds(
@@ -69,9 +79,9 @@ settles: st.SearchStrategy[do.Command] = st.builds(
     do.Settle, st.lists(st.tuples(choices, verdicts), min_size=1, max_size=3).map(tuple)
 )
 others: st.SearchStrategy[do.Command] = st.one_of(
-    st.builds(do.EnqueueAgain, st.integers(0, 11), st.booleans()),
+    st.builds(do.EnqueueAgain, recent, st.booleans()),
     st.builds(do.EnqueueChild, choices),
-    st.builds(do.FetchAgain, st.integers(0, 3), spans),
+    st.builds(do.FetchAgain, recent, spans),
     st.builds(do.Extend, st.lists(choices, min_size=1, max_size=3).map(tuple), spans),
     st.builds(do.CancelSome, picks, st.sampled_from(["", "enough"])),
     st.builds(do.Redrive, picks),
