@@ -85,7 +85,7 @@ class RedisBackend:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._listening.close()
-        self.broker.close()
+        await self.broker.close()
         await self._store.close()
 
 

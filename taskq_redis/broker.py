@@ -23,6 +23,7 @@ from taskq.ports import (
     SettleStatus,
 )
 from taskq_redis.connection import Argument
+from taskq_redis.gathering import Gathering
 from taskq_redis.record import milliseconds, pack_options, unpack_options
 from taskq_redis.store import Store
 from taskq_redis.waiting import Waiting
@@ -60,9 +61,11 @@ class RedisBroker:
         self._batch = store.options.batch
         self._waiting = Waiting(store)
         self._requests = _Requests()
+        self._gathering = Gathering(self._enqueue, store.options.batch)
 
-    def close(self) -> None:
-        """Close the connections that wait."""
+    async def close(self) -> None:
+        """Give up what is under way, and close the connections that wait."""
+        await self._gathering.close()
         self._waiting.close()
 
     # ------------------------------------------------------------ enqueue
@@ -70,7 +73,14 @@ class RedisBroker:
     async def enqueue(
         self, messages: Sequence[Message], *, parent: Parent | None = None, atomic: bool = False
     ) -> list[Enqueued]:
-        """Store messages."""
+        """Store messages; single ones of concurrent callers share a call."""
+        if len(messages) == 1 and parent is None:
+            return [await self._gathering.add(self._store.shard_of_id(messages[0].id), messages[0])]
+        return await self._enqueue(messages, parent, atomic)
+
+    async def _enqueue(
+        self, messages: Sequence[Message], parent: Parent | None = None, atomic: bool = False
+    ) -> list[Enqueued]:
         answers: list[Enqueued | None] = [None] * len(messages)
         # The parent's shard comes first: a stale parent is found before anything is stored elsewhere.
         home = None if parent is None else self._store.shard_of_id(parent.id)

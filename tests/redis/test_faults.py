@@ -129,6 +129,29 @@ class TestConnections:
                 await backend.broker.enqueue([message])
             assert (await bench.record(message.id)).state == TaskState.PENDING
 
+    async def test_callers_who_share_a_call_share_its_error(self, redis_url: str, proxy: LossyProxy) -> None:
+        url = f"redis://127.0.0.1:{proxy.port}/0"
+        async with create_backend(url, BackendOptions(namespace="shared", retry_for=0.0)) as backend:
+            await backend.migrate()
+            bench = Bench(Kit(), backend)
+            await bench.put()
+            messages = [bench.message() for _ in range(3)]
+            proxy.lose_reply_to(messages[2].id)
+            calls = [asyncio.create_task(backend.broker.enqueue([message])) for message in messages]
+            answers = await asyncio.gather(*calls, return_exceptions=True)
+            assert [type(answer) for answer in answers] == [list, OutcomeUnknown, OutcomeUnknown]
+            await backend.broker.enqueue([messages[1]])
+            assert await bench.counts() == {TaskState.PENDING: 4}
+
+    async def test_a_caller_who_gives_up_holds_up_nobody(self, bench: Bench) -> None:
+        messages = [bench.message() for _ in range(3)]
+        calls = [asyncio.create_task(bench.backend.broker.enqueue([message])) for message in messages]
+        await bench.backend.inspector.counts()
+        calls[0].cancel()
+        calls[1].cancel()
+        [answer] = await calls[2]
+        assert answer == (messages[2].id, EnqueueStatus.CREATED)
+
     async def test_many_callers_at_once_each_get_their_own(self, bench: Bench) -> None:
         messages = [bench.message() for _ in range(300)]
         await asyncio.gather(*(bench.backend.broker.enqueue([message]) for message in messages))

@@ -142,6 +142,16 @@ class TestRoundTrips:
         await bench.put_many(1000)
         assert calls(outside)["evalsha"] - before == 10
 
+    async def test_single_messages_of_many_callers_share_calls(self, bench: Bench, outside: redis.Redis) -> None:
+        await bench.put()
+        before = calls(outside)["evalsha"]
+        messages = [bench.message() for _ in range(150)]
+        answers = await asyncio.gather(*(bench.backend.broker.enqueue([message]) for message in messages))
+        assert [answer.id for [answer] in answers] == [message.id for message in messages]
+        assert calls(outside)["evalsha"] - before == 3
+        first = await bench.take_ids(151)
+        assert first[1:] == [message.id for message in messages]
+
     async def test_a_hundred_settlements_are_one_call(self, bench: Bench, outside: redis.Redis) -> None:
         await bench.put_many(100)
         deliveries = await bench.take(100)
