@@ -79,7 +79,7 @@ class Keys(NamedTuple):
         """The hash slot, as the Redis Cluster specification defines it: CRC-16/XMODEM of the tag.
 
         >>> Keys("default", 0).slot
-        10180
+        6591
         """
         return crc_hqx(self.tag.encode(), 0) % SLOTS
 
