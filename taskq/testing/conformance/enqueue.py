@@ -209,6 +209,11 @@ class AtomicEnqueueRules(Kit):
         assert await bench.enqueue(known._replace(digest="d2"), *batch, atomic=True) == [CONFLICT] * 4
         assert await bench.counts() == {TaskState.PENDING: 1}
 
+    async def test_a_conflict_within_an_atomic_batch_keeps_it_out(self, bench: Bench) -> None:
+        task = bench.message(digest="d1")
+        assert await bench.enqueue(bench.message(), task, task._replace(digest="d2"), atomic=True) == [CONFLICT] * 3
+        assert await bench.counts() == {}
+
     async def test_a_repeated_atomic_batch_is_known(self, bench: Bench) -> None:
         batch = self._batch(bench)
         await bench.enqueue(*batch, atomic=True)

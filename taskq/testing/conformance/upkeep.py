@@ -223,7 +223,6 @@ class PruneRules(Kit):
         await bench.pass_time(TOMBSTONE - 1.0)
         assert await bench.enqueue(task) == [EnqueueStatus.DUPLICATE]
         await bench.pass_time(2.0)
-        await bench.backend.maintenance.prune()
         assert await bench.enqueue(task) == [EnqueueStatus.CREATED]
 
     @needs(Capability.VIRTUAL_TIME)
@@ -237,8 +236,18 @@ class PruneRules(Kit):
         await bench.backend.maintenance.prune()
         assert await bench.enqueue(changed) == [EnqueueStatus.CONFLICT]
         await bench.pass_time(20.0)
-        await bench.backend.maintenance.prune()
         assert await bench.enqueue(changed) == [EnqueueStatus.CREATED]
+
+    @needs(Capability.VIRTUAL_TIME)
+    async def test_a_key_is_free_again_after_a_day(self, bench: Bench) -> None:
+        task = await bench.put(retention=1.0, digest="d1")
+        await bench.apply(await bench.take_one(), Complete())
+        await bench.pass_time(DIGEST_RETENTION / 2)
+        await bench.backend.maintenance.prune()
+        await bench.pass_time(DIGEST_RETENTION / 2 - 10.0)
+        assert await bench.enqueue(task) == [EnqueueStatus.DUPLICATE]
+        await bench.pass_time(20.0)
+        assert await bench.enqueue(task) == [EnqueueStatus.CREATED]
 
     @needs(Capability.VIRTUAL_TIME)
     async def test_a_dead_letter_goes_after_thirty_days(self, bench: Bench) -> None:
