@@ -57,7 +57,7 @@ class PostgresBroker:
         self._chunk = max(CHUNK, store.options.batch)
         self._drained: set[str] = set()
         self._newest: dict[str, tuple[str, int, bool]] = {}
-        # of each worker: its newest request, its newest claim's number, and whether that request took nothing
+        # of each worker: its newest request, its number, and whether that request took nothing
         self._poll = FIRST_POLL
 
     # ------------------------------------------------------------ enqueue
@@ -101,11 +101,16 @@ class PostgresBroker:
         else:
             self._drained.difference_update(queues)
         self._holdings.claimed(worker, last[14], deliveries)
+        self._remember(worker, request_id, last[14], is_empty=not deliveries)
         self._poll = FIRST_POLL if deliveries else self._poll
-        if len(self._newest) > MOST_WORKERS:
-            self._newest.clear()
-        self._newest[worker] = (request_id, last[14] or number, not deliveries)
         return Fetched(deliveries, last[16])
+
+    def _remember(self, worker: str, request_id: str, number: int, *, is_empty: bool) -> None:
+        """Note a worker's newest request: the store's number tells which of two that went out at once was later."""
+        if number >= self._newest.get(worker, ("", 0, False))[1]:
+            if len(self._newest) > MOST_WORKERS:
+                self._newest.clear()
+            self._newest[worker] = (request_id, number, is_empty)
 
     async def wait(self, queues: Sequence[str], timeout: float) -> bool:
         """Wait until there may be work."""

@@ -18,9 +18,9 @@ class Holdings:
         self._claims: dict[Run, int] = {}
         self._workers: dict[str, dict[int, None]] = {}
 
-    def claimed(self, worker: str, number: int | None, deliveries: Sequence[Delivery]) -> None:
-        """Note a claim by its number; one that took nothing has none."""
-        if number is None:
+    def claimed(self, worker: str, number: int, deliveries: Sequence[Delivery]) -> None:
+        """Note a claim by its number."""
+        if not deliveries:
             return
         runs = {(delivery.id, delivery.fence, delivery.worker) for delivery in deliveries}
         self._runs[number] = runs

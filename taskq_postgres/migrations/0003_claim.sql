@@ -138,7 +138,7 @@ begin
         return next v_last;
         return;
     end if;
-    v_no := null;
+    v_no := nextval('{schema}.claim_number');
 
     perform 1 from {schema}.task t where t.expires_at <= v_now and t.lease_until is null order by t.expires_at limit 1;
     if found then
@@ -228,7 +228,6 @@ begin
     end loop;
 
     if v_rows <> '{}' then
-        v_no := nextval('{schema}.claim_number');
         return query with taken as (
             update {schema}.task t set lease_until = v_until, started_at = v_now, claim_no = v_no, fence = t.fence + 1,
                     attempt = t.attempt + 1, worker = p_worker, front = false

@@ -29,7 +29,7 @@ def test_the_newest_claim_is_never_through() -> None:
     holdings = Holdings()
     holdings.claimed("w", 10, [delivery("1")])
     holdings.settled([delivery("1")])
-    holdings.claimed("w", None, [])
+    holdings.claimed("w", 11, [])
     assert holdings.through("w") == []
 
 
