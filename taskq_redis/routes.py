@@ -8,7 +8,7 @@ from typing import Any
 
 from hiredis import ReplyError
 
-from taskq_redis.connection import Address, Connection, Login, connect
+from taskq_redis.connection import Address, Connection, Login, connect, look_at_outcome
 from taskq_redis.errors import ConnectionLost
 from taskq_redis.urls import Target
 
@@ -29,6 +29,7 @@ class Node:
             return self._connection
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.create_task(connect(self.address, self._login, self._timeout))
+            self._connecting.add_done_callback(look_at_outcome)
         self._connection = await asyncio.shield(self._connecting)
         return self._connection
 

@@ -11,7 +11,7 @@ from zlib import crc32
 
 from taskq.errors import ConfigError, SchemaMismatch
 from taskq.ports import BackendOptions
-from taskq_redis.connection import Argument
+from taskq_redis.connection import Argument, look_at_outcome
 from taskq_redis.keys import Keys
 from taskq_redis.scripts import script
 from taskq_redis.transport import Transport, confirmation
@@ -37,7 +37,7 @@ class Store:
         self._epochs: dict[int, str] = {}
         self.ages: Counter[int] = Counter()
         """The greatest age of each shard that this process has seen (fetch.lua)."""
-        self._opening = asyncio.Lock()
+        self._opening: dict[int, asyncio.Task[None]] = {}
 
     # ------------------------------------------------------------ where things lie
 
@@ -86,6 +86,9 @@ class Store:
 
     async def close(self) -> None:
         """Close all connections."""
+        for opening in self._opening.values():
+            opening.cancel()
+        await asyncio.gather(*self._opening.values(), return_exceptions=True)
         await self.transport.close()
         await self._durable.close()
 
@@ -107,26 +110,31 @@ class Store:
         return sorted(name.decode() for name in names)
 
     async def _open(self, shard: int) -> None:
+        """Read how the shard is laid out; callers that come meanwhile share the attempt."""
+        opening = self._opening.get(shard)
+        if opening is None or opening.done():
+            opening = self._opening[shard] = asyncio.create_task(self._read_layout(shard))
+            opening.add_done_callback(look_at_outcome)
+        await asyncio.shield(opening)
+
+    async def _read_layout(self, shard: int) -> None:
         """Read how the shard is laid out; the first client of a store writes it.
 
         Raises:
             ConfigError: the store has another number of shards.
             SchemaMismatch: it was laid out by another release.
         """
-        async with self._opening:
-            if shard in self._epochs:
-                return
-            args = (SCHEMA, self.target.shards, token_hex(8))
-            reply = await self.transport.call(self.keys[shard], script("open"), args)
-            version, shards, epoch = (part.decode() for part in reply)
-            if int(version) != SCHEMA:
-                raise SchemaMismatch(
-                    f"namespace {self.options.namespace!r} in this Redis has schema {version}, this release speaks "
-                    f"{SCHEMA}: run the release that fits, or use another namespace"
-                )
-            if int(shards) != self.target.shards:
-                raise ConfigError(
-                    f"namespace {self.options.namespace!r} in this Redis was laid out with shards={shards}, the URL "
-                    f"says shards={self.target.shards}: write shards={shards}"
-                )
-            self._epochs[shard] = epoch
+        args = (SCHEMA, self.target.shards, token_hex(8))
+        reply = await self.transport.call(self.keys[shard], script("open"), args)
+        version, shards, epoch = (part.decode() for part in reply)
+        if int(version) != SCHEMA:
+            raise SchemaMismatch(
+                f"namespace {self.options.namespace!r} in this Redis has schema {version}, this release speaks "
+                f"{SCHEMA}: run the release that fits, or use another namespace"
+            )
+        if int(shards) != self.target.shards:
+            raise ConfigError(
+                f"namespace {self.options.namespace!r} in this Redis was laid out with shards={shards}, the URL "
+                f"says shards={self.target.shards}: write shards={shards}"
+            )
+        self._epochs[shard] = epoch

@@ -170,7 +170,8 @@ local function finish(queue, task, id, state, retention, awaited, fields)
     queue.ended[lane] = ids
   end
   ids[#ids + 1] = id
-  if awaited then call('PUBLISH', P .. 'ended:' .. id, state) end
+  -- A hint only: a user without the right to publish must not break off a script half way.
+  if awaited then redis.pcall('PUBLISH', P .. 'ended:' .. id, state) end
 end
 
 -- Where a task goes whose lease was lost (taskq.domain.outcome.after_lost_lease).

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 import redis
 
+from taskq.domain.outcome import Complete
 from taskq.errors import BackendUnavailable, ConfigError, OutcomeUnknown, SchemaMismatch, UnsafeStore
 from taskq.ports import BackendOptions, EnqueueStatus
 from taskq.testing.conformance import Bench, Kit
@@ -12,6 +15,7 @@ from taskq_redis import RedisBackend, create_backend
 from taskq_redis.checks import judge
 from taskq_redis.connection import Address
 from taskq_redis.urls import parse
+from tests.redis.helpers import until
 from tests.servers import RedisServer, free_port
 
 SOUND = {
@@ -131,11 +135,16 @@ class TestServers:
                 await backend.check()
 
     async def test_a_user_without_rights(self, backend: RedisBackend, outside: redis.Redis, redis_url: str) -> None:
-        outside.acl_setuser("limited", enabled=True, passwords=["+pw"], keys=["taskq:*"], channels=["*"],
+        outside.acl_setuser("limited", enabled=True, passwords=["+pw"], keys=["taskq:*"], channels=["nothing"],
                             categories=["+@all"], commands=["-config"])  # fmt: skip
         try:
             async with create_backend(redis_url.replace("//", "//limited:pw@"), BackendOptions()) as limited:
                 [warning] = await limited.check()
+                delivery = await Bench(Kit(), limited).running()
+                waiting = asyncio.create_task(limited.results.wait(delivery.id, 60.0))
+                await until(lambda: outside.hget(limited._store.keys[0].task(delivery.id), "aw"))
+                await Bench(Kit(), limited).apply(delivery, Complete(b"5"))
+                assert await asyncio.wait_for(waiting, 10.0) is not None
                 assert "could not be checked" in warning
             async with create_backend(redis_url.replace("//", "//limited:no@"), BackendOptions()) as stranger:
                 with pytest.raises(ConfigError, match="WRONGPASS") as caught:

@@ -117,6 +117,14 @@ class TestConnections:
         assert "secret" not in str(caught.value)
         assert "secret" not in repr(backend._store.target)
 
+    async def test_callers_wait_together_for_a_server_that_is_away(self) -> None:
+        async with create_backend(f"redis://127.0.0.1:{free_port()}/0", BackendOptions(retry_for=0.3)) as backend:
+            started = asyncio.get_running_loop().time()
+            calls = [backend.inspector.counts() for _ in range(20)]
+            answers = await asyncio.gather(*calls, return_exceptions=True)
+            assert {type(answer) for answer in answers} == {BackendUnavailable}
+            assert asyncio.get_running_loop().time() - started < 3.0
+
     async def test_an_unknown_outcome_is_told_as_one(self, redis_url: str, proxy: LossyProxy) -> None:
         url = f"redis://127.0.0.1:{proxy.port}/0"
         async with create_backend(url, BackendOptions(namespace="unknown", retry_for=0.0)) as backend:
