@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -107,8 +108,13 @@ class RedisBroker:
         """Claim up to `limit` tasks, in as many calls as batches and shards ask for."""
         request = request_id if len(self._store.shards) == 1 else self._requests.name(worker, request_id)
         claim = _Claim(self._store, limit, worker, (milliseconds(lease), request, milliseconds(aging)))
+        rest: dict[int, list[str]] = {}
         for shard, names in groupby(queues, self._store.shard_of):
-            await claim.take(shard, list(names))
+            if claim.is_full:
+                rest.setdefault(shard, []).extend(names)
+            else:
+                await claim.take(shard, list(names))
+        await asyncio.gather(*(claim.look(shard, names) for shard, names in rest.items()))
         return Fetched(claim.deliveries, claim.next_due)
 
     async def wait(self, queues: Sequence[str], timeout: float) -> bool:
@@ -215,15 +221,22 @@ class _Claim:
         self.deliveries: list[Delivery] = []
         self.next_due: float | None = None
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more may be claimed."""
+        return self._left <= 0
+
     async def take(self, shard: int, queues: Sequence[str]) -> None:
         """Claim from queues of one shard, batch by batch."""
-        if self._is_repeat and self._rounds[shard] > 0:
-            return  # the first call has told all that this shard had handed out
-        while self._left > 0 or self._is_repeat:
+        while not self.is_full:
             wanted = min(self._left, self._store.options.batch)
-            taken = await self._take_batch(shard, queues, wanted)
-            if taken < wanted or self._is_repeat:
+            if await self._take_batch(shard, queues, wanted) < wanted:
                 return
+
+    async def look(self, shard: int, queues: Sequence[str]) -> None:
+        """Make due tasks ready, and find what a repeated request was given before."""
+        if not (self._is_repeat and self._rounds[shard] > 0):
+            await self._take_batch(shard, queues, 0)
 
     async def _take_batch(self, shard: int, queues: Sequence[str], wanted: int) -> int:
         epoch = await self._store.epoch(shard)

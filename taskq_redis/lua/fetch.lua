@@ -69,7 +69,6 @@ local function start(queue, id, number)
   end
   local fence, attempt = (v[2] or 0) + 1, (v[3] or 0) + 1
   call('HSET', task, 's', 'r', 'f', fence, 'a', attempt, 'w', worker, 'u', now)
-  if fence > 1 then call('HDEL', task, 'pg') end
   held[#held + 1] = id .. ':' .. fence
   hand_out(id, v[6], number, fence, attempt, v[4], v[5], v[7], v[8])
   return true
