@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -108,8 +109,9 @@ class BackendPool:
         try:
             return await asyncio.shield(opening)
         except BaseException:
-            if opening.done():
-                self._open.pop(loop, None)
+            # One that only gave up waiting must not take from the others what was opened.
+            if _has_failed(opening) and self._open.get(loop) is opening:
+                del self._open[loop]
             raise
 
     async def _open_here(self) -> Backend:
@@ -131,6 +133,10 @@ class BackendPool:
             await backend.__aexit__(None, None, None)
 
 
+def _has_failed(opening: asyncio.Future[Backend]) -> bool:
+    return opening.done() and (opening.cancelled() or opening.exception() is not None)
+
+
 class Stores:
     """The stores of one application: the one with its tasks, and the one with its results if that is another.
 
@@ -144,6 +150,7 @@ class Stores:
         self.url = url
         self._results_url = results_url
         self._options = options
+        self._choosing = threading.Lock()  # two threads that come first must not get a memory each
         self._tasks: Opener | None = None
         self._results: BackendPool | None = None
 
@@ -170,8 +177,9 @@ class Stores:
         """Where results are kept, if not with the tasks."""
         if self._results_url is None:
             return None
-        if self._results is None:
-            self._results = BackendPool(self._results_url, self._options)
+        with self._choosing:
+            if self._results is None:
+                self._results = BackendPool(self._results_url, self._options)
         return (await self._results.get()).results
 
     async def close(self) -> None:
@@ -191,6 +199,7 @@ class Stores:
             self.url, self._tasks, self._results_url = before
 
     def _opener(self) -> Opener:
-        if self._tasks is None or self._tasks.url != self.url:
-            self._tasks = BackendPool(self.url, self._options)
-        return self._tasks
+        with self._choosing:
+            if self._tasks is None or self._tasks.url != self.url:
+                self._tasks = BackendPool(self.url, self._options)
+            return self._tasks

@@ -33,13 +33,15 @@ class _Portal:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._closers: list[Callable[[], Awaitable[None]]] = []
 
     def loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
                 loop = asyncio.new_event_loop()
-                threading.Thread(target=loop.run_forever, name="taskq-blocking", daemon=True).start()
+                self._thread = threading.Thread(target=_serve, args=(loop,), name="taskq-blocking", daemon=True)
+                self._thread.start()
                 self._loop = loop
             return self._loop
 
@@ -52,7 +54,8 @@ class _Portal:
     def close(self) -> None:
         with self._lock:
             loop, self._loop = self._loop, None
-        if loop is None:
+            thread, self._thread = self._thread, None
+        if loop is None or thread is None:
             return
         closers, self._closers = self._closers, []
 
@@ -63,6 +66,14 @@ class _Portal:
         with contextlib.suppress(concurrent.futures.TimeoutError):
             future.result(CLOSE_TIMEOUT)
         loop.call_soon_threadsafe(loop.stop)
+        thread.join(CLOSE_TIMEOUT)
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
 
 
 _portal = _Portal()
@@ -72,6 +83,7 @@ def _after_fork() -> None:
     # The child has the parent's objects but not its thread: it starts a loop of its own when it needs one.
     global _portal
     _portal = _Portal()
+    worker_loop.set(None)
 
 
 os.register_at_fork(after_in_child=_after_fork)
