@@ -1,8 +1,8 @@
 """The sealed body of a task: schema version, checksum, headers and payload in one opaque value.
 
 The text form is `1 <crc32> <length of headers>\\n<headers><payload>`, so that an operator can still read it in
-the store. The checksum covers the id and the name too: a flipped bit never runs another task, or the same one
-with other arguments.
+the store. The checksum covers the id, the name and the length of the headers too: a flipped bit never runs
+another task, or the same one with other arguments.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def seal(id: str, name: str, payload: bytes, headers: bytes = b"") -> bytes:
     """Pack headers and payload (both JSON, or empty) into a body.
 
     >>> seal("5b0c", "mail.send", b'{"to":"a"}')
-    b'1 91f54345 0\\n{"to":"a"}'
+    b'1 5388616b 0\\n{"to":"a"}'
     """
     return b"%b%08x %d\n%b%b" % (_PREFIX, _checksum(id, name, headers, payload), len(headers), headers, payload)
 
@@ -52,4 +52,4 @@ def unseal(id: str, name: str, body: bytes) -> tuple[bytes, bytes]:
 
 
 def _checksum(id: str, name: str, headers: bytes, payload: bytes) -> int:
-    return crc32(payload, crc32(headers, crc32(f"{id}\0{name}\0".encode())))
+    return crc32(payload, crc32(headers, crc32(f"{id}\0{name}\0{len(headers)}\0".encode())))
