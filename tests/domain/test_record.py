@@ -1,0 +1,96 @@
+"""Records, failures and what a delivery knows of itself."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskq.domain.message import Delivery, Message, Priority
+from taskq.domain.record import Attempt, AttemptOutcome, Failure, TaskRecord, fingerprint
+from taskq.domain.state import TaskState
+
+failures = st.builds(Failure, st.text(min_size=1), st.text(), st.text(), st.text())
+HELD = Delivery("5b", "f", b"", "default", 1, fence=1, attempt=1, lost_leases=0, worker="w")
+
+
+@given(failures)
+def test_a_failure_survives_json(failure: Failure) -> None:
+    assert Failure.from_json(failure.to_json()) == failure
+    assert Failure.from_json(failure.to_json().decode()) == failure
+
+
+def test_a_failure_leaves_out_what_is_empty() -> None:
+    assert json.loads(Failure("ValueError", "").to_json()) == {"type": "ValueError"}
+
+
+@pytest.mark.parametrize(
+    ("data", "failure"),
+    [
+        (b"{}", Failure("Exception", "")),
+        (b'{"message":17}', Failure("Exception", "17")),
+        (b'{"type":"E","message":"m","later":[1]}', Failure("E", "m")),
+    ],
+)
+def test_a_failure_of_another_release_is_read(data: bytes, failure: Failure) -> None:
+    assert Failure.from_json(data) == failure
+
+
+@given(st.text(), st.lists(st.text(), max_size=3).map(tuple), st.integers(0), st.integers(0))
+def test_a_fingerprint_is_blind_to_figures(message: str, frames: tuple[str, ...], one: int, another: int) -> None:
+    short = message[:100]
+    assert fingerprint("E", f"{short} {one}", frames) == fingerprint("E", f"{short} {another}", frames)
+
+
+def test_a_fingerprint_tells_type_message_and_place_apart() -> None:
+    prints = {
+        fingerprint("KeyError", "no user", ("a.py:f",)),
+        fingerprint("ValueError", "no user", ("a.py:f",)),
+        fingerprint("KeyError", "no group", ("a.py:f",)),
+        fingerprint("KeyError", "no user", ("a.py:g",)),
+        fingerprint("KeyError", "no user", ()),
+        fingerprint("KeyError", "no user 1", ("a.py:f",)),
+    }
+    assert len(prints) == 6
+    assert all(len(each) == 16 for each in prints)
+
+
+def test_a_fingerprint_takes_any_text_and_the_start_of_a_long_one() -> None:
+    assert fingerprint("E", "\ud800", ()) == fingerprint("E", "\ud800", ())
+    assert fingerprint("E", "x" * 500 + "y", ()) == fingerprint("E", "x" * 500 + "z", ())
+
+
+def test_an_attempt_knows_how_long_it_took() -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    attempt = Attempt(1, 1, "w", start, start + timedelta(seconds=2.5), AttemptOutcome.SUCCEEDED)
+    assert attempt.seconds == 2.5
+
+
+def test_a_record_has_the_defaults_of_its_message() -> None:
+    record = TaskRecord(
+        id="5b", name="f", queue="default", state=TaskState.PENDING, created_at=datetime(2026, 1, 1, tzinfo=UTC)
+    )
+    message = Message("5b", "f")
+    for field in ("id", "name", "queue", "priority", "group", "tenant", "body", "max_lost_leases", "dead_letter"):
+        assert getattr(record, field) == getattr(message, field), field
+
+
+def test_put_offs_are_the_deliveries_that_used_up_no_attempt() -> None:
+    assert HELD.put_offs == 0
+    assert HELD._replace(fence=7, attempt=2).put_offs == 5
+
+
+@pytest.mark.parametrize(
+    ("lost_leases", "max_lost_leases", "is_suspect"),
+    [(0, 3, False), (1, 3, False), (2, 3, True), (3, 3, True), (0, 1, False), (1, 2, True), (0, 0, False)],
+)
+def test_a_suspect_is_one_lost_lease_from_its_grave(lost_leases: int, max_lost_leases: int, is_suspect: bool) -> None:
+    delivery = HELD._replace(lost_leases=lost_leases, max_lost_leases=max_lost_leases)
+    assert delivery.is_suspect == is_suspect
+
+
+def test_priorities_are_ordered() -> None:
+    assert sorted(Priority) == [Priority.LOW, Priority.NORMAL, Priority.HIGH, Priority.CRITICAL]
