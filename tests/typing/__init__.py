@@ -1,0 +1,1 @@
+"""What mypy and pyright say of code that uses taskq."""
