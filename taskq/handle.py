@@ -81,7 +81,7 @@ class TaskHandle(Generic[R]):
         return (await self.ainfo()).progress
 
     async def await_(self, timeout: float | None = None) -> TaskState:
-        """Wait for the end of the task (see `wait`)."""
+        """Wait for the end of the task: the a-twin of `wait`, whose name by the rule, `await`, is a keyword."""
         return (await self._finished(timeout)).state
 
     async def aresult(self, timeout: float | None = None) -> R:
