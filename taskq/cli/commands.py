@@ -16,7 +16,8 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from taskq.app import App
-from taskq.errors import ConfigError, InvalidOption, NotApplied, TaskqError
+from taskq.backends import create_backend
+from taskq.errors import ConfigError, InvalidOption, InvalidPayload, NotApplied, TaskqError
 
 T = TypeVar("T")
 FAILED, WRONG_USAGE = 1, 2
@@ -111,6 +112,12 @@ def _where(error: BaseException) -> str:
     return f"{last.filename}:{last.lineno}" if last and not last.filename.startswith("<") else "while importing"
 
 
+async def look_at_store(app: App) -> None:
+    """Refuse to start on a store that cannot be reached, or would lose tasks."""
+    async with create_backend(app.url, app.stores.impatient_options) as backend:
+        await backend.check()
+
+
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in a new event loop, uvloop's where it is installed."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -136,7 +143,7 @@ def says_errors(status: int = FAILED) -> Callable[[Callable[..., T]], Callable[.
         def wrapped(*args: Any, **kwargs: Any) -> T:
             try:
                 return command(*args, **kwargs)
-            except (ConfigError, InvalidOption) as error:
+            except (ConfigError, InvalidOption, InvalidPayload) as error:
                 _fail(error, WRONG_USAGE)
             except NotApplied as error:
                 _fail(error, status)

@@ -12,12 +12,13 @@ from typing import Any
 import click
 
 from taskq.app import App
-from taskq.cli.commands import WRONG_USAGE, app_option, backend_option, load_app, run, says_errors
+from taskq.cli.commands import WRONG_USAGE, app_option, backend_option, load_app, look_at_store, run, says_errors
 from taskq.config import WorkerOptions
 from taskq.errors import TaskqError
 from taskq.telemetry import logs
 
 _IN_CHILD = "TASKQ_DEV_PROCESS"
+LONGEST_LINE = 4 * 1024 * 1024
 
 
 @click.command()
@@ -47,6 +48,7 @@ async def _work(app: App) -> None:
     from taskq.runtime.signals import install
     from taskq.runtime.worker import Worker
 
+    await look_at_store(app)
     queues = {task.declared.queue or "default": 1.0 for task in app.tasks} or {"default": 1.0}
     worker = Worker(app, WorkerOptions(queues=queues))
     install(worker)
@@ -63,16 +65,22 @@ async def _work(app: App) -> None:
 async def _enqueue_lines(app: App) -> None:
     """Enqueue what is typed; a line that cannot be is answered with the reason."""
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
+    reader = asyncio.StreamReader(limit=LONGEST_LINE)
     try:
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     except (OSError, ValueError):  # standard input is a file, or closed
         return
-    while line := (await reader.readline()).decode("utf-8", "replace").strip():
-        name, _, payload = line.partition(" ")
-        try:
-            arguments: dict[str, Any] = json.loads(payload or "{}")
-            handle = await app.aenqueue(name, arguments)
-            click.echo(f"enqueued {handle.id}", err=True)
-        except (TaskqError, ValueError, TypeError) as error:
-            click.echo(f"not enqueued: {error}", err=True)
+    while line := await reader.readline():
+        if text := line.decode("utf-8", "replace").strip():
+            click.echo(await _enqueue_line(app, text), err=True)
+
+
+async def _enqueue_line(app: App, text: str) -> str:
+    """Enqueue a task as it was typed; returns what to say of it."""
+    name, _, payload = text.partition(" ")
+    try:
+        arguments: dict[str, Any] = json.loads(payload or "{}")
+        handle = await app.aenqueue(name, arguments)
+    except (TaskqError, ValueError, TypeError, RecursionError) as error:
+        return f"not enqueued: {error}"
+    return f"enqueued {handle.id}"

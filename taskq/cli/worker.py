@@ -5,15 +5,23 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from taskq.app import App
-from taskq.backends import create_backend
-from taskq.cli.commands import WRONG_USAGE, app_option, backend_option, load_app, run, says_errors
+from taskq.cli.commands import (
+    FAILED,
+    WRONG_USAGE,
+    app_option,
+    backend_option,
+    load_app,
+    look_at_store,
+    run,
+    says_errors,
+)
 from taskq.config import WorkerOptions
-from taskq.errors import ConfigError
+from taskq.errors import BackendUnavailable, ConfigError
 from taskq.runtime.supervisor import RESTART, Supervisor
 from taskq.telemetry import logs
 
@@ -47,13 +55,15 @@ def worker(
     """Run tasks until SIGTERM or Ctrl-C; a second one ends at once."""
     logs.configure(log_format, log_level)
     options = _options(**said)
-    if processes == 0 or _IN_CHILD in os.environ:
+    if _IN_CHILD in os.environ:
+        _work_supervised(app_path, url, options)
+    if processes == 0:
         raise SystemExit(run(_work(load_app(app_path, url), options)))
     if reload:
         _watch_files()
         return
     # What would make every process refuse to start is said once, here; a store that is away is not waited for.
-    run(_look_at_store(load_app(app_path, url)))
+    run(look_at_store(load_app(app_path, url)))
     command = [sys.executable, "-m", "taskq", *sys.argv[1:]]
     os.environ[_IN_CHILD] = "1"
     raise SystemExit(Supervisor(command, processes, options.shutdown_timeout).run())
@@ -85,17 +95,11 @@ def parse_queues(text: str) -> Mapping[str, float]:
     return queues
 
 
-async def _look_at_store(app: App) -> None:
-    """Refuse to start on a store that cannot be reached, or would lose tasks."""
-    async with create_backend(app.url, app.stores.impatient_options) as backend:
-        await backend.check()
-
-
 async def _work(app: App, options: WorkerOptions) -> int:
     from taskq.runtime.signals import install
     from taskq.runtime.worker import Worker
 
-    await _look_at_store(app)
+    await look_at_store(app)
     worker = Worker(app, options)
     install(worker)
     try:
@@ -103,6 +107,18 @@ async def _work(app: App, options: WorkerOptions) -> int:
     finally:
         await app.aclose()
     return RESTART if worker.wants_restart else 0
+
+
+def _work_supervised(app_path: str, url: str | None, options: WorkerOptions) -> NoReturn:
+    """The life of one process under a supervisor, which gives up where one refuses to start.
+
+    A store that went away since the supervisor began is no such refusal: it will be back.
+    """
+    try:
+        raise SystemExit(run(_work(load_app(app_path, url), options)))
+    except BackendUnavailable as error:
+        click.echo(f"taskq: {error}", err=True)
+        raise SystemExit(FAILED) from None
 
 
 def _watch_files() -> None:

@@ -1,0 +1,56 @@
+"""A folder with an application in it, and stores to run it on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from taskq.ports import BackendOptions
+from tests.cli.support import TASKS, Shell
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_template: str) -> str:
+    """The database that each test's own is a copy of, with our schema in it."""
+
+    async def fill() -> None:
+        from taskq_postgres import create_backend
+
+        async with create_backend(postgres_template, BackendOptions()) as backend:
+            await backend.migrate()
+
+    asyncio.run(fill())
+    return postgres_template
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    """A shell in a folder with an application, `tasks:app`, whose processes end with the test."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "tasks.py").write_text(TASKS)
+    with Shell(folder) as shell:
+        yield shell
+
+
+@pytest.fixture(params=["redis", "postgres"])
+def shared_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty store of each kind that processes can share."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+Write = Callable[[str, str], None]
+
+
+@pytest.fixture
+def write(shell: Shell) -> Write:
+    """Write a file into the folder of the shell."""
+
+    def write(name: str, text: str) -> None:
+        (shell.folder / name).write_text(text)
+
+    return write

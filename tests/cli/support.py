@@ -1,0 +1,159 @@
+"""What the tests of the command line share: a shell, and an application to run in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from tests.servers import wait_until
+
+TIMEOUT = 60.0
+TASKS = """
+from pathlib import Path
+from taskq import App, NoRetry, Snooze
+
+app = App()
+VERSION = "old"
+
+
+@app.task
+def add(x: int, y: int) -> int:
+    return x + y
+
+
+@app.task
+def note(path: str, text: str) -> None:
+    with open(path, "a") as file:
+        file.write(text + "\\n")
+
+
+@app.task(retry=NoRetry())
+def fail(secret: str) -> None:
+    raise ValueError("no luck with " + secret)
+
+
+@app.task
+def when_told(path: str) -> None:
+    if not Path("go").exists():
+        raise Snooze(0.05)
+    Path(path).write_text(VERSION)
+"""
+
+
+@dataclass
+class Shell:
+    """Runs commands in a folder, and ends those that are left."""
+
+    folder: Path
+    _running: list[subprocess.Popen[str]] = field(default_factory=list)
+    _files: ExitStack = field(default_factory=ExitStack)
+
+    def run(
+        self, *arguments: str, stdin: str | None = "", env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of taskq to its end; `stdin` None leaves it closed."""
+        result = subprocess.run(
+            command(*arguments),
+            cwd=self.folder,
+            env=environment(env),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            input=stdin,
+        )
+        assert "Traceback" not in result.stderr, result.stderr
+        return result
+
+    def output(self, *arguments: str, stdin: str = "", env: dict[str, str] | None = None) -> str:
+        """Run a command that succeeds, and return what it prints."""
+        result = self.run(*arguments, stdin=stdin, env=env)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.strip()
+
+    def start(self, *arguments: str, env: dict[str, str] | None = None) -> Program:
+        """Start a command of taskq that goes on."""
+        log = self.folder / f"log{len(self._running)}"
+        errors = self._files.enter_context(log.open("w"))
+        process = subprocess.Popen(
+            command(*arguments),
+            cwd=self.folder,
+            env=environment(env),
+            stdin=subprocess.PIPE,
+            stdout=errors,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+        self._running.append(process)
+        return Program(process, log)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._running:
+            if process.stdin is not None:
+                process.stdin.close()
+            if process.poll() is None:
+                process.terminate()
+        for process in self._running:
+            try:
+                process.wait(TIMEOUT)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        self._files.close()
+
+
+@dataclass
+class Program:
+    """A command that goes on, and what it has logged."""
+
+    process: subprocess.Popen[str]
+    log_file: Path
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self.process.pid
+
+    @property
+    def log(self) -> str:
+        """What it has printed so far."""
+        return self.log_file.read_text()
+
+    def type(self, line: str) -> None:
+        """Type a line."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def until_it_says(self, pattern: str, times: int = 1) -> None:
+        """Wait until it has printed something."""
+        try:
+            wait_until(lambda: len(re.findall(pattern, self.log)) >= times or self.process.poll() is not None, pattern)
+        finally:
+            assert len(re.findall(pattern, self.log)) >= times, self.log
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end; returns the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(TIMEOUT)
+
+
+def command(*arguments: str) -> list[str]:
+    """The command line of taskq."""
+    return [sys.executable, "-m", "taskq", *arguments]
+
+
+def environment(more: dict[str, str] | None = None) -> dict[str, str]:
+    """The environment of a user who has set nothing."""
+    bare = {key: value for key, value in os.environ.items() if not key.startswith(("TASKQ_", "COVERAGE_", "PYTEST_"))}
+    return {**bare, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", **(more or {})}

@@ -1,0 +1,168 @@
+"""What each command does, on stores that processes can share."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.cli.support import Shell
+from tests.servers import wait_until
+
+
+@pytest.fixture
+def here(shell: Shell, shared_url: str) -> tuple[str, ...]:
+    """The arguments that name the application and its store."""
+    return ("-A", "tasks:app", "--backend", shared_url)
+
+
+def test_a_task_from_its_enqueue_to_its_result(shell: Shell, here: tuple[str, ...]) -> None:
+    worker = shell.start("worker", *here)
+    worker.until_it_says("serves default")
+    add = ("enqueue", *here, "tasks.add", '{"x": 1, "y": 2}')
+    assert shell.output(*add, "--wait") == "3"
+    assert shell.output(*add, "--wait", "30") == "3"
+    answer = json.loads(shell.output(*add, "--wait", "--json"))
+    assert answer["result"] == 3
+    id = json.loads(shell.output(*add, "--json"))["id"]
+    assert len(id) == 36
+    assert shell.output("enqueue", *here, "tasks.add", "-", "--wait", stdin='{"x": 4, "y": 5}') == "9"
+    assert worker.stop() == 0
+
+
+def test_a_failure_is_told_in_one_line(shell: Shell, here: tuple[str, ...]) -> None:
+    worker = shell.start("worker", *here)
+    result = shell.run("enqueue", *here, "tasks.fail", '{"secret": "hunter-2"}', "--wait")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.splitlines() == ["taskq: ValueError: no luck with hunter-2"]
+    assert worker.stop() == 0
+    assert "hunter-2" not in worker.log
+
+
+def test_waiting_ends_in_time(shell: Shell, here: tuple[str, ...]) -> None:
+    result = shell.run("enqueue", *here, "tasks.add", '{"x": 1, "y": 2}', "--wait", "0.1")
+    assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
+    assert "has not ended within" in result.stderr
+
+
+def test_show(shell: Shell, here: tuple[str, ...]) -> None:
+    add = ("enqueue", *here, "tasks.add", '{"x": 1, "y": 2}')
+    id = shell.output(*add, "--delay", "3600", "--priority", "high", "--queue", "slow")
+    record = json.loads(shell.output("tasks", "show", *here, id, "--json"))
+    assert record["state"] == "scheduled"
+    assert record["priority"] == "high"
+    assert record["queue"] == "slow"
+    assert record["payload"] == {"x": 1, "y": 2}
+    lines = shell.output("tasks", "show", *here, id).splitlines()
+    assert lines[0].split() == ["id", id]
+    assert any(line.split() == ["state", "scheduled"] for line in lines)
+
+
+def test_show_of_a_failure_has_its_traceback(shell: Shell, here: tuple[str, ...]) -> None:
+    worker = shell.start("worker", *here)
+    id = shell.output("enqueue", *here, "tasks.fail", '{"secret": "s\\u001b[2J"}')
+    wait_until(lambda: id in worker.log, "the task has failed")
+    text = shell.output("tasks", "show", *here, id)
+    assert "dead" in text
+    assert "ValueError" in text
+    assert "tasks.py" in text
+    assert "\x1b" not in text
+    assert worker.stop() == 0
+
+
+def test_show_of_what_is_not_there(shell: Shell, here: tuple[str, ...]) -> None:
+    for id in ("01a2023d-cd31-76db-bb05-271426e0fb00", "no-id", "", "x" * 1000, "\x01"):
+        result = shell.run("tasks", "show", *here, "--", id)
+        assert (result.returncode, len(result.stderr.splitlines())) == (1, 1), (id, result.stderr)
+
+
+def test_an_idempotency_key_makes_one_task(shell: Shell, here: tuple[str, ...]) -> None:
+    add = ("enqueue", *here, "tasks.add", "--idempotency-key", "order-17")
+    first = shell.output(*add, '{"x": 1, "y": 2}')
+    assert shell.output(*add, '{"x": 1, "y": 2}') == first
+    result = shell.run(*add, '{"x": 3, "y": 2}')
+    assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
+
+
+def test_doctor(shell: Shell, here: tuple[str, ...]) -> None:
+    alone = shell.output("doctor", *here)
+    assert "none lives" in alone
+    worker = shell.start("worker", *here, "--name", "anna")
+    worker.until_it_says("serves default")
+
+    def is_seen() -> bool:
+        findings = json.loads(shell.output("doctor", *here, "--json"))
+        return any(one["check"] == "workers" and "anna" in one["detail"] for one in findings)
+
+    wait_until(is_seen, "the worker is seen")
+    assert worker.stop() == 0
+    assert "none lives" in shell.output("doctor", *here)
+
+
+def test_environment_variables_stand_in_for_options(shell: Shell, redis_url: str) -> None:
+    env = {"TASKQ_APP": "tasks:app", "TASKQ_BACKEND": redis_url}
+    worker = shell.start("worker", env=env)
+    assert shell.output("enqueue", "tasks.add", '{"x": 1, "y": 2}', "--wait", env=env) == "3"
+    assert worker.stop(signal.SIGINT) == 0
+
+
+def test_the_log_in_json(shell: Shell, redis_url: str) -> None:
+    worker = shell.start(
+        "worker", "-A", "tasks:app", "--backend", redis_url, "--log-format", "json", "--log-level", "debug"
+    )
+    id = shell.output("enqueue", "--backend", redis_url, "tasks.add", '{"x": 4711, "y": 2}')
+    worker.until_it_says(f'"task_id": "{id}"')
+    assert worker.stop() == 0
+    lines = [json.loads(line) for line in worker.log.splitlines()]
+    assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
+    assert "4711" not in worker.log
+
+
+# ------------------------------------------------------------ dev
+
+
+def test_what_is_typed_into_dev_runs(shell: Shell, tmp_path: Path) -> None:
+    noted = tmp_path / "noted"
+    dev = shell.start("dev", "-A", "tasks:app", "--no-reload")
+    dev.until_it_says("tasks: ")
+    dev.type("")
+    dev.type("nonsense {")
+    dev.until_it_says("not enqueued")
+    dev.type('tasks.add {"x": "one"}')
+    dev.until_it_says("not enqueued: .*parameter")
+    dev.type(f'tasks.note {{"path": "{noted}", "text": "hello"}}')
+    wait_until(noted.exists, "the task has run")
+    assert dev.stop() == 0
+
+
+def test_dev_starts_anew_when_a_file_changes_and_keeps_what_waits(shell: Shell, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    dev = shell.start("dev", "-A", "tasks:app")
+    dev.until_it_says("tasks: ")
+    dev.type(f'tasks.when_told {{"path": "{said}"}}')
+    dev.until_it_says("enqueued ")
+    source = shell.folder / "tasks.py"
+    source.write_text(source.read_text().replace('VERSION = "old"', 'VERSION = "new"'))
+    dev.until_it_says("tasks.py changed")
+    dev.until_it_says("tasks: ", times=2)
+    (shell.folder / "go").touch()
+    wait_until(said.exists, "the task that waited has run")
+    wait_until(lambda: said.read_text() == "new", "it ran anew")
+    assert dev.stop() == 0
+
+
+def test_dev_survives_a_mistake_in_the_source(shell: Shell, tmp_path: Path) -> None:
+    noted = tmp_path / "noted"
+    dev = shell.start("dev", "-A", "tasks:app")
+    dev.until_it_says("tasks: ")
+    source = shell.folder / "tasks.py"
+    right = source.read_text()
+    source.write_text("def (:\n")
+    dev.until_it_says("SyntaxError")
+    source.write_text(right)
+    dev.until_it_says("tasks: ", times=2)
+    dev.type(f'tasks.note {{"path": "{noted}", "text": "hello"}}')
+    wait_until(noted.exists, "the task has run")
+    assert dev.stop() == 0

@@ -1,0 +1,253 @@
+"""Wrong usage, and stores that cannot be used: one clear line, the right exit status, no traceback, no password."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.cli.support import TIMEOUT, Shell, command, environment
+from tests.servers import RedisServer, free_port
+from tests.servers.postgres import create_database, drop_database
+
+SECRET = "hunter-2"
+Write = Callable[[str, str], None]
+
+
+def complaint(shell: Shell, status: int, *arguments: str, **more: str) -> str:
+    """Run a command that is refused; returns the one line that it says."""
+    result = shell.run(*arguments, env=more)
+    assert result.returncode == status, (result.stdout, result.stderr)
+    assert SECRET not in result.stdout + result.stderr
+    assert result.stdout == ""
+    [line] = result.stderr.splitlines()
+    assert line.startswith("taskq: ")
+    return line
+
+
+def test_version_and_help(shell: Shell) -> None:
+    assert shell.output("--version").startswith("taskq, version ")
+    for option in ("-h", "--help"):
+        assert "worker" in shell.output(option)
+    for name in ("worker", "enqueue", "tasks", "migrate", "doctor", "dev"):
+        assert "Usage: taskq" in shell.output(name, "-h")
+
+
+def test_a_misspelt_command_is_named_with_the_nearest(shell: Shell) -> None:
+    result = shell.run("wroker")
+    assert result.returncode == 2
+    assert "Did you mean worker?" in result.stderr
+
+
+BAD_APPS = {
+    "no form": ("tasks-app", "is not of the form module:app"),
+    "a path": ("./tasks.py:app", "is not of the form module:app"),
+    "empty": (":", "is not of the form module:app"),
+    "no module": ("nope:app", "there is no module 'nope'"),
+    "no submodule": ("nope.tasks:app", "there is no module 'nope.tasks'"),
+    "no attribute": ("tasks:application", "has no App named 'application': it has tasks:app"),
+    "not an App": ("tasks:add", "has no App named 'add'"),
+    "no App at all": ("empty:app", "it has no App"),
+    "raises": ("raises:app", "importing raises failed: ZeroDivisionError"),
+    "exits": ("exits:app", "ended the program (sys.exit)"),
+    "syntax": ("syntax:app", "importing syntax failed: SyntaxError"),
+    "needs another": ("needs:app", "importing needs failed: No module named 'numpyy'"),
+    "circular": ("circle:app", "importing circle failed: ImportError"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_APPS)
+def test_a_wrong_application(shell: Shell, write: Write, name: str) -> None:
+    write("empty.py", "x = 1\n")
+    write("raises.py", "x = 1 / 0\n")
+    write("exits.py", "import sys\nsys.exit(0)\n")
+    write("syntax.py", "def (:\n")
+    write("needs.py", "import numpyy\n")
+    write("circle.py", "from round import b\na = 1\n")
+    write("round.py", "from circle import a\nb = 1\n")
+    path, expected = BAD_APPS[name]
+    assert expected in complaint(shell, 2, "worker", "-A", path)
+
+
+@pytest.mark.parametrize("arguments", [["dev", "--no-reload"], ["enqueue", "tasks.add"], ["doctor"], ["migrate"]])
+def test_a_wrong_application_of_another_command(shell: Shell, arguments: list[str]) -> None:
+    assert "there is no module 'nope'" in complaint(shell, 2, *arguments, "-A", "nope:app")
+
+
+def test_where_a_module_fails_is_said(shell: Shell, write: Write) -> None:
+    write("raises.py", "\n\nx = 1 / 0\n")
+    assert "raises.py:3" in complaint(shell, 2, "worker", "-A", "raises:app")
+
+
+def test_a_module_alone_will_do_where_it_has_one_app(shell: Shell, write: Write) -> None:
+    assert "no luck" not in shell.output("doctor", "-A", "tasks")
+    write("two.py", "from taskq import App\na = App()\nb = App()\n")
+    line = complaint(shell, 2, "worker", "-A", "two")
+    assert "two:a" in line
+    assert "two:b" in line
+
+
+def test_without_an_application_the_command_says_what_is_missing(shell: Shell) -> None:
+    result = shell.run("worker")
+    assert result.returncode == 2
+    assert "'-A' / '--app'" in result.stderr
+    assert "which store?" in complaint(shell, 2, "doctor")
+
+
+OPTIONS = {
+    "weight": (["-Q", "a=x"], "the weight of a must be a number"),
+    "no weight": (["-Q", "a=0"], "weight of queue a"),
+    "queue": (["-Q", "a b"], "queue 'a b'"),
+    "no queue": (["-Q", ""], "queue ''"),
+    "concurrency": (["-c", "0"], "concurrency must be from 1"),
+    "much concurrency": (["-c", "1000000"], "concurrency must be from 1"),
+    "threads": (["--threads", "0"], "threads must be from 1"),
+    "lease": (["--lease", "0"], "lease"),
+    "shutdown": (["--shutdown-timeout", "-1"], "shutdown_timeout"),
+    "max tasks": (["--max-tasks", "0"], "max_tasks"),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_wrong_option_of_the_worker(shell: Shell, name: str) -> None:
+    arguments, expected = OPTIONS[name]
+    assert expected in complaint(shell, 2, "worker", "-A", "tasks:app", *arguments)
+
+
+PAYLOADS = {
+    "no JSON": "{x: 1}",
+    "no object": "[1, 2]",
+    "missing": '{"x": 1}',
+    "wrong type": '{"x": "one", "y": 2}',
+    "unknown": '{"x": 1, "y": 2, "z": 3}',
+    "deep": "[" * 100_000,
+    "NaN": '{"x": NaN, "y": 1}',
+}
+
+
+@pytest.mark.parametrize("name", PAYLOADS)
+def test_wrong_arguments_of_a_task(shell: Shell, name: str) -> None:
+    result = shell.run("enqueue", "-A", "tasks:app", "tasks.add", "-", stdin=PAYLOADS[name])
+    assert (result.returncode, result.stdout, len(result.stderr.splitlines())) == (2, "", 1)
+
+
+def test_wrong_arguments_on_the_command_line(shell: Shell) -> None:
+    assert "are not JSON" in complaint(shell, 2, "enqueue", "-A", "tasks:app", "tasks.add", "{bad")
+
+
+def test_a_wrong_option_of_a_call(shell: Shell) -> None:
+    enqueue = ("enqueue", "-A", "tasks:app", "tasks.add", '{"x": 1, "y": 2}')
+    assert "delay" in complaint(shell, 2, *enqueue, "--delay", "-1")
+    assert "queue" in complaint(shell, 2, *enqueue, "--queue", "a b")
+    assert "idempotency_key" in complaint(shell, 2, *enqueue, "--idempotency-key", "k" * 300)
+    assert "task 'a b'" in complaint(shell, 2, "enqueue", "-A", "tasks:app", "a b")
+
+
+def test_an_unknown_backend_is_named_without_its_password(shell: Shell) -> None:
+    line = complaint(shell, 2, "migrate", "--backend", f"http://me:{SECRET}@host/0")
+    assert "http://me:***@host/0" in line
+    assert "redsi://me:***@host/0" in complaint(shell, 2, "migrate", TASKQ_BACKEND=f"redsi://me:{SECRET}@host/0")
+
+
+# ------------------------------------------------------------ stores that cannot be used
+
+
+@pytest.mark.parametrize("scheme", ["redis", "postgresql"])
+def test_a_worker_does_not_start_on_a_store_that_is_away(shell: Shell, scheme: str) -> None:
+    url = f"{scheme}://me:{SECRET}@127.0.0.1:{free_port()}/0"
+    for arguments in (["worker"], ["worker", "-P", "0"], ["dev", "--no-reload"]):
+        line = complaint(shell, 2, *arguments, "-A", "tasks:app", "--backend", url)
+        assert "127.0.0.1" in line
+
+
+@pytest.mark.parametrize("scheme", ["redis", "postgresql"])
+def test_doctor_says_that_a_store_is_away(shell: Shell, scheme: str) -> None:
+    url = f"{scheme}://me:{SECRET}@127.0.0.1:{free_port()}/0"
+    result = shell.run("doctor", "-A", "tasks:app", "--backend", url)
+    assert result.returncode == 1
+    assert SECRET not in result.stdout + result.stderr
+    assert result.stdout.startswith("fault ")
+
+
+@pytest.fixture
+def bare_postgres_url(postgres_admin_url: str) -> Iterator[str]:
+    """URL of a database that nobody has migrated."""
+    url = create_database(postgres_admin_url)
+    yield url
+    drop_database(postgres_admin_url, url)
+
+
+def test_a_database_without_our_schema(shell: Shell, bare_postgres_url: str) -> None:
+    store = ("-A", "tasks:app", "--backend", bare_postgres_url)
+    for status, arguments in (
+        (2, ["worker", *store]),
+        (2, ["worker", "-P", "0", *store]),
+        (2, ["dev", "--no-reload", *store]),
+        (1, ["enqueue", *store, "tasks.add", '{"x": 1, "y": 2}']),
+        (1, ["tasks", "show", *store, "01a2023d-cd31-76db-bb05-271426e0fb00"]),
+    ):
+        assert "taskq migrate" in complaint(shell, status, *arguments)
+    doctor = shell.run("doctor", *store)
+    assert (doctor.returncode, "taskq migrate" in doctor.stdout) == (1, True)
+    assert "migrations were applied" in shell.output("migrate", *store)
+    assert shell.output("migrate", *store) == "the schema is up to date"
+    assert shell.run("doctor", *store).returncode == 0
+
+
+def test_a_redis_that_may_evict_tasks(shell: Shell) -> None:
+    with RedisServer(config={"maxmemory": "100mb", "maxmemory-policy": "allkeys-lru"}) as server:
+        for arguments in (["worker"], ["dev", "--no-reload"]):
+            line = complaint(shell, 2, *arguments, "-A", "tasks:app", "--backend", server.url)
+            assert "maxmemory-policy noeviction" in line
+        doctor = shell.run("doctor", "--backend", server.url)
+        assert (doctor.returncode, "noeviction" in doctor.stdout) == (1, True)
+
+
+def test_a_store_without_a_schema_has_no_sql(shell: Shell) -> None:
+    assert "no SQL" in complaint(shell, 1, "migrate", "--sql", "--backend", "memory://")
+
+
+# ------------------------------------------------------------ terminals
+
+
+def test_output_into_a_closed_pipe(shell: Shell) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    process = subprocess.run(
+        command("doctor", "-A", "tasks:app"),
+        cwd=shell.folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    os.close(write_end)
+    assert "Traceback" not in process.stderr
+    assert "BrokenPipe" not in process.stderr
+
+
+@pytest.mark.parametrize(
+    "env",
+    [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"LC_ALL": "C"}, {"COLUMNS": "20"}, {"PYTHONIOENCODING": "ascii"}],
+    ids=lambda env: next(iter(env)),
+)
+def test_any_terminal_will_do(shell: Shell, env: dict[str, str]) -> None:
+    for arguments in (["worker", "-h"], ["enqueue", "-h"], ["doctor", "-A", "tasks:app"]):
+        assert "\x1b" not in shell.output(*arguments, env=env)
+
+
+def test_a_traceback_is_shown_to_those_who_ask_for_one(shell: Shell) -> None:
+    result = subprocess.run(
+        command("worker", "-A", "nope:app"),
+        cwd=shell.folder,
+        env=environment({"TASKQ_DEBUG": "1"}),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert "Traceback" in result.stderr
+    assert result.returncode == 2
