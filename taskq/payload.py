@@ -155,6 +155,8 @@ class Codec(Generic[R]):
         return extra
 
     def _call(self, values: dict[str, Any], extra: dict[str, Any]) -> Call:
+        if not self._positional_only and self._var_positional is None:
+            return (), {**values, **extra}
         rest = values.pop(self._var_positional, None) or () if self._var_positional else ()
         names = self._positional if rest else self._positional_only
         # Positions cannot be left out: a default stands where a later one is given.
@@ -214,13 +216,11 @@ class Codec(Generic[R]):
 
     def _refuse(self, name: str, why: str) -> InvalidPayload:
         shown = name.encode("utf-8", "backslashreplace").decode()
-        colon = "" if why.startswith(("is ", "was ")) else ":"
-        return InvalidPayload(f"{self._name}: parameter {shown}{colon} {why}", parameter=name)
+        shown += "" if why.startswith(("is ", "was ")) else ":"
+        return InvalidPayload(f"{self._name}: parameter {shown} {why}", parameter=name)
 
     def _refusal(self, error: Exception) -> InvalidPayload:
-        text = str(error)
-        if isinstance(error, RecursionError):
-            return InvalidPayload(f"{self._name}: the payload is nested too deep")
+        text = "the payload is nested too deep" if isinstance(error, RecursionError) else str(error)
         if found := _PATH.search(text):
             where, reason = found[1] + found[2], _lower(text[: found.start()])
             return InvalidPayload(f"{self._name}: parameter {where}: {reason}", parameter=found[1])
@@ -246,7 +246,7 @@ class Codec(Generic[R]):
             plain = _dump(self._rich["return"], value) if "return" in self._rich else value
             data = msgspec.json.encode(plain, enc_hook=_write_rich)
             check_depth(data)
-            if b"null" not in data or not _has_not_finite(value):
+            if value is None or b"null" not in data or not _has_not_finite(value):
                 return data
         except Exception as error:  # a value's own code may raise anything
             raise InvalidPayload(f"{self._name}: the result: {_why(error)}") from error
@@ -376,10 +376,9 @@ def _write_rich(value: Any, mode: str = "json") -> Any:
 
 
 def _pydantic_text(error: Exception) -> str:
-    details = getattr(error, "errors", None)
-    if details is None:
+    if not hasattr(error, "errors"):
         return _lower(str(error))
-    first = details(include_url=False, include_input=False)[0]
+    first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     return f"{where}: {_lower(first['msg'])}" if where else _lower(first["msg"])
 

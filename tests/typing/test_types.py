@@ -1,4 +1,4 @@
-"""mypy --strict and pyright strict agree on where the cases are wrong: at the lines marked `# error`, and nowhere else."""
+"""mypy --strict and pyright strict refuse the cases at the lines marked `# error`, and nowhere else."""
 
 from __future__ import annotations
 

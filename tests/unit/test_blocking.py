@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 import threading
@@ -252,7 +251,6 @@ def test_a_process_ends_without_a_word(script: str) -> None:
     assert (ended.stdout, ended.stderr, ended.returncode) == ("pending\n", "", 0)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.parametrize("script", [FORK, FORK_IN_A_TASK], ids=["in a script", "in a task"])
 def test_a_forked_child_has_a_loop_of_its_own(script: str) -> None:
     ended = run(script)
