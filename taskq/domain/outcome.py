@@ -5,7 +5,7 @@ The values are tuples with names: one is made for each run, and a tuple is made 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from taskq.domain.message import Delivery
 from taskq.domain.record import AttemptOutcome, DeadReason, Failure
@@ -186,6 +186,8 @@ def settle(delivery: Delivery, outcome: Outcome, policy: RetryStrategy, random: 
             return Crash(failure)
         case Unknown():
             return _put_off_unknown(delivery)
+        case _:
+            assert_never(outcome)
 
 
 def give_up(delivery: Delivery, reason: str, failure: Failure) -> Bury | Fail:
@@ -256,6 +258,8 @@ def state_after(
             return TaskState.SCHEDULED
         case Release():
             return TaskState.PENDING
+        case _:
+            assert_never(settlement)
 
 
 def after_lost_lease(*, cancel_requested: bool, dead_letter: bool, lost_leases: int, max_lost_leases: int) -> TaskState:

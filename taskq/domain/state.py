@@ -144,9 +144,7 @@ def diagram() -> str:
     for (event, before), afters in TRANSITIONS.items():
         for after in sorted(afters, key=_name):
             label = "late settle" if before is _S.PENDING and event in _SETTLING else event.value
-            labels = arrows.setdefault((_node(before), _node(after)), [])
-            if label not in labels:
-                labels.append(label)
+            arrows.setdefault((_node(before), _node(after)), []).append(label)
     lines = [f"    {before} --> {after}: {' · '.join(labels)}" for (before, after), labels in sorted(arrows.items())]
     return "\n".join(["stateDiagram-v2", *sorted(lines, key=_enqueue_first)])
 
