@@ -106,6 +106,14 @@ class ExpireRules(Kit):
         assert await bench.backend.maintenance.expire() == 0
         assert (await bench.apply(delivery, Complete())).state == TaskState.COMPLETED
 
+    async def test_a_task_whose_time_ran_out_while_it_ran_expires_when_it_waits_again(self, bench: Bench) -> None:
+        delivery = await bench.running(expires=self.tick)
+        await bench.pass_time(self.tick * 1.5)
+        assert await bench.backend.maintenance.expire() == 0
+        await bench.apply(delivery, Release())
+        assert await bench.backend.maintenance.expire() == 1
+        assert await bench.state(delivery.id) == TaskState.EXPIRED
+
     async def test_a_task_does_not_expire_before_its_time(self, bench: Bench) -> None:
         task = await bench.put(expires=LONG)
         forever = await bench.put()
