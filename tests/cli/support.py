@@ -155,5 +155,5 @@ def command(*arguments: str) -> list[str]:
 
 def environment(more: dict[str, str] | None = None) -> dict[str, str]:
     """The environment of a user who has set nothing."""
-    bare = {key: value for key, value in os.environ.items() if not key.startswith(("TASKQ_", "COVERAGE_", "PYTEST_"))}
+    bare = {key: value for key, value in os.environ.items() if not key.startswith(("TASKQ_", "PYTEST_"))}
     return {**bare, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", **(more or {})}
