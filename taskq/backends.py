@@ -60,8 +60,9 @@ def redact(url: str) -> str:
     head, separator, tail = url.rpartition("@")
     if not separator:
         return url
-    start, colon, _ = head.rpartition(":")
-    return f"{start}:***@{tail}" if colon and not start.endswith("/") and "//" in start else f"{head}@{tail}"
+    scheme, slashes, user = head.partition("//")
+    name, colon, _ = user.partition(":")
+    return f"{scheme}{slashes}{name}{':***' if colon else ''}@{tail}"
 
 
 class Opener(Protocol):
