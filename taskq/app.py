@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from inspect import iscoroutinefunction
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 
 from taskq import blocking
 from taskq.backends import Stores
@@ -13,11 +13,12 @@ from taskq.config import Settings, backend_url, check_identifier
 from taskq.context import TaskContext
 from taskq.handle import TaskHandle
 from taskq.middleware import Stack
+from taskq.options import CallKeywords, TaskKeywords, TaskOptions, check_known
 from taskq.payload import plain_payload
 from taskq.ports import Backend, BackendOptions, Clock, SystemClock
 from taskq.registry import TaskRegistry, default_name
 from taskq.submitter import Routes, StoreSubmitter, stands_for_unknown
-from taskq.task import AsyncTask, Task, TaskOptions, check_known
+from taskq.task import AsyncTask, Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,6 +37,7 @@ class App:
         routes: which task goes to which queue, where the task itself does not say.
         lifespan: an async context manager over the life of a worker; what it yields is `ctx.state`.
         settings: limits (see Settings).
+        clock: the clock of a store in memory, for tests.
 
     >>> app = App("memory://")
     >>> @app.task(name="add")
@@ -79,7 +81,7 @@ class App:
     @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
     @overload
-    def task(self, /, *, name: str | None = None, **options: Any) -> _Decorator: ...
+    def task(self, /, *, name: str | None = None, **options: Unpack[TaskKeywords]) -> _Decorator: ...
     def task(self, function: Any = None, /, *, name: str | None = None, **options: Any) -> Any:
         """Register a function as a task; used with or without options (see TaskOptions).
 
@@ -143,7 +145,9 @@ class App:
 
     # ------------------------------------------------------------ enqueuing
 
-    async def aenqueue(self, name: str, payload: Mapping[str, Any] | None = None, **options: Any) -> TaskHandle[Any]:
+    async def aenqueue(
+        self, name: str, payload: Mapping[str, Any] | None = None, **options: Unpack[CallKeywords]
+    ) -> TaskHandle[Any]:
         """Enqueue by name, for code that does not import the task; checked where the task is registered here.
 
         Arguments:
@@ -154,13 +158,15 @@ class App:
         task, encoded = self._by_name(name, payload, options)
         return await task.asubmit(encoded)
 
-    def enqueue(self, name: str, payload: Mapping[str, Any] | None = None, **options: Any) -> TaskHandle[Any]:
+    def enqueue(
+        self, name: str, payload: Mapping[str, Any] | None = None, **options: Unpack[CallKeywords]
+    ) -> TaskHandle[Any]:
         """The blocking twin of `aenqueue`."""
         task, encoded = self._by_name(name, payload, options)
         return task.submit(encoded)
 
     def _by_name(
-        self, name: str, payload: Mapping[str, Any] | None, options: dict[str, Any]
+        self, name: str, payload: Mapping[str, Any] | None, options: CallKeywords
     ) -> tuple[Task[..., Any], bytes]:
         payload = {} if payload is None else payload
         task = self.tasks.find(name)

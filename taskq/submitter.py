@@ -25,9 +25,10 @@ from taskq.handle import TaskHandle
 from taskq.headers import Headers, encode_headers
 from taskq.ids import derived_id, digest, new_id
 from taskq.middleware import Draft
+from taskq.options import CallOptions, as_priority, as_seconds
 from taskq.ports import Capability, Enqueued, EnqueueStatus, Parent
 from taskq.ports.backend import TransactionalBackend
-from taskq.task import CallOptions, Task, as_priority, as_seconds
+from taskq.task import Task
 
 R = TypeVar("R")
 

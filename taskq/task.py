@@ -4,114 +4,26 @@ from __future__ import annotations
 
 import functools
 import inspect
-import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from datetime import datetime, timedelta
-from typing import Any, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, cast
+from dataclasses import replace
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, Unpack, cast
 
 from taskq import blocking
 from taskq.config import check_identifier
 from taskq.context import TaskContext, current_or_none
-from taskq.domain.message import DEFAULT_MAX_LOST_LEASES, DEFAULT_RETENTION, Delivery, Priority
+from taskq.domain.message import Delivery, Priority
 from taskq.domain.record import Progress
-from taskq.domain.retry import DEFAULT_RETRY, LONGEST, BuiltinRetry, RetryStrategy
 from taskq.errors import InvalidOption, InvalidPayload
 from taskq.handle import TaskHandle
+from taskq.options import CallKeywords, CallOptions, Executor, TaskOptions, check_known
 from taskq.payload import Codec
 
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
 
-Executor = Literal["async", "thread", "process"]
-PriorityLike = Priority | int | str
 Item = tuple[Any, ...] | Mapping[str, Any]
 """The arguments of one task of many: a tuple of positional ones, or a mapping by name."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskOptions:
-    """What `@app.task` can be told. Durations are seconds."""
-
-    queue: str | None = None
-    """None: where the application's routes send it, else "default"."""
-    priority: PriorityLike = Priority.NORMAL
-    retry: RetryStrategy = DEFAULT_RETRY
-    retry_on: tuple[type[BaseException], ...] = (Exception,)
-    no_retry_on: tuple[type[BaseException], ...] = ()
-    timeout: float | None = 300.0
-    expires: float | None = None
-    retention: float = DEFAULT_RETENTION
-    dead_letter: bool = True
-    max_lost_leases: int = DEFAULT_MAX_LOST_LEASES
-    executor: Executor | None = None
-    """None: "async" for `async def`, "thread" for `def`."""
-
-    def __post_init__(self) -> None:
-        if self.queue is not None:
-            check_identifier("queue", self.queue)
-        as_priority(self.priority)
-        _seconds("timeout", self.timeout, above=0)
-        _seconds("expires", self.expires, above=0)
-        _seconds("retention", self.retention)
-        leases = self.max_lost_leases
-        _require(_is_number(leases) and 1 <= leases <= 1000, "max_lost_leases must be from 1 to 1000", leases)
-        for option, kinds in (("retry_on", self.retry_on), ("no_retry_on", self.no_retry_on)):
-            _require(_are_exceptions(kinds), f"{option} must be a tuple of exception classes", kinds)
-        _require(
-            self.executor in (None, "async", "thread", "process"),
-            "executor must be async, thread or process",
-            self.executor,
-        )
-        _require(_is_strategy(self.retry), "retry must be a retry strategy", self.retry)
-
-    def should_retry(self, error: BaseException) -> bool:
-        """Whether the task's `retry_on` and `no_retry_on` allow another attempt after this exception."""
-        return isinstance(error, self.retry_on) and not isinstance(error, self.no_retry_on)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallOptions:
-    """What `.options(…)` can say of one call; None leaves it to the task. Durations are seconds or timedeltas."""
-
-    queue: str | None = None
-    priority: PriorityLike | None = None
-    delay: float | timedelta | None = None
-    eta: datetime | None = None
-    """The instant of the first run, aware."""
-    expires: float | timedelta | None = None
-    timeout: float | None = None
-    retry: BuiltinRetry | None = None
-    retention: float | None = None
-    tenant: str = ""
-    idempotency_key: str | None = None
-    """The same key with the same task, tenant and arguments makes one task; it is remembered for a day."""
-    metadata: Mapping[str, Any] | None = None
-    connection: Any = None
-    """A connection or session of yours (Postgres): the task is enqueued inside its transaction."""
-
-    def __post_init__(self) -> None:
-        if self.queue is not None:
-            check_identifier("queue", self.queue)
-        if self.tenant:
-            check_identifier("tenant", self.tenant)
-        if self.priority is not None:
-            as_priority(self.priority)
-        _require(self.delay is None or self.eta is None, "give delay or eta, not both", (self.delay, self.eta))
-        _seconds("delay", as_seconds(self.delay))
-        _seconds("expires", as_seconds(self.expires), above=0)
-        _seconds("timeout", self.timeout, above=0)
-        _seconds("retention", self.retention)
-        if self.eta is not None:
-            _require(_is_aware(self.eta), "eta must be a datetime with a time zone: datetime.now(UTC) + …", self.eta)
-            _require(self.eta.timestamp() <= time.time() + LONGEST, "eta must be within ten years", self.eta)
-        key = self.idempotency_key
-        _require(key is None or _is_key(key), "idempotency_key must have 1 to 255 printable characters", key)
-        _require(isinstance(self.metadata, Mapping | None), "metadata must be a mapping", self.metadata)
-        _require(
-            self.retry is None or isinstance(self.retry, BuiltinRetry), "retry must be a built-in strategy", self.retry
-        )
 
 
 class Submitter(Protocol):
@@ -176,7 +88,7 @@ class Task(Generic[P, R]):
 
     # ------------------------------------------------------------ enqueuing
 
-    def options(self, **options: Any) -> Self:
+    def options(self, **options: Unpack[CallKeywords]) -> Self:
         """The same task with options for its next calls (see CallOptions).
 
         Raises:
@@ -274,72 +186,6 @@ class AsyncTask(Task[P, Coroutine[Any, Any, S]], Generic[P, S]):
     def enqueue_many(self, items: Iterable[Item], *, atomic: bool = False) -> list[TaskHandle[S]]:  # type: ignore[override]
         """See Task.enqueue_many."""
         return cast("list[TaskHandle[S]]", super().enqueue_many(items, atomic=atomic))
-
-
-def check_known(kind: type[TaskOptions | CallOptions], options: Mapping[str, Any], where: str) -> None:
-    """Refuse options that there are not.
-
-    Raises:
-        InvalidOption: names them.
-    """
-    unknown = sorted(options.keys() - {field.name for field in fields(kind)})
-    if unknown:
-        raise InvalidOption(f"{where} has no option {', '.join(unknown)}")
-
-
-def as_priority(value: PriorityLike) -> Priority:
-    """A priority from its number or its name.
-
-    >>> as_priority("critical"), as_priority(0)
-    (<Priority.CRITICAL: 3>, <Priority.LOW: 0>)
-    """
-    try:
-        if isinstance(value, str):
-            return Priority[value.upper()]
-        if not isinstance(value, bool):
-            return Priority(value)
-    except (KeyError, ValueError):
-        pass
-    raise InvalidOption(f"priority must be low, normal, high, critical or 0 to 3, not {value!r}")
-
-
-def as_seconds(value: float | timedelta | None) -> float | None:
-    """A duration in seconds."""
-    return value.total_seconds() if isinstance(value, timedelta) else value
-
-
-def _seconds(name: str, value: float | None, above: float | None = None) -> None:
-    if value is None:
-        return
-    in_range = _is_number(value) and 0 <= value <= LONGEST and (above is None or value > above)
-    _require(in_range, f"{name} must be {'over' if above is not None else 'at least'} 0 s and at most ten years", value)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_strategy(value: object) -> bool:
-    return isinstance(value, RetryStrategy) and not isinstance(value, type)
-
-
-def _is_aware(value: object) -> bool:
-    return isinstance(value, datetime) and value.tzinfo is not None
-
-
-def _is_key(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 255 and value.isprintable()
-
-
-def _are_exceptions(kinds: object) -> bool:
-    return isinstance(kinds, tuple) and all(
-        isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds
-    )
-
-
-def _require(holds: bool, rule: str, value: object) -> None:
-    if not holds:
-        raise InvalidOption(f"{rule}, not {value!r}")
 
 
 class _LocalRun:

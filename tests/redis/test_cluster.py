@@ -33,7 +33,7 @@ class TwoNodes:
         second.execute_command("CLUSTER MEET", "127.0.0.1", ports[0], self._bus_port(first))
 
     def _bus_port(self, node: redis.Redis) -> int:
-        return int(node.config_get("cluster-port")["cluster-port"])
+        return int(str(node.config_get("cluster-port")["cluster-port"]))
 
     def is_ready(self) -> bool:
         """Whether both nodes know of each other and all slots are served."""
@@ -149,4 +149,4 @@ def _replicas(watch: redis.Redis) -> int:
 
 def _has(server: RedisServer, backend: RedisBackend, id: str) -> bool:
     with redis.Redis(port=server.port) as client:
-        return client.exists(backend._store.keys[0].task(id)) == 1
+        return bool(client.exists(backend._store.keys[0].task(id)))

@@ -190,7 +190,7 @@ async def test_by_name_what_is_no_name(app: App, name: str) -> None:
 @pytest.mark.parametrize("name", ["add", "elsewhere"])
 async def test_by_name_with_an_unknown_option(app: App, add: Task[..., int], name: str) -> None:
     with pytest.raises(InvalidOption, match=rf"{name}.options\(\) has no option quue"):
-        await app.aenqueue(name, {"x": 1}, quue="slow")
+        await app.aenqueue(name, {"x": 1}, quue="slow")  # type: ignore[call-arg]
 
 
 async def test_too_large_by_a_byte() -> None:

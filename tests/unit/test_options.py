@@ -21,8 +21,8 @@ from taskq import (
     TaskState,
 )
 from taskq.domain.retry import from_dict
+from taskq.options import CallOptions, TaskOptions
 from taskq.ports import EnqueueStatus
-from taskq.task import CallOptions, TaskOptions
 from taskq.testing.clock import VirtualClock
 from tests.unit.support import claim, count, headers_of, record_of
 
@@ -199,9 +199,9 @@ def test_a_task_s_option_out_of_range(app: App, option: str, values: list[Any], 
 
 def test_an_option_that_there_is_not(app: App, job: Task[..., int]) -> None:
     with pytest.raises(InvalidOption, match=r"^job.options\(\) has no option countdown, quue$"):
-        job.options(quue="x", countdown=5)
+        job.options(quue="x", countdown=5)  # type: ignore[call-arg]
     with pytest.raises(InvalidOption, match=r"^@app.task\(\) has no option max_retries$"):
-        app.task(name="bad", max_retries=5)
+        app.task(name="bad", max_retries=5)  # type: ignore[call-overload]
 
 
 def test_a_delay_or_an_eta_but_not_both(job: Task[..., int]) -> None:
