@@ -117,13 +117,14 @@ class PostgresBroker:
         self._mail.open()
         if not self._drained.issuperset(queues) and await self._is_ready(queues):
             return True
-        if self._store.target.is_listening:
-            return await self._mail.wait(queues, timeout)
+        is_listening = self._store.target.is_listening
         end = monotonic() + timeout
         while (left := end - monotonic()) > 0:
-            if await self._mail.wait(queues, min(left, self._poll)):
+            hint = await self._mail.wait(queues, left if is_listening else min(left, self._poll))
+            if hint == "q":
                 return True
-            if left > self._poll and await self._is_ready(queues):
+            has_time = not is_listening and left > self._poll
+            if (hint or has_time) and await self._is_ready(queues):
                 return True
             self._poll = min(self._poll * 2, POLL)
         return False
@@ -138,9 +139,16 @@ class PostgresBroker:
 
     async def settle(self, settled: Sequence[Settled]) -> list[SettleStatus]:
         """Apply settlements."""
-        statuses: list[SettleStatus] = []
-        for start in range(0, len(settled), self._chunk):
-            statuses += await self._settle_chunk(settled[start : start + self._chunk])
+        statuses = [SettleStatus.APPLIED] * len(settled)
+        left = list(range(len(settled)))
+        while left:
+            # Of two settlements of one task the second waits for the next call.
+            first = {settled[index].delivery.id: index for index in reversed(left)}
+            now = sorted(first.values())[: self._chunk]
+            for index, status in zip(now, await self._settle_chunk([settled[i] for i in now]), strict=True):
+                statuses[index] = status
+            taken = set(now)
+            left = [index for index in left if index not in taken]
         return statuses
 
     async def _settle_chunk(self, chunk: Sequence[Settled]) -> list[SettleStatus]:

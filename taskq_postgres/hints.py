@@ -150,14 +150,19 @@ class Hints:
 
 
 class Mailbox:
-    """Remembers which queues were hinted at, and wakes who waits for one of them."""
+    """Remembers which queues were hinted at, and wakes who waits for one of them.
+
+    A hint at everything (when the listener begins or was cut off, after a promotion) says only that somebody should
+    look.
+    """
 
     def __init__(self, hints: Hints) -> None:
         self._hints = hints
         self._stop: Callable[[], None] | None = None
         self._known: set[str] = set()
         self._dirty: set[str] = set()
-        self._waiters: dict[asyncio.Future[None], frozenset[str]] = {}
+        self._unsure: set[str] = set()
+        self._waiters: dict[asyncio.Future[str], frozenset[str]] = {}
 
     def open(self) -> None:
         """Begin to listen; safe to say twice."""
@@ -168,29 +173,32 @@ class Mailbox:
         """Forget the hints at these queues: somebody looks into them now."""
         self._known.update(queues)
         self._dirty.difference_update(queues)
+        self._unsure.difference_update(queues)
 
-    async def wait(self, queues: Sequence[str], timeout: float) -> bool:
-        """Wait for a hint at one of these queues; True where one came."""
+    async def wait(self, queues: Sequence[str], timeout: float) -> str:
+        """Wait for a hint; returns "q" for one at these queues, "a" for one at everything, "" where none came."""
         self._known.update(queues)
         if not self._dirty.isdisjoint(queues):
-            return True
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            return "q"
+        if not self._unsure.isdisjoint(queues):
+            self._unsure.difference_update(queues)
+            return "a"
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiters[future] = frozenset(queues)
         try:
-            await asyncio.wait_for(future, timeout)
+            return await asyncio.wait_for(future, timeout)
         except TimeoutError:
-            return False
+            return ""
         finally:
             del self._waiters[future]
-        return True
 
     def _heard(self, kind: str, key: str) -> None:
         if kind == "q":
             self._dirty.add(key)
         elif kind == "a":
-            self._dirty |= self._known
+            self._unsure |= self._known
         else:
             return
         for future, queues in self._waiters.items():
             if (kind == "a" or key in queues) and not future.done():
-                future.set_result(None)
+                future.set_result(kind)
