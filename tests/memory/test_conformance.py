@@ -14,6 +14,7 @@ class TestMemoryBackend(BackendConformance):
     """taskq_memory."""
 
     clock = VirtualClock()
+    examples = 100
 
     @pytest.fixture
     def fresh_backend(self) -> FreshBackend:

@@ -27,13 +27,12 @@ from taskq.domain.outcome import (
     gives_attempt_back,
     state_after,
 )
-from taskq.domain.record import HISTORY_LIMIT, AttemptOutcome, DeadReason, Failure
-from taskq.domain.state import REDRIVABLE, WAITING, Event, TaskState, check
+from taskq.domain.record import AttemptOutcome, DeadReason, Failure
+from taskq.domain.state import REDRIVABLE, WAITING, Event, TaskState
 from taskq.ports import CancelStatus, EnqueueStatus, Extension, Parent, Reaped, SettleStatus
-from taskq.testing.conformance.model_task import Entry, Place, Task
+from taskq.testing.conformance.model_task import LEASE_LOST, Task, Tasks
 
 _S = TaskState
-LEASE_LOST = Failure("LeaseLost", "")
 
 
 class Claim(NamedTuple):
@@ -43,17 +42,14 @@ class Claim(NamedTuple):
     held: tuple[tuple[str, int], ...]
 
 
-class QueueModel:
+class QueueModel(Tasks):
     """A store without I/O: `now` is set by whoever drives it."""
 
     def __init__(self) -> None:
-        self.now = 0.0
-        self.step = 0
-        self.tasks: dict[str, Task] = {}
+        super().__init__()
         self.tombstones: dict[str, float] = {}
         self.digests: dict[str, tuple[str, float]] = {}
         self.claims: dict[str, Claim] = {}
-        self.paused: set[str] = set()
         self.watch = ReaperWatch()
 
     def enqueue(self, messages: Sequence[Message], parent: Parent | None = None) -> list[EnqueueStatus]:
@@ -105,21 +101,6 @@ class QueueModel:
             assert not self.next_ids(queues), "less was handed out than there was"
         self.claims[worker] = Claim(request_id, tuple((id, self.tasks[id].fence) for id in answered))
 
-    def next_ids(self, queues: Sequence[str]) -> list[str]:
-        """The tasks of which a claim may take any one next; aging apart."""
-        for queue in queues:
-            ready = [task for task in self.tasks.values() if task.message.queue == queue and task.state == _S.PENDING]
-            if not ready or queue in self.paused:
-                continue
-            front = [task for task in ready if task.in_front]
-            return [task.message.id for task in (_next_in_front(front) if front else _next_in_lanes(ready))]
-        return []
-
-    def next_due(self, queues: Sequence[str]) -> float | None:
-        """Seconds until the earliest task of these queues becomes due."""
-        due = [task.due_at for task in self.tasks.values() if task.due_at is not None and task.message.queue in queues]
-        return min(due) - self.now if due else None
-
     def _run(self, task: Task, worker: str, lease: float) -> None:
         self._move(task, Event.FETCH, _S.RUNNING)
         task.fence += 1
@@ -128,10 +109,6 @@ class QueueModel:
         task.worker, task.started_at, task.lease_until = worker, self.now, self.now + lease
         task.is_settled = task.in_front = False
 
-    def _is_held(self, id: str, fence: int, worker: str) -> bool:
-        task = self.tasks.get(id)
-        return task is not None and task.state == _S.RUNNING and (task.fence, task.worker) == (fence, worker)
-
     def settle(self, delivery: Delivery, settlement: Settlement) -> frozenset[SettleStatus]:
         """Apply a settlement; returns the statuses that may be answered."""
         task = self.tasks.get(delivery.id)
@@ -139,7 +116,7 @@ class QueueModel:
             return frozenset({SettleStatus.GONE})
         if (delivery.fence, delivery.worker) != (task.fence, task.worker):
             # A store that remembers one settled fence cannot tell an older one that was settled from one that was lost.
-            may_be_known = delivery.fence <= max(task.settled, default=0)
+            may_be_known = delivery.fence <= task.closed
             return frozenset({SettleStatus.STALE, *([SettleStatus.REPEATED] if may_be_known else [])})
         if delivery.fence in task.settled:
             return frozenset({SettleStatus.REPEATED})
@@ -172,6 +149,7 @@ class QueueModel:
             task.attempt += was_late
         task.is_settled = True
         task.settled.add(task.fence)
+        task.closed = task.fence
         self._note(task, ATTEMPT_OUTCOMES[type(settlement)], failure)
         if failure is not None:
             is_poison = isinstance(settlement, Crash) and after in {_S.DEAD, _S.FAILED}
@@ -269,9 +247,6 @@ class QueueModel:
             self.tombstones[id] = self.now + TOMBSTONE
         return len(over)
 
-    def _is_expired(self, task: Task) -> bool:
-        return task.expires_at is not None and task.expires_at <= self.now
-
     def _is_over(self, task: Task) -> bool:
         retention = task.message.retention
         kept = max(retention, DEAD_RETENTION) if task.state == _S.DEAD else retention
@@ -284,6 +259,7 @@ class QueueModel:
             return False
         self._move(task, Event.REDRIVE, _S.PENDING)
         task.attempt = task.lost_leases = 0
+        task.closed = task.fence
         task.reasons, task.failure, task.is_failure_fixed = frozenset(), None, True
         task.result = task.progress = task.completed_at = task.expires_at = task.cancel_reason = None
         self._make_ready(task)
@@ -308,62 +284,3 @@ class QueueModel:
         """The task that takes an annotation of this run, None where it is refused."""
         task = self.tasks.get(delivery.id)
         return task if task is not None and self._writes(task, delivery.fence, delivery.worker) else None
-
-    def queues(self) -> set[str]:
-        """All queues that have tasks."""
-        return {task.message.queue for task in self.tasks.values()}
-
-    def due_queues(self) -> set[str]:
-        """The queues in which a task is due and nobody has made it ready yet."""
-        due = [task for task in self.tasks.values() if task.due_at is not None and task.due_at <= self.now]
-        return {task.message.queue for task in due}
-
-    def has_expired(self) -> bool:
-        """Whether a task is past its time to live and nobody has ended it yet."""
-        return any(task.state in WAITING and self._is_expired(task) for task in self.tasks.values())
-
-    def counts(self) -> dict[str, dict[TaskState, int]]:
-        """How many tasks each queue has in each state."""
-        counts: dict[str, dict[TaskState, int]] = {}
-        for task in self.tasks.values():
-            states = counts.setdefault(task.message.queue, {})
-            states[task.state] = states.get(task.state, 0) + 1
-        return counts
-
-    def _writes(self, task: Task, fence: int, worker: str) -> bool:
-        return task.is_unsettled and (task.fence, task.worker) == (fence, worker)
-
-    def _move(self, task: Task, event: Event, after: TaskState) -> None:
-        check(event, None if event == Event.ENQUEUE else task.state, after)
-        task.state = after
-        task.due_at = None
-        task.is_late = task.in_front = False
-        if after.is_final:
-            task.completed_at = self.now
-
-    def _make_ready(self, task: Task, within: float = 0.0) -> None:
-        task.place = Place(self.step, within)
-        if task.first_ready is None:
-            task.first_ready = self.step
-
-    def _note(self, task: Task, outcome: AttemptOutcome, failure: Failure | None) -> None:
-        task.attempts.append(Entry(task.fence, task.run, task.worker, outcome, failure))
-        del task.attempts[:-HISTORY_LIMIT]
-
-
-def _next_in_front(front: Sequence[Task]) -> list[Task]:
-    urgent = max(task.message.priority for task in front)
-    lane = [task for task in front if task.message.priority == urgent]
-    # A task that was ready more than once may stand where it first was, or where it last was.
-    latest = min(task.place.step for task in lane)
-    return [task for task in lane if (task.first_ready or 0) <= latest]
-
-
-def _next_in_lanes(ready: Sequence[Task]) -> list[Task]:
-    urgent = max(task.message.priority for task in ready)
-    lanes: dict[str, list[Task]] = {}
-    for task in ready:
-        if task.message.priority == urgent:
-            lanes.setdefault(task.message.group, []).append(task)
-    heads = {group: min(task.place for task in lane) for group, lane in lanes.items()}
-    return [task for group, lane in lanes.items() for task in lane if task.place == heads[group]]

@@ -1,13 +1,17 @@
-"""What the model knows of one task."""
+"""What the model knows of its tasks, and how it moves one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from taskq.domain.message import Message
-from taskq.domain.record import AttemptOutcome, Failure, Progress
-from taskq.domain.state import TaskState
+from taskq.domain.record import HISTORY_LIMIT, AttemptOutcome, Failure, Progress
+from taskq.domain.state import WAITING, Event, TaskState, check
+
+LEASE_LOST = Failure("LeaseLost", "")
+"""What the store says of itself is its own."""
 
 
 class Entry(NamedTuple):
@@ -50,6 +54,8 @@ class Task:
     is_late: bool = False
     """Whether it is PENDING because its lease was lost."""
     settled: set[int] = field(default_factory=set)
+    closed: int = 0
+    """The fence up to which no run counts any more: settled, or overtaken by a redrive."""
     cancel_reason: str | None = None
     reasons: frozenset[str] = frozenset()
     """The reasons that its end may give."""
@@ -69,3 +75,96 @@ class Task:
     def is_unsettled(self) -> bool:
         """Whether the newest run may still write."""
         return not self.is_settled and (self.state == TaskState.RUNNING or self.is_late)
+
+
+class Tasks:
+    """All tasks, at an instant that is set by whoever drives the model."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.step = 0
+        self.tasks: dict[str, Task] = {}
+        self.paused: set[str] = set()
+
+    def next_ids(self, queues: Sequence[str]) -> list[str]:
+        """The tasks of which a claim may take any one next; aging apart."""
+        for queue in queues:
+            ready = [
+                task for task in self.tasks.values() if task.message.queue == queue and task.state == TaskState.PENDING
+            ]
+            if not ready or queue in self.paused:
+                continue
+            front = [task for task in ready if task.in_front]
+            return [task.message.id for task in (_next_in_front(front) if front else _next_in_lanes(ready))]
+        return []
+
+    def next_due(self, queues: Sequence[str]) -> float | None:
+        """Seconds until the earliest task of these queues becomes due."""
+        due = [task.due_at for task in self.tasks.values() if task.due_at is not None and task.message.queue in queues]
+        return min(due) - self.now if due else None
+
+    def counts(self) -> dict[str, dict[TaskState, int]]:
+        """How many tasks each queue has in each state."""
+        counts: dict[str, dict[TaskState, int]] = {}
+        for task in self.tasks.values():
+            states = counts.setdefault(task.message.queue, {})
+            states[task.state] = states.get(task.state, 0) + 1
+        return counts
+
+    def queues(self) -> set[str]:
+        """All queues that have tasks."""
+        return {task.message.queue for task in self.tasks.values()}
+
+    def due_queues(self) -> set[str]:
+        """The queues in which a task is due and nobody has made it ready yet."""
+        due = [task for task in self.tasks.values() if task.due_at is not None and task.due_at <= self.now]
+        return {task.message.queue for task in due}
+
+    def has_expired(self) -> bool:
+        """Whether a task is past its time to live and nobody has ended it yet."""
+        return any(task.state in WAITING and self._is_expired(task) for task in self.tasks.values())
+
+    def _is_held(self, id: str, fence: int, worker: str) -> bool:
+        task = self.tasks.get(id)
+        return task is not None and task.state == TaskState.RUNNING and (task.fence, task.worker) == (fence, worker)
+
+    def _writes(self, task: Task, fence: int, worker: str) -> bool:
+        return task.is_unsettled and (task.fence, task.worker) == (fence, worker)
+
+    def _is_expired(self, task: Task) -> bool:
+        return task.expires_at is not None and task.expires_at <= self.now
+
+    def _move(self, task: Task, event: Event, after: TaskState) -> None:
+        check(event, None if event == Event.ENQUEUE else task.state, after)
+        task.state = after
+        task.due_at = None
+        task.is_late = task.in_front = False
+        if after.is_final:
+            task.completed_at = self.now
+
+    def _make_ready(self, task: Task, within: float = 0.0) -> None:
+        task.place = Place(self.step, within)
+        if task.first_ready is None:
+            task.first_ready = self.step
+
+    def _note(self, task: Task, outcome: AttemptOutcome, failure: Failure | None) -> None:
+        task.attempts.append(Entry(task.fence, task.run, task.worker, outcome, failure))
+        del task.attempts[:-HISTORY_LIMIT]
+
+
+def _next_in_front(front: Sequence[Task]) -> list[Task]:
+    urgent = max(task.message.priority for task in front)
+    lane = [task for task in front if task.message.priority == urgent]
+    # A task that was ready more than once may stand where it first was, or where it last was.
+    latest = min(task.place.step for task in lane)
+    return [task for task in lane if (task.first_ready or 0) <= latest]
+
+
+def _next_in_lanes(ready: Sequence[Task]) -> list[Task]:
+    urgent = max(task.message.priority for task in ready)
+    lanes: dict[str, list[Task]] = {}
+    for task in ready:
+        if task.message.priority == urgent:
+            lanes.setdefault(task.message.group, []).append(task)
+    heads = {group: min(task.place for task in lane) for group, lane in lanes.items()}
+    return [task for group, lane in lanes.items() for task in lane if task.place == heads[group]]

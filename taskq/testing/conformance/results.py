@@ -136,6 +136,6 @@ class ResultStoreRules(Kit):
         await bench.backend.results.put(id, 1, b"short", bench.short)
         await bench.backend.results.put(id, 2, b"long", LONG)
         await bench.lapse()
+        assert await bench.backend.results.get_many([(id, 1), (id, 2)]) == [None, b"long"]
         await bench.backend.results.expire()
-        assert await bench.backend.results.get(id, 1) is None
-        assert await bench.backend.results.get(id, 2) == b"long"
+        assert await bench.backend.results.get_many([(id, 1), (id, 2)]) == [None, b"long"]
