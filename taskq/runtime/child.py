@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -42,8 +45,17 @@ def start(reports: Any, preload: Sequence[str] = ()) -> None:
     backends.is_child = True
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_worker, name="taskq-lifeline", daemon=True).start()
     for module in preload:
         importlib.import_module(module)
+
+
+def _end_with_worker() -> None:
+    """A worker that was killed tells nobody: its task runs again elsewhere, and must not go on here meanwhile."""
+    worker = multiprocessing.parent_process()
+    if worker is not None:
+        worker.join()
+        os._exit(1)
 
 
 def run(assignment: Assignment) -> Outcome:

@@ -120,7 +120,7 @@ class Settler:
     def _accepted(self, batch: list[Settled], statuses: list[SettleStatus]) -> None:
         for (delivery, settlement), status in zip(batch, statuses, strict=True):
             self.held.pop((delivery.id, delivery.fence), None)
-            self.settled += 1
+            self.settled += not isinstance(settlement, Release)
             if status in (SettleStatus.STALE, SettleStatus.GONE):
                 logger.warning(
                     "task %s (%s): its lease was lost, so the outcome of this run is dropped",

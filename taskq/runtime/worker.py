@@ -20,6 +20,7 @@ from taskq.errors import TaskqError
 from taskq.ports import Backend, Extension, WorkerCommand, WorkerInfo, WorkerState
 from taskq.ports.events import CONTROL
 from taskq.runtime.executor import Executor
+from taskq.runtime.exits import contained_exits
 from taskq.runtime.fetcher import Fetcher
 from taskq.runtime.heartbeat import Heartbeat, HeartbeatThread
 from taskq.runtime.maintenance import Maintenance
@@ -127,6 +128,7 @@ class Worker:
             UnsafeStore, SchemaMismatch, BackendUnavailable: the store is not fit to be worked on.
         """
         async with AsyncExitStack() as stack:
+            stack.enter_context(contained_exits())
             # Connections of the worker's own: what its tasks enqueue never waits for them, nor they for it.
             backend = await stack.enter_async_context(self.app.stores.root.clone())
             for warning in await backend.check():

@@ -67,6 +67,20 @@ def in_a_child(number: int) -> str:
     return quick.enqueue(number).id
 
 
+@app.task(executor="process")
+def hang_in_a_child(number: int) -> None:
+    witness("hangs", number)
+    threading.Event().wait()
+
+
+@app.task
+async def exit_in_a_subtask(number: int) -> None:
+    async def leave() -> None:
+        sys.exit(3)
+
+    await asyncio.gather(leave())
+
+
 def produce():
     """Enqueue for as long as the file `enough` is not there, and write down what was acknowledged."""
     number = int(sys.argv[1])

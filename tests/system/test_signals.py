@@ -146,6 +146,29 @@ def test_a_child_process_enqueues_by_itself(site: Site) -> None:
     assert site.end(worker) == 0
 
 
+def test_the_children_of_a_killed_worker_end_with_it(site: Site) -> None:
+    worker = site.worker(processes=1)
+    [process] = site.until_serving(worker, 1)
+    site.enqueue("hang_in_a_child", range(1))
+    site.until_witnessed("hangs", 1)
+    children = process.children(recursive=True)
+    assert children
+    worker.kill()
+    process.kill()
+    wait_until(lambda: gone(children), "the children have ended", PATIENCE)
+
+
+def test_an_exit_in_a_task_of_a_task_does_not_end_the_worker(site: Site) -> None:
+    worker = site.worker(processes=1)
+    [process] = site.until_serving(worker, 1)
+    [exits] = site.enqueue("exit_in_a_subtask", range(1))
+    [record] = site.until_all([exits], TaskState.DEAD)
+    assert record.failure is not None
+    assert (record.failure.type, record.lost_leases) == ("SystemExit", 0)
+    assert process.is_running()
+    assert site.end(worker) == 0
+
+
 def test_sigint_from_the_terminal_stops_gracefully(site: Site) -> None:
     worker = site.worker()
     children = site.until_serving(worker)

@@ -141,6 +141,35 @@ async def test_a_cancelled_error_of_the_tasks_own_is_a_failure(app: App) -> None
             assert record.failure.type == "CancelledError"
 
 
+async def test_an_exit_in_what_a_task_spawns_stays_within_the_task(app: App) -> None:
+    async def leave(error: type[BaseException]) -> None:
+        await asyncio.sleep(0)
+        raise error
+
+    @app.task(retry=NoRetry())
+    async def gathers() -> None:
+        await asyncio.gather(leave(SystemExit), asyncio.Event().wait())
+
+    @app.task(retry=NoRetry())
+    async def groups() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(leave(KeyboardInterrupt))
+
+    @app.task
+    async def cancels_before_the_first_step() -> str:
+        spawned = asyncio.create_task(leave(SystemExit))
+        spawned.cancel()
+        await asyncio.wait([spawned])
+        return "done"
+
+    async with work(app):
+        record = await ended(await gathers.aenqueue())
+        assert record.failure is not None
+        assert (record.state, record.failure.type) == (TaskState.DEAD, "SystemExit")
+        assert (await ended(await groups.aenqueue())).state is TaskState.DEAD
+        assert await (await cancels_before_the_first_step.aenqueue()).aresult(30) == "done"
+
+
 SIGNALLED = {
     "retry": (TaskState.RETRYING, 1),
     "retry later": (TaskState.RETRYING, 1),

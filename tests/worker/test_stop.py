@@ -224,6 +224,21 @@ async def test_a_worker_that_has_done_its_tasks_makes_room(any_app: App) -> None
         assert (await ended(handle)).state is TaskState.COMPLETED
 
 
+async def test_what_is_given_back_does_not_count_as_done(app: App) -> None:
+    gate = Gate()
+
+    @app.task
+    async def waits() -> None:
+        await gate.passed()
+
+    async with work(app, max_tasks=3, concurrency=2, shutdown_timeout=0.5) as worker:
+        await waits.aenqueue_many([()] * 8)
+        await gate.until_arrived(2)
+        worker._executor.release_waiting(older_than=float("inf"))
+    assert worker._settler.settled == 0
+    assert not worker.wants_restart
+
+
 async def test_a_worker_that_has_grown_makes_room(app: App) -> None:
     worker = Worker(app, options(max_memory=1))
     await worker.run()
