@@ -56,11 +56,11 @@ class InvalidPayload(NotApplied):
 
 
 class PayloadTooLarge(NotApplied):
-    """The encoded arguments are larger than `max_payload`."""
+    """The encoded arguments and metadata are larger than `max_payload`."""
 
     def __init__(self, name: str, size: int, limit: int) -> None:
         super().__init__(
-            f"the arguments of {name} take {size:,} bytes, over max_payload ({limit:,} bytes): "
+            f"the arguments and metadata of {name} take {size:,} bytes, over max_payload ({limit:,} bytes): "
             "store the data elsewhere and pass a reference"
         )
         self.size = size

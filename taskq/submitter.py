@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from inspect import isawaitable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from taskq.backends import Stores
+from taskq.config import check_identifier
 from taskq.context import current_or_none
 from taskq.domain.envelope import seal
 from taskq.domain.message import DEFAULT_QUEUE, Message
@@ -64,22 +64,18 @@ class StoreSubmitter:
     async def submit(
         self, task: Task[..., R], payloads: Sequence[bytes], call: CallOptions, *, atomic: bool = False
     ) -> list[TaskHandle[R]]:
-        """Enqueue one task for each payload ."""
+        """Enqueue one task for each payload."""
         messages = self._messages(task, payloads, call)
         if call.connection is not None:
-            answers = self._transactional().enqueue_in(call.connection, messages)
-            return self._handles(task, cast("list[Enqueued]", await answers if isawaitable(answers) else answers))
+            return self._handles(task, await self._transactional().aenqueue_in(call.connection, messages))
         broker = (await self._stores.backend()).broker
         answers = await broker.enqueue(messages, parent=self._parent(), atomic=atomic)
         return self._handles(task, answers, refuse_any=atomic)
 
     def submit_inside(self, task: Task[..., R], payloads: Sequence[bytes], call: CallOptions) -> list[TaskHandle[R]]:
-        """Enqueue inside the transaction of a blocking connection ."""
+        """Enqueue inside the transaction of a blocking connection."""
         answers = self._transactional().enqueue_in(call.connection, self._messages(task, payloads, call))
-        if isawaitable(answers):
-            cast("Coroutine[Any, Any, Any]", answers).close()
-            raise InvalidPayload(f"{task.name}: this connection is asynchronous: write `await {task.name}.aenqueue(…)`")
-        return self._handles(task, cast("list[Enqueued]", answers))
+        return self._handles(task, answers)
 
     def _transactional(self) -> TransactionalBackend:
         backend = self._stores.root
@@ -98,8 +94,8 @@ class StoreSubmitter:
         retention = declared.retention if call.retention is None else call.retention
         messages = []
         for payload in payloads:
-            if len(payload) > self._max_payload:
-                raise PayloadTooLarge(name, len(payload), self._max_payload)
+            if (size := len(payload) + len(headers)) > self._max_payload:
+                raise PayloadTooLarge(name, size, self._max_payload)
             id, digest = self._identity(task, payload, call, shard)
             messages.append(
                 Message(
@@ -143,11 +139,14 @@ class StoreSubmitter:
             raise InvalidPayload(f"{name}: the metadata cannot be written as JSON: {error}") from None
 
     def _route(self, name: str) -> str | None:
-        if callable(self._routes):
-            return self._routes(name)
-        if name in self._routes:
-            return self._routes[name]
-        return next((queue for pattern, queue in self._routes.items() if fnmatch.fnmatchcase(name, pattern)), None)
+        queue = self._routes(name) if callable(self._routes) else self._matching(self._routes, name)
+        return None if queue is None else check_identifier("queue", queue)
+
+    @staticmethod
+    def _matching(routes: Mapping[str, str], name: str) -> str | None:
+        if name in routes:
+            return routes[name]
+        return next((queue for pattern, queue in routes.items() if fnmatch.fnmatchcase(name, pattern)), None)
 
     def _parent(self) -> Parent | None:
         context = current_or_none()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -57,7 +58,7 @@ class PostgresBackend:
         """Bring the schema up to date; returns the steps that were taken."""
         return await migrate.migrate(self._store.pool, self._target.schema)
 
-    def enqueue_in(self, connection: Any, messages: list[Message]) -> list[Enqueued]:
+    def enqueue_in(self, connection: Any, messages: Sequence[Message]) -> list[Enqueued]:
         """Put tasks into the caller's own transaction: they exist if and when it commits.
 
         Arguments:
@@ -69,7 +70,7 @@ class PostgresBackend:
         """
         return transaction.enqueue(self._target.schema, connection, messages)
 
-    async def aenqueue_in(self, connection: Any, messages: list[Message]) -> list[Enqueued]:
+    async def aenqueue_in(self, connection: Any, messages: Sequence[Message]) -> list[Enqueued]:
         """The same for asynchronous connections: psycopg, asyncpg, SQLAlchemy AsyncConnection and AsyncSession."""
         return await transaction.aenqueue(self._target.schema, connection, messages)
 

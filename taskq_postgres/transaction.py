@@ -27,6 +27,8 @@ def enqueue(schema: str, connection: Any, messages: Sequence[Message]) -> list[E
     """
     if not messages:
         return []
+    if _is_async(connection):
+        raise ConfigError("this connection is asynchronous: enqueue with the a-twin, such as `await add.aenqueue(…)`")
     items, driver = to_json(messages), _driver(connection)
     if driver == "psycopg":
         _refuse_autocommit(connection)
@@ -43,13 +45,15 @@ def enqueue(schema: str, connection: Any, messages: Sequence[Message]) -> list[E
 
 
 async def aenqueue(schema: str, connection: Any, messages: Sequence[Message]) -> list[Enqueued]:
-    """Enqueue on an asynchronous connection.
+    """Enqueue on an asynchronous connection; on a synchronous one it blocks for as long as the statement takes.
 
     Raises:
         ConfigError: it is no connection that we know, or not within a transaction.
     """
     if not messages:
         return []
+    if not _is_async(connection):
+        return enqueue(schema, connection, messages)
     items, driver = to_json(messages), _driver(connection)
     if driver == "psycopg":
         _refuse_autocommit(connection)
@@ -77,6 +81,12 @@ def _driver(connection: Any) -> str:
     """The driver, by the module of the connection's class or of one that it extends."""
     modules = {base.__module__.partition(".")[0] for base in type(connection).__mro__}
     return next((name for name in ("psycopg", "asyncpg", "sqlalchemy", "django") if name in modules), "")
+
+
+def _is_async(connection: Any) -> bool:
+    """Whether its methods are coroutines: all of asyncpg's, and what psycopg and SQLAlchemy name so."""
+    names = {base.__name__ for base in type(connection).__mro__}
+    return _driver(connection) == "asyncpg" or any(name.lower().startswith("async") for name in names)
 
 
 def _statement(schema: str, placeholder: str) -> str:
@@ -111,5 +121,5 @@ def _unknown(connection: Any) -> ConfigError:
     kind = type(connection)
     return ConfigError(
         f"{kind.__module__}.{kind.__qualname__} is no connection that enqueue_in knows: pass one of psycopg, asyncpg, "
-        "SQLAlchemy or Django, an asynchronous one to aenqueue_in"
+        "SQLAlchemy or Django"
     )

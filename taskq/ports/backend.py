@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
@@ -115,20 +115,21 @@ class Backend(Protocol):
 
 
 class TransactionalBackend(Protocol):
-    """What a backend with Capability.TRANSACTIONAL_ENQUEUE can do beside."""
+    """What a backend with Capability.TRANSACTIONAL_ENQUEUE can do beside; it need not be open for it."""
 
-    def enqueue_in(
-        self, connection: Any, messages: Sequence[Message]
-    ) -> Sequence[Enqueued] | Awaitable[Sequence[Enqueued]]:
+    def enqueue_in(self, connection: Any, messages: Sequence[Message]) -> Sequence[Enqueued]:
         """Store messages inside the transaction of the caller's connection or session.
 
-        Nothing is committed, repeated or rolled back here: the transaction is the caller's. The backend need not
-        be open.
+        Nothing is committed, repeated or rolled back here: the transaction is the caller's.
 
         Arguments:
             connection: a connection or session of a library that the backend knows.
 
-        Returns:
-            The answers; for an asynchronous connection an awaitable of them.
+        Raises:
+            ConfigError: the backend does not know it, it is asynchronous, or it is in no transaction.
         """
+        ...
+
+    async def aenqueue_in(self, connection: Any, messages: Sequence[Message]) -> Sequence[Enqueued]:
+        """The same for an asynchronous connection or session."""
         ...

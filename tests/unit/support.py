@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 
@@ -40,7 +41,7 @@ async def count(app: App) -> int:
 
 async def claim(app: App, queue: str = "default") -> Delivery:
     """Be a worker: claim the next task."""
-    fetched = await (await app.backend()).broker.fetch([queue], 1, worker="w", lease=60, request_id=f"r{id(object())}")
+    fetched = await (await app.backend()).broker.fetch([queue], 1, worker="w", lease=60, request_id=uuid4().hex)
     [delivery] = fetched.deliveries
     return delivery
 

@@ -203,7 +203,9 @@ async def test_too_large_by_a_byte() -> None:
     await job.aenqueue("x" * (1000 - empty))
     with pytest.raises(PayloadTooLarge) as caught:
         await job.aenqueue("x" * (1001 - empty))
-    assert str(caught.value).startswith("the arguments of job take 1,001 bytes, over max_payload (1,000 bytes): ")
+    assert str(caught.value).startswith(
+        "the arguments and metadata of job take 1,001 bytes, over max_payload (1,000 bytes): "
+    )
     assert (caught.value.size, caught.value.limit) == (1001, 1000)
     with pytest.raises(PayloadTooLarge):
         await app.aenqueue("elsewhere", {"text": "é" * 1000})
