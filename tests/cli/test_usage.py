@@ -148,7 +148,9 @@ def test_a_wrong_option_of_a_call(shell: Shell) -> None:
 def test_an_unknown_backend_is_named_without_its_password(shell: Shell) -> None:
     line = complaint(shell, 2, "migrate", "--backend", f"http://me:{SECRET}@host/0")
     assert "http://me:***@host/0" in line
-    assert "redsi://me:***@host/0" in complaint(shell, 2, "migrate", TASKQ_BACKEND=f"redsi://me:{SECRET}@host/0")
+    for user in ("me", ""):
+        line = complaint(shell, 2, "migrate", TASKQ_BACKEND=f"redsi://{user}:{SECRET}@host/0")
+        assert f"redsi://{user}:***@host/0" in line
 
 
 # ------------------------------------------------------------ stores that cannot be used
