@@ -146,13 +146,21 @@ declare
     v_day date;
     v_name text;
     v_made int := 0;
+    v_days date[];
 begin
-    for v_day in select d::date from generate_series(-1, p_ahead) n,
-            lateral (select (clock_timestamp() at time zone 'UTC')::date + n) x(d) loop
-        v_name := 'finished_' || to_char(v_day, 'YYYYMMDD');
-        continue when to_regclass(format('%I.%I', {literal}, v_name)) is not null;
+    -- Read from the table, because a look-up by name may still have the answer of before the lock.
+    for v_turn in 1..2 loop
+        v_days := array(select (clock_timestamp() at time zone 'UTC')::date + n from generate_series(0, p_ahead) n
+            where not exists (select 1 from pg_catalog.pg_class c
+                where c.relnamespace = {literal}::regnamespace
+                    and c.relname = 'finished_' || to_char((clock_timestamp() at time zone 'UTC')::date + n, 'YYYYMMDD')));
+        if v_days = '{}' then
+            return 0;
+        end if;
         perform pg_advisory_xact_lock(hashtext({literal}), 1);
-        continue when to_regclass(format('%I.%I', {literal}, v_name)) is not null;
+    end loop;
+    foreach v_day in array v_days loop
+        v_name := 'finished_' || to_char(v_day, 'YYYYMMDD');
         -- Made apart and attached, because that locks out nobody.
         execute format('create table {schema}.%I (like {schema}.finished including defaults including constraints) '
             'with (autovacuum_vacuum_insert_scale_factor = 1)', v_name);

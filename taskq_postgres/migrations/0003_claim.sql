@@ -71,10 +71,10 @@ begin
         loop
             exit when cardinality(p_rows) >= p_limit;
             select array_agg(r.ctid), array_agg(r.lane_group) into v_rows, v_groups from (
+                -- In the order of the turns without a sort, so that no more rows are locked than are taken.
                 select s.ctid, l.lane_group from (
-                    select u.lane_group, u.after, row_number() over () as turn from (
-                        select x.lane_group, x.after from unnest(p_priorities, p_groups, p_after) x(priority, lane_group, after)
-                            where x.priority = p order by x.lane_group <= p_served[p + 1], x.lane_group) u) l
+                    select x.lane_group, x.after from unnest(p_priorities, p_groups, p_after) x(priority, lane_group, after)
+                        where x.priority = p order by x.lane_group <= p_served[p + 1], x.lane_group offset 0) l
                     cross join lateral (
                         select t.ctid from {schema}.task t
                             where t.queue = p_queue and t.priority = p and t.lane_group = l.lane_group and t.state = 0
@@ -82,7 +82,7 @@ begin
                                 and (t.expires_at is null or t.expires_at > p_now)
                                 and t.ctid <> all(p_taken) and t.ctid <> all(p_rows)
                             order by t.queue, t.priority, t.lane_group, t.seq limit 1 for no key update skip locked) s
-                order by l.turn limit p_limit - cardinality(p_rows)) r;
+                limit p_limit - cardinality(p_rows)) r;
             exit when v_rows is null;
             p_rows := p_rows || v_rows;
             p_served[p + 1] := v_groups[cardinality(v_groups)];
@@ -158,10 +158,11 @@ begin
         v_before := cardinality(v_rows);
         continue when v_before >= p_limit;
 
-        -- The front lane: what came back.
+        -- The front lane: what came back. Here a claim waits for who holds a row, which is a late settle or another claim,
+        -- and so for a moment: it would be odd to pass over a task that stays where it is.
         v_rows := v_rows || array(select t.ctid from {schema}.task t
             where t.queue = v_queue and t.front and (t.expires_at is null or t.expires_at > v_now)
-            order by t.queue, t.priority desc, t.seq limit p_limit - v_before for no key update skip locked);
+            order by t.queue, t.priority desc, t.seq limit p_limit - v_before for no key update);
         continue when cardinality(v_rows) >= p_limit;
 
         v_priorities := '{3,2,1,0}';

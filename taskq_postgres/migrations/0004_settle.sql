@@ -71,12 +71,13 @@ declare
 begin
     select * into t from {schema}.task k
         where k.id = p_id and k.fence = p_fence and k.worker = p_worker and k.settled_fence < p_fence and k.state = 0
+            and (k.lease_until is not null or p_kind <> 7)
         for update;
-    v_is_late := t.lease_until is null;
-    if not found or v_is_late and p_kind = 7 then
+    if not found then
         select * into r from {schema}.record k where k.id = p_id limit 1;
         return case when r.id is null then 3 when r.settled_fence = p_fence and r.worker = p_worker then 1 else 2 end;
     end if;
+    v_is_late := t.lease_until is null;
     if p_kind = 7 then
         perform {schema}.lose_v1(t, 'crashed', p_failure, p_now);
         return 0;
