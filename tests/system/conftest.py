@@ -41,3 +41,5 @@ def site(url: str, tmp_path: Path) -> Iterator[Site]:
     (folder / "jobs.py").write_text(JOBS)
     with Site(folder, url) as site:
         yield site
+    # Shown by pytest where the test failed.
+    print(site.log)
