@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,6 +58,7 @@ def redact(url: str) -> str:
     >>> redact("redis://me:secret@host:6379/0")
     'redis://me:***@host:6379/0'
     """
+    url = re.sub(r"(?i)((?:password|passwd|secret|token)=)[^&#]*", r"\1***", url)
     head, separator, tail = url.rpartition("@")
     if not separator:
         return url
@@ -169,6 +171,10 @@ class Stores:
     def impatient_options(self) -> BackendOptions:
         """How to open the store for one look: a store that is away is not waited for."""
         return replace(self._options, retry_for=IMPATIENCE, connect_timeout=IMPATIENCE)
+
+    def hurry(self) -> None:
+        """Open the stores for one look from now on: what is away is not waited for (used by commands)."""
+        self._options, self._tasks = self.impatient_options, None
 
     async def backend(self) -> Backend:
         """The open backend of the running loop."""

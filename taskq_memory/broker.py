@@ -63,14 +63,24 @@ class MemoryBroker:
         store = self._store
         if parent is not None and store.holder(*parent) is None:
             return [Enqueued(message.id, EnqueueStatus.STALE_PARENT) for message in batch]
-        if atomic and any(store.conflicts(message) for message in batch):
+        if atomic and self._has_conflict(batch):
             return [Enqueued(message.id, EnqueueStatus.CONFLICT) for message in batch]
         return [Enqueued(message.id, self._enqueue_one(message)) for message in batch]
 
+    def _has_conflict(self, batch: Sequence[Message]) -> bool:
+        """Whether a message conflicts with what is remembered, or with one before it in the batch."""
+        digests: dict[str, str] = {}
+        for message in batch:
+            if message.digest:
+                before = digests.setdefault(message.id, self._store.digest_of(message.id) or message.digest)
+                if before != message.digest:
+                    return True
+        return False
+
     def _enqueue_one(self, message: Message) -> EnqueueStatus:
-        if self._store.conflicts(message):
+        if message.digest and self._store.digest_of(message.id) not in ("", message.digest):
             return EnqueueStatus.CONFLICT
-        if self._store.known(message.id) or (message.digest and message.id in self._store.digests):
+        if self._store.known(message):
             return EnqueueStatus.DUPLICATE
         self._store.add(message)
         return EnqueueStatus.CREATED
@@ -253,8 +263,10 @@ class MemoryBroker:
             case Complete(result):
                 task.result = result
                 self._store.end(task, event, state)
-            case Bury(reason) | Fail(reason) | Cancel(reason):
+            case Bury(reason) | Fail(reason):
                 self._store.end(task, event, state, reason, failure)
+            case Cancel(reason):
+                self._store.end(task, event, state, reason or task.cancel_reason, failure)
             case Crash() if state is not TaskState.CANCELLED:
                 self._store.end(task, event, state, DeadReason.POISON, failure)
             case Retry() | Snooze() | Release() | Crash():

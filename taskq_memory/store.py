@@ -212,7 +212,6 @@ class Store:
         task.attempt += 1
         task.worker = worker
         task.started_at = now
-        task.progress = None
         self.running[task.id] = now + lease
 
     def end(self, task: Task, event: Event, state: TaskState, reason: str = "", failure: bytes = b"") -> None:
@@ -264,14 +263,15 @@ class Store:
 
     # ------------------------------------------------------------ looking
 
-    def known(self, id: str) -> bool:
-        """Whether the id has a record, or a tombstone that is still young."""
-        return id in self.tasks or self.tombstones.get(id, 0.0) > self.clock.now()
+    def known(self, message: Message) -> bool:
+        """Whether the id has a record, a tombstone that is still young, or a digest that is still remembered."""
+        is_kept = message.id in self.tasks or self.tombstones.get(message.id, 0.0) > self.clock.now()
+        return is_kept or bool(message.digest and self.digest_of(message.id))
 
-    def conflicts(self, message: Message) -> bool:
-        """Whether the id is remembered with another digest."""
-        digest, until = self.digests.get(message.id, ("", 0.0))
-        return bool(message.digest and digest and until > self.clock.now() and digest != message.digest)
+    def digest_of(self, id: str) -> str:
+        """The digest that is remembered for an id, "" where there is none."""
+        digest, until = self.digests.get(id, ("", 0.0))
+        return digest if until > self.clock.now() else ""
 
     def holder(self, id: str, fence: int, worker: str) -> Task | None:
         """The task, if (fence, worker) is its newest run and not settled yet."""

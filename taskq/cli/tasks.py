@@ -18,11 +18,13 @@ from taskq.telemetry.logs import printable
 
 
 def _app(app_path: str | None, url: str | None) -> App:
-    if app_path is not None:
-        return load_app(app_path, url)
-    if url is None:
+    if app_path is None and url is None:
         raise ConfigError("which store? Give -A module:app (or TASKQ_APP), or --backend URL (or TASKQ_BACKEND)")
-    return App(url)
+    app = App(url) if app_path is None else load_app(app_path, url)
+    if app.url == "memory://":
+        raise ConfigError("memory:// is gone when this command ends: give --backend redis://… or postgres://…")
+    app.stores.hurry()
+    return app
 
 
 @click.command()

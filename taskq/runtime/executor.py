@@ -45,12 +45,16 @@ class Executor:
         app: where task names are looked up.
         options: how many of each kind may run at once.
         settle: takes each decision.
-        is_known: whether a delivery of this id is held already, running or on its way to the store.
+        unsettled: how many decisions the store has not accepted yet.
+        state: what the application's lifespan yielded.
     """
 
-    def __init__(self, app: App, options: WorkerOptions, settle: Settle, state: Any = None) -> None:
+    def __init__(
+        self, app: App, options: WorkerOptions, settle: Settle, unsettled: Callable[[], int], state: Any = None
+    ) -> None:
         self._app = app
         self._settle = settle
+        self._unsettled = unsettled
         self._state = state
         self._threads: ThreadPool | None = None
         self._children: Any = None
@@ -58,7 +62,7 @@ class Executor:
         self.is_closing = False
         """Set when the worker stops: what is still handed in goes straight back."""
         self._opening_children = asyncio.Lock()
-        self.slots = Slots(options, self._begin)
+        self.slots = Slots(options, self._begin, self._is_alone)
         self.runs: dict[str, Run] = {}
         """Everything held here: waiting for a slot, or running."""
         self.freed = asyncio.Event()
@@ -113,6 +117,14 @@ class Executor:
         timeout = run.timeout
         run.deadline = None if timeout is None else now + timeout
         run.handle = asyncio.get_running_loop().create_task(self._run(run))
+
+    def _is_alone(self, suspect: Run) -> bool:
+        """Whether nobody shares a death of this process with the suspect; whoever would is given back."""
+        others = [run for run in self.runs.values() if run is not suspect]
+        for run in others:
+            if run.started_at is None:
+                self.stop_run(run, StopReason.SHUTDOWN)
+        return not others and self._unsettled() == 0
 
     # ------------------------------------------------------------ running
 
@@ -246,7 +258,7 @@ class Executor:
             case StopReason.TIMEOUT:
                 return Failed(Failure("TaskTimeout", f"it ran longer than its timeout of {run.timeout:g} s"))
             case StopReason.CANCEL:
-                return CancelledRun("cancelled while it ran")
+                return CancelledRun()
             case StopReason.SHUTDOWN | StopReason.LOST:
                 return Interrupted()
             case None:

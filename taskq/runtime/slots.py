@@ -51,15 +51,18 @@ class Slots:
     Arguments:
         options: how many slots of each kind there are.
         begin: starts a run.
+        is_alone: whether the worker holds nothing but this run, not even what waits for a slot or to be settled; it
+            gives back what else waits, so that a later answer may be yes.
     """
 
-    def __init__(self, options: WorkerOptions, begin: Callable[[Run], None]) -> None:
+    def __init__(self, options: WorkerOptions, begin: Callable[[Run], None], is_alone: Callable[[Run], bool]) -> None:
         self._kinds = {
             "async": _Kind(options.concurrency),
             "thread": _Kind(options.threads),
             "process": _Kind(options.processes),
         }
         self._begin = begin
+        self._is_alone = is_alone
         self._window = FIRST_WINDOW
         self._suspects: deque[Run] = deque()
         self._alone: Run | None = None
@@ -88,7 +91,7 @@ class Slots:
         if run.delivery.is_suspect and run.task.executor != "process":
             self._suspects.append(run)
             run.waiting_since = time.monotonic()
-            self._next_suspect()
+            self._window = 1
             return
         kind = self._kinds[run.task.executor]
         kind.seen_at = time.monotonic()
@@ -101,7 +104,9 @@ class Slots:
 
     def widen(self) -> None:
         """All of a claim was taken in: the next may be larger, unless some of it still waits."""
-        if not any(kind.waiting for name, kind in self._kinds.items() if name != "async"):
+        if self._is_held_back():
+            self.next_suspect()
+        elif not any(kind.waiting for name, kind in self._kinds.items() if name != "async"):
             self._window = min(2 * self._window, LARGEST_WINDOW)
 
     def give_back(self, run: Run) -> None:
@@ -111,7 +116,7 @@ class Slots:
         seconds = time.monotonic() - run.started_at
         if run is self._alone:
             self._alone = None
-            self._next_suspect()
+            self.next_suspect()
             if not self._is_held_back():
                 self._fill()
             return
@@ -119,7 +124,7 @@ class Slots:
         kind.running -= 1
         kind.seconds += SMOOTHING * (seconds - kind.seconds)
         if self._suspects:
-            self._next_suspect()
+            self.next_suspect()
         elif kind.waiting:
             self._fill()
 
@@ -144,8 +149,9 @@ class Slots:
     def _is_held_back(self) -> bool:
         return bool(self._suspects) or self._alone is not None
 
-    def _next_suspect(self) -> None:
-        if self._suspects and self._alone is None and self.running == 0:
+    def next_suspect(self) -> None:
+        """Begin a suspect, if there is one and the worker holds nothing else; asked again and again meanwhile."""
+        if self._suspects and self._alone is None and self.running == 0 and self._is_alone(self._suspects[0]):
             self._alone = self._suspects.popleft()
             self._begin(self._alone)
 

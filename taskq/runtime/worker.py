@@ -147,7 +147,7 @@ class Worker:
 
     def _build(self, backend: Backend, state: object) -> None:
         self._settler = Settler(backend.broker, self.app.middleware.on_settled)
-        self._executor = Executor(self.app, self.options, self._settler.put, state)
+        self._executor = Executor(self.app, self.options, self._settler.put, lambda: len(self._settler.held), state)
         self._fetcher = Fetcher(backend.broker, self._executor, self.options, self.id, self._is_held_back)
 
     async def _work(self, backend: Backend) -> None:
@@ -201,6 +201,7 @@ class Worker:
             return IDLE_WATCH
         now = time.monotonic()
         self._executor.watch(now)
+        self._executor.slots.next_suspect()
         self._executor.release_waiting(older_than=now - GIVE_BACK_AFTER)
         return WATCH_EVERY
 

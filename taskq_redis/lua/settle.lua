@@ -44,7 +44,7 @@ local function apply(queue, task, id, v, kind, delay, reason, data)
     state = after_lost_lease(v[8], letter, lost, max_lost)
     if state == 'd' or state == 'x' then reason = POISON end
   end
-  if state == 'k' and kind ~= 'cancel' then reason = v[8] end
+  if state == 'k' and (kind ~= 'cancel' or reason == '') then reason = v[8] or '' end
   if is_late and state ~= 'f' then
     leave_waiting(queue.name, id, 'f', more[5], more[6])
     if expires then gone_expiring[#gone_expiring + 1] = id end
