@@ -56,7 +56,11 @@ class PostgresBackend:
 
     async def migrate(self) -> list[str]:
         """Bring the schema up to date; returns the steps that were taken."""
-        return await migrate.migrate(self._store.pool, self._target.schema)
+        return await self._store.repeat(lambda: migrate.migrate(self._store.pool, self._target.schema))
+
+    def migration_sql(self, from_version: int = 0) -> str:
+        """The SQL of the migrations after `from_version`, for those who run their own."""
+        return migrate.sql(self._target.schema, from_version)
 
     def enqueue_in(self, connection: Any, messages: Sequence[Message]) -> list[Enqueued]:
         """Put tasks into the caller's own transaction: they exist if and when it commits.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from taskq.errors import BackendUnavailable, OutcomeUnknown
 from taskq.ports import BackendOptions
@@ -15,6 +15,7 @@ from taskq_postgres.pool import Pool
 from taskq_postgres.statements import statements
 from taskq_postgres.url import Target
 
+Answer = TypeVar("Answer")
 Row = tuple[Any, ...]
 Parameters = Sequence[Any] | Mapping[str, Any]
 
@@ -44,13 +45,24 @@ class Store:
             BackendUnavailable: nothing was changed.
             OutcomeUnknown: it may have been applied.
         """
+        while True:
+            try:
+                return await self.repeat(lambda: self.try_once(name, parameters), reads=reads)
+            except NoPartition:
+                await self.run("make_days", (DAYS_AHEAD,))
+
+    async def repeat(self, attempt: Callable[[], Awaitable[Answer]], *, reads: bool = False) -> Answer:
+        """Do what may be done twice until no connection is lost over it, for at most `options.retry_for` seconds.
+
+        Raises:
+            BackendUnavailable: nothing was changed.
+            OutcomeUnknown: it may have been applied.
+        """
         deadline = monotonic() + self.options.retry_for
         pause, is_applied = FIRST_PAUSE, False
         while True:
             try:
-                return await self.try_once(name, parameters)
-            except NoPartition:
-                await self.run("make_days", (DAYS_AHEAD,))
+                return await attempt()
             except LostConnection as lost:
                 is_applied = is_applied or (lost.is_applied and not reads)
                 await self.pool.drop_idle()

@@ -100,7 +100,9 @@ begin
         perform {schema}.end_v1(t, t.cancel_reason, null, p_now);
     elsif p_kind in (0, 4, 5, 6) then
         t.state := case p_kind when 0 then 10 when 4 then 12 when 5 then 11 else 13 end;
-        perform {schema}.end_v1(t, coalesce(p_reason, ''), p_result, p_now);
+        -- A cancel without a reason of its own takes the one that it was requested with.
+        perform {schema}.end_v1(t, coalesce(case p_kind when 6 then coalesce(nullif(p_reason, ''), t.cancel_reason)
+            else p_reason end, ''), p_result, p_now);
     else
         update {schema}.task k set lease_until = null, attempt = t.attempt, settled_fence = t.settled_fence,
                 failure = t.failure, history = t.history, front = p_kind = 3,

@@ -138,7 +138,7 @@ def test_wrong_arguments_on_the_command_line(shell: Shell) -> None:
 
 
 def test_a_wrong_option_of_a_call(shell: Shell) -> None:
-    enqueue = ("enqueue", "-A", "tasks:app", "tasks.add", '{"x": 1, "y": 2}')
+    enqueue = ("enqueue", "-A", "tasks:app", "--backend", "memory://?snapshot=tasks", "tasks.add", '{"x": 1, "y": 2}')
     assert "delay" in complaint(shell, 2, *enqueue, "--delay", "-1")
     assert "queue" in complaint(shell, 2, *enqueue, "--queue", "a b")
     assert "idempotency_key" in complaint(shell, 2, *enqueue, "--idempotency-key", "k" * 300)
@@ -171,6 +171,18 @@ def test_doctor_says_that_a_store_is_away(shell: Shell, scheme: str) -> None:
     assert result.returncode == 1
     assert SECRET not in result.stdout + result.stderr
     assert result.stdout.startswith("fault ")
+
+
+@pytest.mark.parametrize("scheme", ["redis", "postgresql"])
+def test_a_command_that_does_one_thing_does_not_wait_for_a_store_that_is_away(shell: Shell, scheme: str) -> None:
+    url = f"{scheme}://me:{SECRET}@127.0.0.1:{free_port()}/0"
+    for arguments in (["tasks", "show", "abc"], ["enqueue", "tasks.add"], ["migrate"]):
+        if (scheme, arguments[0]) != ("redis", "migrate"):
+            assert "127.0.0.1" in complaint(shell, 1, *arguments, "--backend", url)
+
+
+def test_a_password_in_the_query_is_hidden(shell: Shell) -> None:
+    complaint(shell, 2, "migrate", "--backend", f"http://host/x?password={SECRET}")
 
 
 @pytest.fixture
@@ -209,6 +221,17 @@ def test_a_redis_that_may_evict_tasks(shell: Shell) -> None:
 
 def test_a_store_without_a_schema_has_no_sql(shell: Shell) -> None:
     assert "no SQL" in complaint(shell, 1, "migrate", "--sql", "--backend", "memory://")
+
+
+def test_the_sql_of_the_migrations_is_printed_for_those_who_run_their_own(shell: Shell) -> None:
+    script = shell.output("migrate", "--sql", "--backend", "postgresql://nobody.listens.example/db")
+    assert "create table" in script
+    assert "commit;" in script
+
+
+def test_a_store_that_is_gone_when_the_command_ends_is_refused(shell: Shell) -> None:
+    line = complaint(shell, 2, "enqueue", "tasks.add", '{"x": 1, "y": 2}', "--backend", "memory://")
+    assert "is gone when this command ends" in line
 
 
 # ------------------------------------------------------------ terminals

@@ -52,6 +52,7 @@ async def test_a_running_task_is_cancelled_by_the_heartbeat(any_app: App) -> Non
         await (await any_app.backend()).broker.cancel([handle.id], "no longer needed")
         record = await ended(handle)
     assert (record.state, record.attempts[-1].outcome) == (TaskState.CANCELLED, AttemptOutcome.CANCELLED)
+    assert record.reason == "no longer needed"
     assert gate.interrupted == 1
 
 
