@@ -187,6 +187,10 @@ class Bench(_Consumer):
     `short` is a lifetime (of a lease, a delay) that is over after `lapse`; LONG is one that no test outlives.
     """
 
+    def apart(self, name: str) -> Bench:
+        """The same backend with a queue of its own, for one of several cases in a test."""
+        return Bench(self.kit, self.backend, f"{self.queue}-{name}")
+
     async def settle(self, delivery: Delivery, settlement: Settlement) -> SettleStatus:
         """Settle one run."""
         [status] = await self.backend.broker.settle([Settled(delivery, settlement)])

@@ -43,10 +43,14 @@ class Memory:
 
     backend: Backend
     short: float
+    are_many: bool = False
+    """Whether commands are sent at once: then nothing may be over before the last of them."""
     must_lapse: bool = False
     """Whether the newest command made something that is to be over before the next one."""
     messages: list[Message] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
+    live: list[Delivery] = field(default_factory=list)
+    """Those of them that may still write, as far as is known."""
     requests: list[Request] = field(default_factory=list)
 
     @property
@@ -58,12 +62,15 @@ class Memory:
         """A lifetime as drawn; a store with a clock of its own knows two kinds: over at once, and never."""
         if self.is_virtual:
             return seconds
-        self.must_lapse |= seconds < LONG
-        return self.short if seconds < LONG else LONG
+        if seconds >= LONG or self.are_many:
+            return LONG
+        self.must_lapse = True
+        return self.short
 
     def delivery(self, choice: Choice) -> Delivery:
         """One that was handed out at some time, perhaps forged."""
-        delivery = self.deliveries[-1 - choice.pick % len(self.deliveries)]
+        held = self.live if choice.is_live and self.live else self.deliveries
+        delivery = held[-1 - choice.pick % len(held)]
         fence = max(1, delivery.fence + choice.later)
         return delivery._replace(fence=fence, worker=choice.worker or delivery.worker)
 
@@ -81,6 +88,7 @@ class Choice(NamedTuple):
     """Which delivery to use, and what to forge of it: a fence later by so many, another worker."""
 
     pick: int
+    is_live: bool = False
     later: int = 0
     worker: str = ""
 
@@ -274,12 +282,14 @@ class CancelSome:
 
     picks: tuple[int, ...]
     reason: str
+    is_live: bool
 
     def bind(self, memory: Memory) -> Step | None:
         """Cancel them in one call."""
         if not memory.messages:
             return None
-        ids = list(dict.fromkeys(memory.message(pick).id for pick in self.picks))
+        known = memory.live if self.is_live and memory.live else memory.messages
+        ids = list(dict.fromkeys(known[-1 - pick % len(known)].id for pick in self.picks))
 
         def explain(model: QueueModel, statuses: Any) -> None:
             assert statuses == [model.cancel(id, self.reason) for id in ids]

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
-import pytest
+from typing import Protocol
 
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import Bury, Cancel, Complete, Release, Retry, Snooze
 from taskq.domain.record import Progress
 from taskq.domain.state import TaskState
-from taskq.ports import EnqueueStatus, Parent, SettleStatus
+from taskq.ports import EnqueueStatus, Extension, Parent, SettleStatus
 from taskq.testing.conformance.bench import FAILURE, LONG, Bench, new_worker
 from taskq.testing.conformance.kit import Kit
 from taskq.testing.conformance.settle import SETTLEMENTS
 
-Stale = Callable[[Bench], Awaitable[Delivery]]
+
+class Stale(Protocol):
+    """Brings about a run that is not the newest of its task."""
+
+    __name__: str
+
+    async def __call__(self, bench: Bench) -> Delivery:
+        """The run."""
+        ...
 
 
 async def wrong_fence(bench: Bench) -> Delivery:
@@ -92,50 +98,51 @@ STALE_RUNS: tuple[Stale, ...] = (
 )
 
 
-by_each_stale_run = pytest.mark.parametrize("stale", STALE_RUNS, ids=lambda stale: stale.__name__)
-
-
 class FencedWrites(Kit):
     """Each write of a running task, by each run that is not the newest."""
 
-    @by_each_stale_run
-    async def test_a_stale_settle_is_refused(self, bench: Bench, stale: Stale) -> None:
-        delivery = await stale(bench)
-        before = await bench.record(delivery.id)
-        for settlement in SETTLEMENTS:
-            status = await bench.settle(delivery, settlement)
-            assert status in {SettleStatus.STALE, SettleStatus.REPEATED}
-        assert await bench.record(delivery.id) == before
+    async def test_a_stale_settle_is_refused(self, bench: Bench) -> None:
+        for stale, there in self._cases(bench):
+            delivery = await stale(there)
+            before = await there.record(delivery.id)
+            for settlement in SETTLEMENTS:
+                status = await there.settle(delivery, settlement)
+                assert status in {SettleStatus.STALE, SettleStatus.REPEATED}, stale.__name__
+            assert await there.record(delivery.id) == before, stale.__name__
 
-    @by_each_stale_run
-    async def test_a_stale_extension_is_refused(self, bench: Bench, stale: Stale) -> None:
-        delivery = await stale(bench)
-        before = await bench.record(delivery.id)
-        extension = await bench.backend.broker.extend([delivery], LONG)
-        assert extension.lost == {delivery.id}
-        assert not extension.cancel_wanted
-        assert await bench.record(delivery.id) == before
+    async def test_a_stale_extension_is_refused(self, bench: Bench) -> None:
+        for stale, there in self._cases(bench):
+            delivery = await stale(there)
+            before = await there.record(delivery.id)
+            extension = await there.backend.broker.extend([delivery], LONG)
+            assert extension == Extension(lost=frozenset({delivery.id})), stale.__name__
+            assert await there.record(delivery.id) == before, stale.__name__
 
-    @by_each_stale_run
-    async def test_a_stale_annotation_is_refused(self, bench: Bench, stale: Stale) -> None:
-        delivery = await stale(bench)
-        before = await bench.record(delivery.id)
+    async def test_a_stale_annotation_is_refused(self, bench: Bench) -> None:
         annotations = bench.backend.annotations
-        assert not await annotations.progress(delivery, Progress(0.9, "stale"))
-        assert not await annotations.checkpoint(delivery, b"stale")
-        assert not await annotations.log(delivery, ["stale"])
-        assert await bench.record(delivery.id) == before
+        for stale, there in self._cases(bench):
+            delivery = await stale(there)
+            before = await there.record(delivery.id)
+            assert not await annotations.progress(delivery, Progress(0.9, "stale")), stale.__name__
+            assert not await annotations.checkpoint(delivery, b"stale"), stale.__name__
+            assert not await annotations.log(delivery, ["stale"]), stale.__name__
+            assert await there.record(delivery.id) == before, stale.__name__
 
-    @by_each_stale_run
-    async def test_a_child_of_a_stale_run_is_refused(self, bench: Bench, stale: Stale) -> None:
-        delivery = await stale(bench)
-        parent = Parent(delivery.id, delivery.fence, delivery.worker)
-        before = await bench.counts()
-        children = [bench.message(), bench.message(delay=LONG)]
-        assert await bench.enqueue(*children, parent=parent) == [EnqueueStatus.STALE_PARENT] * 2
-        assert await bench.enqueue(*children, parent=parent, atomic=True) == [EnqueueStatus.STALE_PARENT] * 2
-        assert await bench.counts() == before
-        assert await bench.enqueue(*children) == [EnqueueStatus.CREATED] * 2
+    async def test_a_child_of_a_stale_run_is_refused(self, bench: Bench) -> None:
+        for stale, there in self._cases(bench):
+            delivery = await stale(there)
+            parent = Parent(delivery.id, delivery.fence, delivery.worker)
+            before = await there.counts()
+            children = [there.message(), there.message(delay=LONG)]
+            for atomic in (False, True):
+                answers = await there.enqueue(*children, parent=parent, atomic=atomic)
+                assert answers == [EnqueueStatus.STALE_PARENT] * 2, stale.__name__
+            assert await there.counts() == before, stale.__name__
+            assert await there.enqueue(*children) == [EnqueueStatus.CREATED] * 2
+
+    @staticmethod
+    def _cases(bench: Bench) -> list[tuple[Stale, Bench]]:
+        return [(stale, bench.apart(stale.__name__)) for stale in STALE_RUNS]
 
 
 class FreshWrites(Kit):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from taskq.domain.outcome import Bury, Cancel, Complete, Crash, Fail, Release, Retry, Settlement, Snooze
 from taskq.domain.record import AttemptOutcome
 from taskq.domain.state import TaskState
-from taskq.ports import CancelStatus, SettleStatus
+from taskq.ports import CancelStatus
 from taskq.testing.conformance.bench import FAILURE, LONG, Bench
 from taskq.testing.conformance.kit import Kit
 from taskq.testing.conformance.settle import APPLIED, REPEATED, SETTLEMENTS, STALE, name_of
@@ -27,17 +25,17 @@ LATE: tuple[tuple[Settlement, TaskState, int], ...] = (
 class LateSettleRules(Kit):
     """A run that ends after its lease was taken away, and before anybody has claimed the task again."""
 
-    @pytest.mark.parametrize(("settlement", "state", "attempt"), LATE, ids=[name_of(late[0]) for late in LATE])
-    async def test_a_late_settle_is_accepted(
-        self, bench: Bench, settlement: Settlement, state: TaskState, attempt: int
-    ) -> None:
-        delivery = await bench.lost()
-        record = await bench.apply(delivery, settlement)
-        assert (record.state, record.attempt, record.lost_leases, record.fence) == (state, attempt, 1, 1)
-        assert [(entry.fence, entry.attempt) for entry in record.attempts] == [(1, 1), (1, 1)]
-        assert record.attempts[0].outcome == AttemptOutcome.LEASE_LOST
-        assert await bench.settle(delivery, settlement) == REPEATED
-        assert await bench.counts() == {state: 1}
+    async def test_a_late_settle_is_accepted(self, bench: Bench) -> None:
+        for settlement, state, attempt in LATE:
+            there = bench.apart(name_of(settlement))
+            delivery = await there.lost()
+            record = await there.apply(delivery, settlement)
+            counted = (record.state, record.attempt, record.lost_leases, record.fence)
+            assert counted == (state, attempt, 1, 1), settlement
+            assert [(entry.fence, entry.attempt) for entry in record.attempts] == [(1, 1), (1, 1)], settlement
+            assert record.attempts[0].outcome == AttemptOutcome.LEASE_LOST, settlement
+            assert await there.settle(delivery, settlement) == REPEATED, settlement
+            assert await there.counts() == {state: 1}, settlement
 
     async def test_a_late_crash_is_stale_for_its_loss_was_counted(self, bench: Bench) -> None:
         delivery = await bench.lost()
@@ -46,13 +44,13 @@ class LateSettleRules(Kit):
         assert await bench.record(delivery.id) == before
         assert await bench.settle(delivery, Complete()) == APPLIED
 
-    @pytest.mark.parametrize("settlement", SETTLEMENTS, ids=name_of)
-    async def test_too_late_once_somebody_has_claimed(self, bench: Bench, settlement: Settlement) -> None:
+    async def test_too_late_once_somebody_has_claimed(self, bench: Bench) -> None:
         delivery = await bench.lost()
         again = await bench.take_one()
         assert (again.id, again.fence, again.attempt, again.lost_leases) == (delivery.id, 2, 1, 1)
         before = await bench.record(delivery.id)
-        assert await bench.settle(delivery, settlement) == STALE
+        for settlement in SETTLEMENTS:
+            assert await bench.settle(delivery, settlement) == STALE, settlement
         assert await bench.record(delivery.id) == before
         assert await bench.settle(again, Complete()) == APPLIED
 
@@ -91,12 +89,14 @@ class LateSettleRules(Kit):
         assert await bench.state(buried.id) == TaskState.PENDING
 
     async def test_a_settled_run_is_not_late_when_its_task_waits_again(self, bench: Bench) -> None:
-        for settlement in (Release(), Snooze(0.0), Retry(0.0, FAILURE), Crash(FAILURE)):
-            delivery = await bench.running(queue=f"{bench.queue}-{name_of(settlement)}")
-            await bench.apply(delivery, settlement)
-            await bench.backend.maintenance.promote()
-            assert await bench.settle(delivery, Complete()) == SettleStatus.REPEATED
-            assert await bench.state(delivery.id) == TaskState.PENDING
+        settlements: list[Settlement] = [Release(), Snooze(0.0), Retry(0.0, FAILURE), Crash(FAILURE)]
+        for settlement in settlements:
+            there = bench.apart(name_of(settlement))
+            delivery = await there.running()
+            await there.apply(delivery, settlement)
+            await there.backend.maintenance.promote()
+            assert await there.settle(delivery, Complete()) == REPEATED, settlement
+            assert await there.state(delivery.id) == TaskState.PENDING, settlement
 
     async def test_the_second_loss_is_late_by_its_own_fence(self, bench: Bench) -> None:
         first = await bench.lost()

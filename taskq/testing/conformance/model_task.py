@@ -69,6 +69,8 @@ class Task:
     logs: list[str] = field(default_factory=list)
     place: Place = field(default_factory=lambda: Place(0))
     first_ready: int | None = None
+    """When it was first ready; several may be so at the same instant."""
+    last_ready: int = 0
     in_front: bool = False
 
     @property
@@ -83,6 +85,9 @@ class Tasks:
     def __init__(self) -> None:
         self.now = 0.0
         self.step = 0
+        """Counts commands."""
+        self.instant = 0
+        """Counts instants; commands that are sent at once share one."""
         self.tasks: dict[str, Task] = {}
         self.paused: set[str] = set()
 
@@ -120,6 +125,10 @@ class Tasks:
         due = [task for task in self.tasks.values() if task.due_at is not None and task.due_at <= self.now]
         return {task.message.queue for task in due}
 
+    def has_work(self) -> bool:
+        """Whether a claim would find a task."""
+        return bool(self.next_ids(sorted(self.queues()))) or bool(self.due_queues() - self.paused)
+
     def has_expired(self) -> bool:
         """Whether a task is past its time to live and nobody has ended it yet."""
         return any(task.state in WAITING and self._is_expired(task) for task in self.tasks.values())
@@ -144,8 +153,9 @@ class Tasks:
 
     def _make_ready(self, task: Task, within: float = 0.0) -> None:
         task.place = Place(self.step, within)
+        task.last_ready = self.instant
         if task.first_ready is None:
-            task.first_ready = self.step
+            task.first_ready = self.instant
 
     def _note(self, task: Task, outcome: AttemptOutcome, failure: Failure | None) -> None:
         task.attempts.append(Entry(task.fence, task.run, task.worker, outcome, failure))
@@ -156,7 +166,7 @@ def _next_in_front(front: Sequence[Task]) -> list[Task]:
     urgent = max(task.message.priority for task in front)
     lane = [task for task in front if task.message.priority == urgent]
     # A task that was ready more than once may stand where it first was, or where it last was.
-    latest = min(task.place.step for task in lane)
+    latest = min(task.last_ready for task in lane)
     return [task for task in lane if (task.first_ready or 0) <= latest]
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from taskq.domain.message import Delivery, Priority
 from taskq.domain.outcome import Bury, Cancel, Complete, Fail, Retry, Settlement
 from taskq.domain.record import AttemptOutcome, Progress
@@ -20,19 +18,21 @@ UNSUCCESSFUL: tuple[Settlement, ...] = (Bury("rejected", FAILURE), Fail("exhaust
 class RedriveRules(Kit):
     """DEAD, FAILED, CANCELLED, EXPIRED → PENDING."""
 
-    @pytest.mark.parametrize("settlement", UNSUCCESSFUL, ids=name_of)
-    async def test_a_task_that_was_given_up_starts_anew(self, bench: Bench, settlement: Settlement) -> None:
-        delivery = await bench.running(expires=LONG)
-        await bench.apply(delivery, settlement)
-        assert await self._redrive(bench, delivery.id) == [True]
-        record = await bench.record(delivery.id)
-        assert record.state == TaskState.PENDING
-        assert (record.attempt, record.lost_leases, record.fence) == (0, 0, 1)
-        assert (record.reason, record.failure, record.result, record.progress) == ("", None, None, None)
-        assert (record.completed_at, record.expires_at) == (None, None)
-        assert len(record.attempts) == 1
-        again = await bench.take_one()
-        assert (again.id, again.fence, again.attempt) == (delivery.id, 2, 1)
+    async def test_a_task_that_was_given_up_starts_anew(self, bench: Bench) -> None:
+        for settlement in UNSUCCESSFUL:
+            there = bench.apart(name_of(settlement))
+            delivery = await there.running(expires=LONG)
+            await there.apply(delivery, settlement)
+            assert await self._redrive(there, delivery.id) == [True], settlement
+            record = await there.record(delivery.id)
+            assert record.state == TaskState.PENDING, settlement
+            assert (record.attempt, record.lost_leases, record.fence) == (0, 0, 1), settlement
+            cleared = (record.reason, record.failure, record.result, record.progress)
+            assert cleared == ("", None, None, None), settlement
+            assert (record.completed_at, record.expires_at) == (None, None), settlement
+            assert len(record.attempts) == 1, settlement
+            again = await there.take_one()
+            assert (again.id, again.fence, again.attempt) == (delivery.id, 2, 1), settlement
 
     async def test_an_expired_task_starts_anew_and_does_not_expire_again(self, bench: Bench) -> None:
         task = await bench.put(expires=bench.short)

@@ -11,7 +11,6 @@ from taskq.domain.state import TaskState
 from taskq.errors import TaskNotFound
 from taskq.testing.conformance.bench import FAILURE, LONG, Bench, new_id
 from taskq.testing.conformance.kit import Kit
-from taskq.testing.conformance.settle import name_of
 
 ENDS: tuple[tuple[Settlement, TaskState], ...] = (
     (Complete(b'{"sum":3}'), TaskState.COMPLETED),
@@ -24,30 +23,25 @@ ENDS: tuple[tuple[Settlement, TaskState], ...] = (
 class WaitForResultRules(Kit):
     """`wait` tells how a task ended, as soon as it has."""
 
-    @pytest.mark.parametrize(("settlement", "state"), ENDS, ids=[name_of(end[0]) for end in ENDS])
-    async def test_a_finished_task_is_told_at_once(
-        self, bench: Bench, settlement: Settlement, state: TaskState
-    ) -> None:
-        delivery = await bench.running()
-        await bench.apply(delivery, settlement)
-        finished = await bench.finish(bench.backend.results.wait(delivery.id, LONG))
-        assert finished is not None
-        assert (finished.state, finished.fence) == (state, 1)
-        assert finished.result == getattr(settlement, "result", None)
-        assert finished.failure == getattr(settlement, "failure", None)
-        assert finished.reason == getattr(settlement, "reason", "")
+    async def test_a_finished_task_is_told_at_once(self, bench: Bench) -> None:
+        for settlement, state in ENDS:
+            delivery = await bench.running()
+            await bench.apply(delivery, settlement)
+            finished = await bench.finish(bench.backend.results.wait(delivery.id, LONG))
+            assert finished is not None, settlement
+            assert (finished.state, finished.fence) == (state, 1), settlement
+            assert finished.result == getattr(settlement, "result", None), settlement
+            assert finished.failure == getattr(settlement, "failure", None), settlement
+            assert finished.reason == getattr(settlement, "reason", ""), settlement
 
-    @pytest.mark.parametrize(("settlement", "state"), ENDS, ids=[name_of(end[0]) for end in ENDS])
-    async def test_those_who_wait_are_woken_by_the_end(
-        self, bench: Bench, settlement: Settlement, state: TaskState
-    ) -> None:
-        delivery = await bench.running()
-        waiters = [asyncio.create_task(bench.backend.results.wait(delivery.id, LONG)) for _ in range(3)]
-        await asyncio.sleep(0)
-        await bench.apply(delivery, settlement)
-        for finished in await bench.finish(asyncio.gather(*waiters)):
-            assert finished is not None
-            assert finished.state == state
+    async def test_those_who_wait_are_woken_by_the_end(self, bench: Bench) -> None:
+        for settlement, state in ENDS:
+            delivery = await bench.running()
+            waiters = [asyncio.create_task(bench.backend.results.wait(delivery.id, LONG)) for _ in range(3)]
+            await asyncio.sleep(0)
+            await bench.apply(delivery, settlement)
+            ends = await bench.finish(asyncio.gather(*waiters))
+            assert [end and end.state for end in ends] == [state] * 3, settlement
 
     async def test_a_cancel_wakes_those_who_wait(self, bench: Bench) -> None:
         task = await bench.put()

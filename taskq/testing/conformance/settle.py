@@ -32,6 +32,11 @@ def name_of(settlement: Settlement) -> str:
     return type(settlement).__name__
 
 
+def cases(bench: Bench) -> list[tuple[Settlement, Bench]]:
+    """Each kind of settlement, with a queue of its own."""
+    return [(settlement, bench.apart(name_of(settlement))) for settlement in SETTLEMENTS]
+
+
 def due_in(record: TaskRecord) -> float:
     """Seconds from the end of the newest run to the next."""
     assert record.due_at is not None
@@ -121,36 +126,35 @@ class SettleRules(Kit):
 class SettleAnswerRules(Kit):
     """APPLIED once, REPEATED ever after, STALE for what is not the newest, GONE for what is not there."""
 
-    @pytest.mark.parametrize("settlement", SETTLEMENTS, ids=name_of)
-    async def test_a_repeated_settlement_is_known_and_changes_nothing(
-        self, bench: Bench, settlement: Settlement
-    ) -> None:
-        delivery = await bench.running()
-        before = await bench.apply(delivery, settlement)
-        assert [await bench.settle(delivery, settlement) for _ in range(2)] == [REPEATED] * 2
-        assert await bench.record(delivery.id) == before
+    async def test_a_repeated_settlement_is_known_and_changes_nothing(self, bench: Bench) -> None:
+        for settlement, there in cases(bench):
+            delivery = await there.running()
+            before = await there.apply(delivery, settlement)
+            assert [await there.settle(delivery, settlement) for _ in range(2)] == [REPEATED] * 2, settlement
+            assert await there.record(delivery.id) == before, settlement
 
-    @pytest.mark.parametrize("settlement", SETTLEMENTS, ids=name_of)
-    async def test_a_second_verdict_on_a_settled_run_is_refused(self, bench: Bench, settlement: Settlement) -> None:
-        delivery = await bench.running()
-        before = await bench.apply(delivery, settlement)
-        for other in SETTLEMENTS:
-            assert await bench.settle(delivery, other) == REPEATED
-        assert await bench.record(delivery.id) == before
+    async def test_a_second_verdict_on_a_settled_run_is_refused(self, bench: Bench) -> None:
+        for settlement, there in cases(bench):
+            delivery = await there.running()
+            before = await there.apply(delivery, settlement)
+            for other in SETTLEMENTS:
+                assert await there.settle(delivery, other) == REPEATED, (settlement, other)
+            assert await there.record(delivery.id) == before, settlement
 
-    @pytest.mark.parametrize("settlement", SETTLEMENTS, ids=name_of)
-    async def test_a_task_without_a_record_is_gone(self, bench: Bench, settlement: Settlement) -> None:
+    async def test_a_task_without_a_record_is_gone(self, bench: Bench) -> None:
         unknown = forged(bench, new_id(bench.backend.shard_of(bench.queue)))
-        assert await bench.settle(unknown, settlement) == GONE
+        for settlement in SETTLEMENTS:
+            assert await bench.settle(unknown, settlement) == GONE, settlement
 
-    @pytest.mark.parametrize("settlement", SETTLEMENTS, ids=name_of)
-    async def test_a_task_that_never_ran_cannot_be_settled(self, bench: Bench, settlement: Settlement) -> None:
-        for delay in (None, LONG):
-            task = await bench.put(delay=delay)
-            before = await bench.record(task.id)
-            for fence in (0, 1):
-                assert await bench.settle(forged(bench, task.id)._replace(fence=fence), settlement) == STALE
-            assert await bench.record(task.id) == before
+    async def test_a_task_that_never_ran_cannot_be_settled(self, bench: Bench) -> None:
+        for settlement, there in cases(bench):
+            for delay in (None, LONG):
+                task = await there.put(delay=delay)
+                before = await there.record(task.id)
+                for fence in (0, 1):
+                    delivery = forged(there, task.id)._replace(fence=fence)
+                    assert await there.settle(delivery, settlement) == STALE, settlement
+                assert await there.record(task.id) == before, settlement
 
     async def test_each_settlement_of_a_batch_is_answered_in_its_place(self, bench: Bench) -> None:
         gone = forged(bench, new_id(bench.backend.shard_of(bench.queue)))
@@ -189,9 +193,9 @@ class HistoryRules(Kit):
             Cancel: AttemptOutcome.CANCELLED,
             Crash: AttemptOutcome.CRASHED,
         }
-        for settlement in SETTLEMENTS:
-            delivery = await bench.running(queue=f"{bench.queue}-{name_of(settlement)}")
-            record = await bench.apply(delivery, settlement)
+        for settlement, there in cases(bench):
+            delivery = await there.running()
+            record = await there.apply(delivery, settlement)
             [attempt] = record.attempts
             assert (attempt.fence, attempt.attempt, attempt.worker) == (1, 1, delivery.worker)
             assert attempt.outcome == expected[type(settlement)]

@@ -183,7 +183,7 @@ class TransitionRules(Kit):
     @pytest.mark.parametrize("situation", SITUATIONS, ids=str)
     async def test_a_state_is_left_only_as_the_table_says(self, bench: Bench, situation: Situation) -> None:
         for operation in OPERATIONS:
-            pair = Bench(self, bench.backend, f"{bench.queue}-{operation.name}")
+            pair = bench.apart(operation.name)
             delivery = await arrange(pair, situation, operation.terms)
             if operation.event != Event.EXPIRE:
                 assert await pair.state(delivery.id) == situation.state, operation.name
@@ -194,7 +194,7 @@ class TransitionRules(Kit):
 
     async def test_a_cancel_request_turns_another_run_into_an_end(self, bench: Bench) -> None:
         for settlement in SETTLEMENTS:
-            pair = Bench(self, bench.backend, f"{bench.queue}-{name_of(settlement)}")
+            pair = bench.apart(name_of(settlement))
             delivery = await pair.running()
             await pair.backend.broker.cancel([delivery.id], "enough")
             record = await pair.apply(delivery, settlement)
