@@ -1,0 +1,168 @@
+"""The commands in this process: what they print and how they end, without the cost of a new interpreter each."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from taskq.cli import cli
+from taskq.cli.worker import parse_queues
+from taskq.errors import ConfigError
+from taskq.runtime.supervisor import REFUSED, RESTART, Supervisor
+
+APP = """
+from taskq import App
+app = App("memory://?snapshot=tasks")
+other = App("memory://")
+
+@app.task(name="add")
+def add(x: int, y: int = 2) -> int:
+    return x + y
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A folder with an application; gives its -A."""
+    name = f"site_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(APP)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield f"{name}:app"
+    sys.modules.pop(name, None)
+
+
+def taskq(*arguments: str, input: str | None = None) -> Result:
+    return CliRunner().invoke(cli, arguments, input=input)
+
+
+def test_enqueue_and_show(site: str) -> None:
+    made = taskq("enqueue", "-A", site, "add", '{"x": 1}', "--priority", "high", "--delay", "60", "--json")
+    id = json.loads(made.stdout)["id"]
+    shown = json.loads(taskq("tasks", "show", "-A", site, id, "--json").stdout)
+    assert (shown["state"], shown["priority"], shown["payload"]) == ("scheduled", "high", {"x": 1})
+    text = taskq("tasks", "show", "-A", site, id).stdout
+    assert "scheduled" in text
+    assert id in text
+
+
+def test_arguments_come_from_standard_input(site: str) -> None:
+    made = taskq("enqueue", "-A", site, "add", "-", input='{"x": 5}')
+    assert made.exit_code == 0
+    assert '"x": 5' in taskq("tasks", "show", "-A", site, made.stdout.strip()).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["enqueue", "add"], 2, "which store?"),
+        (["enqueue", "-A", "SITE", "add", "[1]"], 2, "JSON object"),
+        (["enqueue", "-A", "SITE", "add", "{"], 2, "not JSON"),
+        (["enqueue", "-A", "SITE", "add", '{"x": "y"}'], 2, "parameter x"),
+        (["enqueue", "--backend", "memory://", "add"], 2, "is gone"),
+        (["tasks", "show", "-A", "SITE", "no-such"], 1, "no record"),
+        (["migrate", "--backend", "memory://", "--sql"], 1, "no SQL"),
+        (["migrate"], 2, "which store?"),
+        (["doctor"], 2, "which store?"),
+        (["worker", "-A", "nowhere:app"], 2, "no module"),
+        (["worker", "-A", "no where"], 2, "module:app"),
+        (["worker", "-A", "SITE", "-c", "0"], 2, "concurrency"),
+        (["worker", "-A", "SITE", "-Q", "a=x"], 2, "weight"),
+        (["wrker"], 2, "Did you mean worker"),
+    ],
+)
+def test_what_is_wrong_is_one_line(site: str, arguments: list[str], status: int, said: str) -> None:
+    result = taskq(*(site if argument == "SITE" else argument for argument in arguments))
+    assert (result.exit_code, said in result.stderr) == (status, True), result.stderr
+
+
+def test_a_path_without_an_attribute_must_be_clear(site: str) -> None:
+    module = site.partition(":")[0]
+    assert f"{module}:app, {module}:other" in taskq("worker", "-A", module).stderr
+    assert "no App named 'none'" in taskq("worker", "-A", f"{module}:none").stderr
+
+
+def test_a_module_that_cannot_be_imported(site: str, tmp_path: Path) -> None:
+    for name, text, said in (
+        ("raises_here", "1 / 0", "ZeroDivisionError"),
+        ("leaves_here", "raise SystemExit(0)", "ended the program"),
+        ("misses_here", "import not_there_at_all", "not_there_at_all"),
+    ):
+        (tmp_path / f"{name}.py").write_text(text)
+        result = taskq("worker", "-A", f"{name}:app")
+        assert (result.exit_code, said in result.stderr) == (2, True), result.stderr
+
+
+def test_migrate_and_doctor_on_a_store_without_a_schema(site: str) -> None:
+    assert "up to date" in taskq("migrate", "-A", site).stdout
+    taskq("enqueue", "-A", site, "add", '{"x": 1}')
+    found = json.loads(taskq("doctor", "-A", site, "--json").stdout)
+    assert {finding["status"] for finding in found} == {"ok", "warning"}
+    assert "none lives" in taskq("doctor", "-A", site).stdout
+
+
+def test_doctor_finds_a_store_that_is_away() -> None:
+    result = taskq("doctor", "--backend", "redis://127.0.0.1:1/0")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("fault")
+
+
+def test_queues_with_weights() -> None:
+    assert parse_queues("high=3,default") == {"high": 3.0, "default": 1.0}
+    with pytest.raises(ConfigError, match="weight of high"):
+        parse_queues("high=lots")
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Signal handlers as they were, afterwards."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_a_worker_that_will_not_start_ends_its_supervisor(handlers: None) -> None:
+    assert Supervisor(python(f"raise SystemExit({REFUSED})"), 2).run() == REFUSED
+
+
+def test_a_worker_that_wants_a_fresh_process_gets_one_and_a_signal_ends_all(handlers: None, tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+    code = f"""
+import os, signal, sys
+with open({str(starts)!r}, "a") as file:
+    file.write("x")
+if os.path.getsize({str(starts)!r}) < 3:
+    sys.exit({RESTART})
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+os.kill(os.getppid(), signal.SIGTERM)
+signal.pause()
+"""
+    assert Supervisor(python(code), 1).run() == 0
+    assert starts.read_text() == "xxx"
+
+
+def test_a_worker_that_dies_is_replaced_after_a_pause(handlers: None, tmp_path: Path) -> None:
+    died = tmp_path / "died"
+    code = f"""
+import os, signal, sys
+if not os.path.exists({str(died)!r}):
+    open({str(died)!r}, "w").close()
+    os.kill(os.getpid(), signal.SIGKILL)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+os.kill(os.getppid(), signal.SIGTERM)
+signal.pause()
+"""
+    assert Supervisor(python(code), 1).run() == 0
+    assert died.exists()
