@@ -100,7 +100,7 @@ def run_tests_under_coverage(session: nox.Session) -> None:
     session.run("coverage", "run", "-m", "pytest", "--ignore=tests/system", *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "json", "--quiet", "-o", str(data / "report.json"))
-    session.run("python", "tests/coverage_gate.py", str(data / "report.json"))
+    session.run("python", "-m", "tests.coverage_gate", str(data / "report.json"))
 
 
 def run_serverless_tests(session: nox.Session, version: str) -> None:

@@ -1,6 +1,6 @@
 """Fail where too little is covered: statements and branches each for themselves, and all of what must be exact.
 
-`python tests/coverage_gate.py COVERAGE_JSON`, a report of `coverage json` with branches.
+`python -m tests.coverage_gate COVERAGE_JSON`, a report of `coverage json` with branches.
 """
 
 from __future__ import annotations
