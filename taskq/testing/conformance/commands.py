@@ -203,6 +203,7 @@ class FetchAgain:
 
 def fetching(memory: Memory, request: Request, lease: float, promotes: bool = False) -> Step:
     """Claim, and look whether what was handed out is what might be."""
+    is_contended = memory.are_many
 
     async def send() -> Fetched:
         worker, request_id, queues, limit = request
@@ -214,7 +215,15 @@ def fetching(memory: Memory, request: Request, lease: float, promotes: bool = Fa
 
     def explain(model: QueueModel, fetched: Any) -> None:
         ids = [delivery.id for delivery in fetched.deliveries]
-        model.claim(ids, request.queues, request.limit, request.worker, lease, request.request_id)
+        model.claim(
+            ids,
+            request.queues,
+            request.limit,
+            worker=request.worker,
+            lease=lease,
+            request_id=request.request_id,
+            is_contended=is_contended,
+        )
         for delivery in fetched.deliveries:
             task = model.tasks[delivery.id]
             counters = (delivery.fence, delivery.attempt, delivery.lost_leases, delivery.worker)

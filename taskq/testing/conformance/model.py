@@ -81,9 +81,20 @@ class QueueModel(Tasks):
         return EnqueueStatus.CREATED
 
     def claim(
-        self, answered: Sequence[str], queues: Sequence[str], limit: int, worker: str, lease: float, request_id: str
+        self,
+        answered: Sequence[str],
+        queues: Sequence[str],
+        limit: int,
+        *,
+        worker: str,
+        lease: float,
+        request_id: str,
+        is_contended: bool = False,
     ) -> None:
-        """Follow a claim, if what was handed out is what the contract allows."""
+        """Follow a claim, if what was handed out is what the contract allows.
+
+        A contended claim may pass over a task that another command holds at that moment.
+        """
         newest = self.claims.get(worker)
         if newest is not None and newest.request_id == request_id:
             held = [id for id, fence in newest.held if self._is_held(id, fence, worker)]
@@ -93,11 +104,11 @@ class QueueModel(Tasks):
             return
         self.promote()
         for id in answered:
-            allowed = self.next_ids(queues)
+            allowed = self.claimable(queues) if is_contended else self.next_ids(queues)
             assert id in allowed, f"{id} was handed out before one of {allowed}"
             self._run(self.tasks[id], worker, lease)
         assert len(answered) <= limit, "more was handed out than asked for"
-        if len(answered) < limit:
+        if len(answered) < limit and not is_contended:
             assert not self.next_ids(queues), "less was handed out than there was"
         self.claims[worker] = Claim(request_id, tuple((id, self.tasks[id].fence) for id in answered))
 

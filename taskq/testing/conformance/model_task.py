@@ -91,6 +91,16 @@ class Tasks:
         self.tasks: dict[str, Task] = {}
         self.paused: set[str] = set()
 
+    def claimable(self, queues: Sequence[str]) -> list[str]:
+        """The tasks that wait for a claim of these queues, in no order."""
+        return [
+            id
+            for id, task in self.tasks.items()
+            if task.state == TaskState.PENDING
+            and task.message.queue in queues
+            and task.message.queue not in self.paused
+        ]
+
     def next_ids(self, queues: Sequence[str]) -> list[str]:
         """The tasks of which a claim may take any one next; aging apart."""
         for queue in queues:
