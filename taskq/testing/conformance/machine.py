@@ -20,6 +20,7 @@ from taskq.testing.conformance.agreement import agree
 from taskq.testing.conformance.bench import LONG, SILENCE, Hooks
 from taskq.testing.conformance.kit import FreshBackend
 from taskq.testing.conformance.model import QueueModel
+from taskq.testing.conformance.remembered import Choice, Command, Memory, Step
 
 Answer = TypeVar("Answer")
 
@@ -33,8 +34,8 @@ spans = st.sampled_from([0.5, 5.5, 60.5, LONG + 0.5])
 queue = st.sampled_from(QUEUES)
 recent = st.integers(0, 2) | st.integers(0, 15)
 picks = st.lists(recent, min_size=1, max_size=3).map(tuple)
-live = st.builds(do.Choice, recent, st.just(True), st.just(0), st.just(""))
-forged = st.builds(do.Choice, recent, st.booleans(), st.sampled_from([0, 1, -1]), st.sampled_from(["", "nobody"]))
+live = st.builds(Choice, recent, st.just(True), st.just(0), st.just(""))
+forged = st.builds(Choice, recent, st.booleans(), st.sampled_from([0, 1, -1]), st.sampled_from(["", "nobody"]))
 choices = live | live | forged
 failures = st.builds(Failure, st.sampled_from(["ValueError", "OSError"]), st.just("no"))
 verdicts: st.SearchStrategy[Settlement] = st.one_of(
@@ -71,26 +72,26 @@ special = {
 }
 terms = st.fixed_dictionaries(plain) | st.fixed_dictionaries({**plain, **special})
 queues = st.sampled_from([QUEUES, QUEUES[::-1], QUEUES[:1], QUEUES[1:]])
-enqueues: st.SearchStrategy[do.Command] = st.builds(do.Enqueue, queue, terms, st.integers(1, 3))
-fetches: st.SearchStrategy[do.Command] = st.builds(
+enqueues: st.SearchStrategy[Command] = st.builds(do.Enqueue, queue, terms, st.integers(1, 3))
+fetches: st.SearchStrategy[Command] = st.builds(
     do.Fetch, st.sampled_from(["worker-1", "worker-2"]), queues, st.integers(1, 3), spans
 )
-ends: st.SearchStrategy[do.Command] = st.builds(do.Settle, st.tuples(st.tuples(live, verdicts)))
-settles: st.SearchStrategy[do.Command] = st.builds(
+ends: st.SearchStrategy[Command] = st.builds(do.Settle, st.tuples(st.tuples(live, verdicts)))
+settles: st.SearchStrategy[Command] = st.builds(
     do.Settle, st.lists(st.tuples(choices, verdicts), min_size=1, max_size=3).map(tuple)
 )
-words: st.SearchStrategy[do.Command] = st.one_of(
+words: st.SearchStrategy[Command] = st.one_of(
     st.builds(do.Extend, st.lists(choices, min_size=1, max_size=3).map(tuple), spans),
     st.builds(do.CancelSome, picks, st.sampled_from(["", "enough"]), st.sampled_from([True, True, False])),
     st.builds(do.Annotate, choices, st.sampled_from(["progress", "checkpoint", "log"])),
 )
-repeats: st.SearchStrategy[do.Command] = st.one_of(
+repeats: st.SearchStrategy[Command] = st.one_of(
     st.builds(do.EnqueueAgain, recent, st.booleans()),
     st.builds(do.EnqueueChild, choices),
     st.builds(do.FetchAgain, recent, spans),
     st.builds(do.Redrive, picks),
 )
-upkeep: st.SearchStrategy[do.Command] = st.one_of(
+upkeep: st.SearchStrategy[Command] = st.one_of(
     st.builds(do.Reap, st.sampled_from([10.0, 100.0, SILENCE, SILENCE])),
     st.builds(do.Upkeep, st.sampled_from(["promote", "expire", "prune"])),
     st.builds(do.Upkeep, st.sampled_from(["promote", "expire", "prune"])),
@@ -99,7 +100,7 @@ upkeep: st.SearchStrategy[do.Command] = st.one_of(
 single = st.tuples(recent)
 # What is sent at once is about one task each: a batch is no one step. Maintenance is left out, for it may pass over
 # what another command holds at that moment.
-singles: st.SearchStrategy[do.Command] = st.one_of(
+singles: st.SearchStrategy[Command] = st.one_of(
     fetches,
     ends,
     st.builds(do.Settle, st.tuples(st.tuples(choices, verdicts))),
@@ -135,7 +136,7 @@ class _Driver(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.opened = type(self).fresh_backend()
         backend = self.ask(self.opened.__aenter__())
-        self.memory = do.Memory(backend, self.kit.tick / 50)
+        self.memory = Memory(backend, self.kit.tick / 50)
         self.moment = 0.001 if self.memory.is_virtual else self.kit.tick / 50
         self.origin: float | None = None
         self.log: list[str] = []
@@ -145,7 +146,7 @@ class _Driver(RuleBasedStateMachine):
         self.ask(self.opened.__aexit__(None, None, None))
         self.runner.close()
 
-    def send(self, drawn: Sequence[do.Command]) -> None:
+    def send(self, drawn: Sequence[Command]) -> None:
         """Send commands, all at once, and keep the models that explain the answers."""
         self.pass_time(self.moment)
         self.memory.live = self.live()
@@ -188,7 +189,7 @@ class _Driver(RuleBasedStateMachine):
             self.provide_task()
             self.send([do.Fetch("worker-1", QUEUES, 1, LONG)])
 
-    def clear_up(self, steps: Sequence[do.Step]) -> None:
+    def clear_up(self, steps: Sequence[Step]) -> None:
         """End what has expired and make ready what is due, unless the one command does so by itself."""
         promotes = steps[0].promotes if len(steps) == 1 else frozenset()
         if any(model.has_expired() for model in self.models):
@@ -196,7 +197,7 @@ class _Driver(RuleBasedStateMachine):
         if any(not model.due_queues() <= promotes - model.paused for model in self.models):
             self.follow(do.Upkeep("promote"))
 
-    def follow(self, command: do.Command) -> None:
+    def follow(self, command: Command) -> None:
         """Send one command between two others."""
         step = command.bind(self.memory)
         assert step is not None
@@ -239,41 +240,41 @@ class QueueMachine(_Driver):
     """
 
     @rule(command=enqueues)
-    def enqueue(self, command: do.Command) -> None:
+    def enqueue(self, command: Command) -> None:
         """New messages."""
         if len(self.memory.messages) < MOST_TASKS:
             self.send([command])
 
     @rule(command=fetches)
-    def fetch(self, command: do.Command) -> None:
+    def fetch(self, command: Command) -> None:
         """A new claim, of a new task where there is no other."""
         self.provide_task()
         self.send([command])
 
     @rule(command=ends)
-    def end(self, command: do.Command) -> None:
+    def end(self, command: Command) -> None:
         """The verdict on a run that may still write."""
         self.provide_run()
         self.send([command])
 
     @rule(command=settles)
-    def settle(self, command: do.Command) -> None:
+    def settle(self, command: Command) -> None:
         """Verdicts on old and new runs."""
         self.send([command])
 
     @rule(command=words)
-    def speak(self, command: do.Command) -> None:
+    def speak(self, command: Command) -> None:
         """What is said of a run."""
         self.provide_run()
         self.send([command])
 
     @rule(command=repeats)
-    def repeat(self, command: do.Command) -> None:
+    def repeat(self, command: Command) -> None:
         """What was said before, or starts something anew."""
         self.send([command])
 
     @rule(command=upkeep)
-    def maintain(self, command: do.Command) -> None:
+    def maintain(self, command: Command) -> None:
         """What keeps the store tidy."""
         self.send([command])
 
@@ -293,7 +294,7 @@ class QueueMachine(_Driver):
         self.send([do.Reap(SILENCE)])
 
     @rule(commands=st.lists(singles, min_size=2, max_size=3))
-    def at_once(self, commands: list[do.Command]) -> None:
+    def at_once(self, commands: list[Command]) -> None:
         """Several commands at once: some order of them must explain all answers."""
         self.provide_task()
         self.provide_run()
@@ -326,7 +327,7 @@ class QueueMachine(_Driver):
         self.believe(look)
 
 
-async def _gather(steps: Sequence[do.Step]) -> list[Any]:
+async def _gather(steps: Sequence[Step]) -> list[Any]:
     return await asyncio.gather(*(step.send() for step in steps))
 
 
