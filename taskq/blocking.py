@@ -36,12 +36,18 @@ class _Portal:
         self._thread: threading.Thread | None = None
         self._closers: list[Callable[[], Awaitable[None]]] = []
 
-    def loop(self) -> asyncio.AbstractEventLoop:
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The background loop, None where the interpreter ends and starts no thread any more."""
         with self._lock:
             if self._loop is None:
                 loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(target=_serve, args=(loop,), name="taskq-blocking", daemon=True)
-                self._thread.start()
+                try:
+                    self._thread.start()
+                except RuntimeError:
+                    self._thread = None
+                    loop.close()
+                    return None
                 self._loop = loop
             return self._loop
 
@@ -111,6 +117,8 @@ def run(coroutine: Coroutine[Any, Any, T], what: str, twin: str) -> T:
         coroutine.close()
         raise WouldBlock(f"{what} would block the event loop that runs here: write `await {twin}`")
     loop = worker_loop.get() or _portal.loop()
+    if loop is None:
+        return asyncio.run(coroutine)
     future = asyncio.run_coroutine_threadsafe(coroutine, loop)
     try:
         return future.result()
