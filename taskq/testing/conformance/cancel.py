@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskq.domain.outcome import Bury, Complete, Retry, Snooze
+from taskq.domain.outcome import Bury, Cancel, Complete, Retry, Snooze
 from taskq.domain.state import TaskState
 from taskq.ports import CancelStatus
 from taskq.testing.conformance.bench import FAILURE, LONG, Bench, new_id
@@ -59,6 +59,12 @@ class CancelRules(Kit):
         record = await bench.apply(delivery, Snooze(0.0))
         assert (record.state, record.reason) == (TaskState.CANCELLED, "enough")
 
+    async def test_a_cancelled_run_gives_its_own_reason_or_that_of_the_request(self, bench: Bench) -> None:
+        for reason, expected in (("", "enough"), ("by itself", "by itself")):
+            delivery = await bench.running()
+            await self._cancel(bench, delivery.id)
+            assert (await bench.apply(delivery, Cancel(reason))).reason == expected
+
     async def test_a_run_that_ended_stays_ended(self, bench: Bench) -> None:
         completed, buried = await bench.running(), await bench.running()
         assert await bench.backend.broker.cancel([completed.id, buried.id]) == [REQUESTED] * 2
@@ -104,7 +110,9 @@ class CancelRules(Kit):
         assert (record.state, record.cancel_requested, record.reason) == (TaskState.PENDING, False, "")
         again = await bench.take_one()
         assert not (await bench.backend.broker.extend([again], LONG)).cancel_wanted
-        assert (await bench.apply(again, Snooze(LONG))).state == TaskState.SCHEDULED
+        record = await bench.apply(again, Snooze(0.0))
+        assert record.state == TaskState.SCHEDULED
+        assert (await bench.apply(await bench.take_one(), Cancel())).reason == ""
 
     @staticmethod
     async def _cancel(bench: Bench, id: str, reason: str = "enough") -> CancelStatus:

@@ -168,7 +168,7 @@ class QueueModel(Tasks):
         self._take_effect(task, settlement)
 
     def _take_effect(self, task: Task, settlement: Settlement) -> None:
-        requested = set() if task.cancel_reason is None else {task.cancel_reason}
+        requested = task.cancel_reason or ""
         match task.state, settlement:
             case _S.PENDING, _:
                 task.in_front = True
@@ -176,12 +176,14 @@ class QueueModel(Tasks):
                 task.due_at = self.now + delay
             case _, Complete(result):
                 task.result = result
-            case _, Bury(reason=reason) | Fail(reason=reason) | Cancel(reason=reason):
-                task.reasons = frozenset({reason} | (requested if isinstance(settlement, Cancel) else set()))
+            case _, Bury(reason=reason) | Fail(reason=reason):
+                task.reason = reason
+            case _, Cancel(reason):
+                task.reason = reason or requested
             case _S.CANCELLED, _:
-                task.reasons = frozenset(requested)
+                task.reason = requested
             case _:
-                task.reasons = frozenset({DeadReason.POISON.value})
+                task.reason = DeadReason.POISON
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> Extension:
         """The answer to an extension."""
@@ -202,7 +204,7 @@ class QueueModel(Tasks):
         if task.state not in WAITING:
             return CancelStatus.FINAL
         self._move(task, Event.CANCEL, _S.CANCELLED)
-        task.reasons = frozenset({reason})
+        task.reason = reason
         return CancelStatus.CANCELLED
 
     def reap(self, renewal: float) -> Reaped:
@@ -228,10 +230,10 @@ class QueueModel(Tasks):
         self._note(task, AttemptOutcome.LEASE_LOST, None)
         if after in {_S.DEAD, _S.FAILED}:
             task.failure, task.is_failure_fixed = LEASE_LOST, True
-            task.reasons = frozenset({DeadReason.POISON.value})
+            task.reason = DeadReason.POISON
         else:
             task.is_failure_fixed = False
-            task.reasons = frozenset() if task.cancel_reason is None else frozenset({task.cancel_reason})
+            task.reason = task.cancel_reason or ""
         return after
 
     def promote(self) -> int:
@@ -271,7 +273,7 @@ class QueueModel(Tasks):
         self._move(task, Event.REDRIVE, _S.PENDING)
         task.attempt = task.lost_leases = 0
         task.closed = task.fence
-        task.reasons, task.failure, task.is_failure_fixed = frozenset(), None, True
+        task.reason, task.failure, task.is_failure_fixed = "", None, True
         task.result = task.progress = task.completed_at = task.expires_at = task.cancel_reason = None
         self._make_ready(task)
         return True

@@ -57,8 +57,7 @@ class Task:
     closed: int = 0
     """The fence up to which no run counts any more: settled, or overtaken by a redrive."""
     cancel_reason: str | None = None
-    reasons: frozenset[str] = frozenset()
-    """The reasons that its end may give."""
+    reason: str = ""
     failure: Failure | None = None
     is_failure_fixed: bool = True
     """Whether the contract says what `failure` is."""
