@@ -95,5 +95,5 @@ class MemoryInspector:
         task.settled_fence = task.fence
         task.reason, task.failure = "", b""
         task.result = task.progress = task.completed_at = task.expires_at = None
-        task.cancel_requested = False
+        task.cancel_requested, task.cancel_reason = False, ""
         return True
