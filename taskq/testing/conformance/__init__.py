@@ -7,7 +7,7 @@ class TestMyBackend(BackendConformance):
 """
 
 from taskq.testing.conformance.bench import Bench
-from taskq.testing.conformance.kit import FreshBackend, Kit, needs
-from taskq.testing.conformance.suite import BackendConformance
+from taskq.testing.conformance.kit import FreshBackend, Kit
+from taskq.testing.conformance.suite import BackendConformance, VirtualTimeConformance
 
-__all__ = ["BackendConformance", "Bench", "FreshBackend", "Kit", "needs"]
+__all__ = ["BackendConformance", "Bench", "FreshBackend", "Kit", "VirtualTimeConformance"]

@@ -1,41 +1,20 @@
-"""The hooks of the kit: which backend to try, how its time passes, and what to do about a missing capability."""
+"""The hooks of the kit: which backend to try, and how its time passes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from functools import wraps
-from typing import Any, ClassVar, ParamSpec
+from typing import ClassVar
 
 import pytest
 import pytest_asyncio
 
-from taskq.ports import Backend, Capability
+from taskq.ports import Backend
 from taskq.testing.conformance.bench import Bench
 
 FreshBackend = Callable[[], AbstractAsyncContextManager[Backend]]
 """Opens a backend on a namespace of its own, which is empty."""
-
-Arguments = ParamSpec("Arguments")
-Test = Callable[Arguments, Awaitable[None]]
-
-
-def needs(capability: Capability) -> Callable[[Test[Arguments]], Callable[Arguments, Coroutine[Any, Any, None]]]:
-    """Marks a test for backends that declare a capability; with any other it is skipped by that name."""
-
-    def mark(test: Test[Arguments]) -> Callable[Arguments, Coroutine[Any, Any, None]]:
-        @wraps(test)
-        async def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
-            bench = kwargs["bench"]
-            assert isinstance(bench, Bench)
-            if capability not in bench.backend.capabilities:
-                pytest.skip(f"{type(bench.backend).__name__} does not declare the capability {capability.name}")
-            await test(*args, **kwargs)
-
-        return run
-
-    return mark
 
 
 class Kit:

@@ -6,9 +6,9 @@ from taskq.domain.message import Delivery
 from taskq.domain.outcome import Complete
 from taskq.domain.record import AttemptOutcome, DeadReason
 from taskq.domain.state import TaskState
-from taskq.ports import Capability, Reaped
+from taskq.ports import Reaped
 from taskq.testing.conformance.bench import LONG, Bench, new_id
-from taskq.testing.conformance.kit import Kit, needs
+from taskq.testing.conformance.kit import Kit
 from taskq.testing.conformance.settle import forged
 
 
@@ -176,14 +176,3 @@ class OutageRules(Kit):
         await bench.pass_time(1.5 * self.tick)
         assert await bench.reap() == Reaped(requeued=1)
         assert await bench.state(delivery.id) == TaskState.PENDING
-
-    @needs(Capability.VIRTUAL_TIME)
-    async def test_the_hold_is_exactly_one_renewal_period(self, bench: Bench) -> None:
-        await bench.running(5.0)
-        assert not (await bench.reap(renewal=10.0)).is_holding
-        await bench.pass_time(10.5)
-        assert (await bench.reap(renewal=10.0)).is_holding
-        await bench.pass_time(9.9)
-        assert (await bench.reap(renewal=10.0)).is_holding
-        await bench.pass_time(0.2)
-        assert await bench.reap(renewal=10.0) == Reaped(requeued=1)

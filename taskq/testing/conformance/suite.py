@@ -5,7 +5,6 @@ from __future__ import annotations
 from taskq.testing.conformance.annotations import AnnotationRules
 from taskq.testing.conformance.cancel import CancelRules
 from taskq.testing.conformance.enqueue import AtomicEnqueueRules, EnqueueRules, RepeatedEnqueueRules
-from taskq.testing.conformance.extras import MetricsRules, ScheduleRules
 from taskq.testing.conformance.fencing import FencedWrites, FreshWrites
 from taskq.testing.conformance.fetch import FetchRules, ReplayRules
 from taskq.testing.conformance.fleet import EventRules, RegistryRules, WaitRules
@@ -20,6 +19,7 @@ from taskq.testing.conformance.settle import HistoryRules, SettleAnswerRules, Se
 from taskq.testing.conformance.sharing import BackendRules, CloneRules, ConcurrencyRules, NamespaceRules
 from taskq.testing.conformance.transitions import TransitionRules
 from taskq.testing.conformance.upkeep import ExpireRules, PromoteRules, PruneRules, RelayRules
+from taskq.testing.conformance.virtual_time import VirtualTimeRules
 
 
 class BackendConformance(
@@ -59,8 +59,6 @@ class BackendConformance(
     NamespaceRules,
     ConcurrencyRules,
     BackendRules,
-    ScheduleRules,
-    MetricsRules,
     TransitionRules,
     RandomRules,
 ):
@@ -71,5 +69,12 @@ class BackendConformance(
         def fresh_backend(self):
             return lambda: create_backend("mydb://localhost/test", BackendOptions(namespace=uuid4().hex))
 
-    A backend that declares Capability.VIRTUAL_TIME also overrides `pass_time`, to turn its clock.
+    A backend whose clock can be turned by hand subclasses VirtualTimeConformance instead.
+    """
+
+
+class VirtualTimeConformance(BackendConformance, VirtualTimeRules):
+    """The kit for a backend that declares Capability.VIRTUAL_TIME: the rules about long spans are tried too.
+
+    A subclass overrides `pass_time` as well, to turn the clock.
     """

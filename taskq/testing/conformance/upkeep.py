@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from taskq.domain.message import DEAD_RETENTION, DIGEST_RETENTION, TOMBSTONE, Priority
+from taskq.domain.message import Priority
 from taskq.domain.outcome import Bury, Complete, Release, Retry, Settlement, Snooze
 from taskq.domain.state import TaskState
 from taskq.errors import TaskNotFound
-from taskq.ports import Capability, EnqueueStatus, QueueConfig
+from taskq.ports import EnqueueStatus, QueueConfig
 from taskq.testing.conformance.bench import FAILURE, LONG, Bench
-from taskq.testing.conformance.kit import Kit, needs
+from taskq.testing.conformance.kit import Kit
 from taskq.testing.conformance.settle import name_of
 
 
@@ -63,17 +63,6 @@ class PromoteRules(Kit):
         await bench.put_many(5, delay=bench.short)
         await bench.lapse()
         assert [await bench.backend.maintenance.promote(2) for _ in range(4)] == [2, 2, 1, 0]
-
-    @needs(Capability.VIRTUAL_TIME)
-    async def test_a_task_is_ready_when_its_delay_is_over_and_not_before(self, bench: Bench) -> None:
-        task = await bench.put(delay=3600.0)
-        await bench.pass_time(3599.0)
-        assert await bench.take() == []
-        assert (await bench.fetch()).next_due == pytest.approx(1.0)
-        await bench.pass_time(1.0)
-        delivery = await bench.take_one()
-        assert delivery.id == task.id
-        assert delivery.age == pytest.approx(3600.0)
 
 
 class ExpireRules(Kit):
@@ -221,50 +210,6 @@ class PruneRules(Kit):
         await self._finish_one_by_one(bench, 5, retention=bench.short)
         await bench.lapse()
         assert [await bench.backend.maintenance.prune(2) for _ in range(4)] == [2, 2, 1, 0]
-
-    @needs(Capability.VIRTUAL_TIME)
-    async def test_a_tombstone_is_kept_for_ten_minutes(self, bench: Bench) -> None:
-        task = await bench.put(retention=1.0)
-        await bench.apply(await bench.take_one(), Complete())
-        await bench.pass_time(2.0)
-        await bench.backend.maintenance.prune()
-        await bench.pass_time(TOMBSTONE - 1.0)
-        assert await bench.enqueue(task) == [EnqueueStatus.DUPLICATE]
-        await bench.pass_time(2.0)
-        assert await bench.enqueue(task) == [EnqueueStatus.CREATED]
-
-    @needs(Capability.VIRTUAL_TIME)
-    async def test_a_digest_is_remembered_for_a_day(self, bench: Bench) -> None:
-        task = await bench.put(retention=1.0, digest="d1")
-        changed = task._replace(digest="d2")
-        await bench.apply(await bench.take_one(), Complete())
-        await bench.pass_time(2.0)
-        await bench.backend.maintenance.prune()
-        await bench.pass_time(DIGEST_RETENTION - 10.0)
-        await bench.backend.maintenance.prune()
-        assert await bench.enqueue(changed) == [EnqueueStatus.CONFLICT]
-        await bench.pass_time(20.0)
-        assert await bench.enqueue(changed) == [EnqueueStatus.CREATED]
-
-    @needs(Capability.VIRTUAL_TIME)
-    async def test_a_key_is_free_again_after_a_day(self, bench: Bench) -> None:
-        task = await bench.put(retention=1.0, digest="d1")
-        await bench.apply(await bench.take_one(), Complete())
-        await bench.pass_time(DIGEST_RETENTION / 2)
-        await bench.backend.maintenance.prune()
-        await bench.pass_time(DIGEST_RETENTION / 2 - 10.0)
-        assert await bench.enqueue(task) == [EnqueueStatus.DUPLICATE]
-        await bench.pass_time(20.0)
-        assert await bench.enqueue(task) == [EnqueueStatus.CREATED]
-
-    @needs(Capability.VIRTUAL_TIME)
-    async def test_a_dead_letter_goes_after_thirty_days(self, bench: Bench) -> None:
-        id = await self._finished(bench, Bury("rejected", FAILURE), retention=1.0)
-        await bench.pass_time(DEAD_RETENTION - 1.0)
-        assert await bench.backend.maintenance.prune() == 0
-        await bench.pass_time(2.0)
-        assert await bench.backend.maintenance.prune() == 1
-        assert await bench.backend.inspector.get(id) is None
 
     @staticmethod
     async def _finished(bench: Bench, settlement: Settlement | None = None, **fields: Any) -> str:
