@@ -87,7 +87,7 @@ class StoreSubmitter:
         declared, name = task.declared, task.name
         if call.idempotency_key is not None and len(payloads) != 1:
             raise InvalidOption(f"{name}: one idempotency_key is for one task, not for {len(payloads)}")
-        queue = call.queue or declared.queue or self._route(name) or DEFAULT_QUEUE
+        queue = call.queue or self.queue_of(task)
         headers = self._headers(name, queue, call)
         shard = self._stores.root.shard_of(queue)
         priority = as_priority(declared.priority if call.priority is None else call.priority)
@@ -137,6 +137,10 @@ class StoreSubmitter:
             return encode_headers(Headers(metadata, retry, call.timeout, trace))
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidPayload(f"{name}: the metadata cannot be written as JSON: {error}") from None
+
+    def queue_of(self, task: Task[..., Any]) -> str:
+        """The queue that calls of a task go to which name none."""
+        return task.declared.queue or self._route(task.name) or DEFAULT_QUEUE
 
     def _route(self, name: str) -> str | None:
         queue = self._routes(name) if callable(self._routes) else self._matching(self._routes, name)

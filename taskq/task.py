@@ -29,6 +29,10 @@ Item = tuple[Any, ...] | Mapping[str, Any]
 class Submitter(Protocol):
     """What a task needs of its application: a way to enqueue."""
 
+    def queue_of(self, task: Task[..., Any]) -> str:
+        """The queue that its calls go to."""
+        ...
+
     async def submit(
         self, task: Task[..., R], payloads: Sequence[bytes], call: CallOptions, *, atomic: bool = False
     ) -> list[TaskHandle[R]]:
@@ -65,6 +69,11 @@ class Task(Generic[P, R]):
         self.submitter = submitter
         self._call = CallOptions()
         functools.update_wrapper(self, function, updated=())
+
+    @property
+    def queue(self) -> str:
+        """The queue that its calls go to: of `options()`, else of the decorator, else of the routes, else "default"."""
+        return self._call.queue or self.submitter.queue_of(self)
 
     def __repr__(self) -> str:
         return f"Task({self.name!r})"

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import tempfile
+import threading
 from typing import Any
 
 import click
@@ -33,9 +34,10 @@ def dev(app_path: str, url: str | None, reload: bool) -> None:
     """
     logs.configure("console", "DEBUG")
     if not reload or _IN_CHILD in os.environ:
-        app = load_app(app_path, url)
-        run(_work(app))
-        return
+        from taskq.runtime.process import leave
+
+        known = threading.enumerate()
+        leave(run(_work(load_app(app_path, url))), known)
     from taskq.cli.reload import run_and_reload
 
     with tempfile.TemporaryDirectory(prefix="taskq-dev-") as folder:
@@ -44,22 +46,18 @@ def dev(app_path: str, url: str | None, reload: bool) -> None:
         raise SystemExit(run_and_reload([sys.executable, "-m", "taskq", *sys.argv[1:]]))
 
 
-async def _work(app: App) -> None:
-    from taskq.runtime.signals import install
-    from taskq.runtime.worker import Worker
+async def _work(app: App) -> int:
+    from taskq.runtime.process import serve
 
     await look_at_store(app)
-    queues = {task.declared.queue or "default": 1.0 for task in app.tasks} or {"default": 1.0}
-    worker = Worker(app, WorkerOptions(queues=queues))
-    install(worker)
+    queues = dict.fromkeys((task.queue for task in app.tasks), 1.0) or {"default": 1.0}
     names = ", ".join(sorted(task.name for task in app.tasks)) or "none"
     click.echo(f"tasks: {names}\ntype NAME {{JSON}} to enqueue one, Ctrl-C to end", err=True)
     typing = asyncio.create_task(_enqueue_lines(app))
     try:
-        await worker.run()
+        return await serve(app, WorkerOptions(queues=queues))
     finally:
         typing.cancel()
-        await app.aclose()
 
 
 async def _enqueue_lines(app: App) -> None:

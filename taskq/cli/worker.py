@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -22,7 +23,7 @@ from taskq.cli.commands import (
 )
 from taskq.config import WorkerOptions
 from taskq.errors import BackendUnavailable, ConfigError
-from taskq.runtime.supervisor import RESTART, Supervisor
+from taskq.runtime.supervisor import Supervisor
 from taskq.telemetry import logs
 
 _IN_CHILD = "TASKQ_WORKER_PROCESS"
@@ -58,7 +59,7 @@ def worker(
     if _IN_CHILD in os.environ:
         _work_supervised(app_path, url, options)
     if processes == 0:
-        raise SystemExit(run(_work(load_app(app_path, url), options)))
+        _work(load_app(app_path, url), options)
     if reload:
         _watch_files()
         return
@@ -95,18 +96,12 @@ def parse_queues(text: str) -> Mapping[str, float]:
     return queues
 
 
-async def _work(app: App, options: WorkerOptions) -> int:
-    from taskq.runtime.signals import install
-    from taskq.runtime.worker import Worker
+def _work(app: App, options: WorkerOptions) -> NoReturn:
+    from taskq.runtime.process import leave, serve
 
-    await look_at_store(app)
-    worker = Worker(app, options)
-    install(worker)
-    try:
-        await worker.run()
-    finally:
-        await app.aclose()
-    return RESTART if worker.wants_restart else 0
+    known = threading.enumerate()
+    run(look_at_store(app))
+    leave(run(serve(app, options)), known)
 
 
 def _work_supervised(app_path: str, url: str | None, options: WorkerOptions) -> NoReturn:
@@ -115,7 +110,7 @@ def _work_supervised(app_path: str, url: str | None, options: WorkerOptions) -> 
     A store that went away since the supervisor began is no such refusal: it will be back.
     """
     try:
-        raise SystemExit(run(_work(load_app(app_path, url), options)))
+        _work(load_app(app_path, url), options)
     except BackendUnavailable as error:
         click.echo(f"taskq: {error}", err=True)
         raise SystemExit(FAILED) from None

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from taskq import backends
@@ -34,8 +34,8 @@ class Assignment(NamedTuple):
     delivery: tuple[Any, ...]
     payload: bytes
     headers: bytes
-    deadline: float | None
-    """Seconds since the epoch."""
+    timeout: float | None
+    """Seconds that the task may take, from its beginning in the child."""
 
 
 def start(reports: Any, preload: Sequence[str] = ()) -> None:
@@ -66,9 +66,10 @@ def run(assignment: Assignment) -> Outcome:
         args, kwargs = task.codec.decode(assignment.payload)
     except (InvalidPayload, ConfigError) as error:
         return undecodable(error)
-    deadline = None if assignment.deadline is None else datetime.fromtimestamp(assignment.deadline, UTC)
     metadata = decode_headers(assignment.headers).metadata
     run_here = _ChildRun(delivery)
+    run_here.begin()
+    deadline = None if assignment.timeout is None else datetime.now(UTC) + timedelta(seconds=assignment.timeout)
     context = TaskContext(delivery, run_here, deadline=deadline, metadata=metadata, origin=task.submitter)
     token = current_context.set(context)
     try:
@@ -92,8 +93,12 @@ class _ChildRun:
     def is_cancelled(self) -> bool:
         return False
 
+    def begin(self) -> None:
+        """Tell the worker that the task begins: its timeout counts from now."""
+        _reports.put((self._key, None))
+
     def report(self, progress: Progress) -> None:
-        _reports.put((self._key, progress.fraction, progress.message, progress.data))
+        _reports.put((self._key, (progress.fraction, progress.message, progress.data)))
 
 
 def _find(module: str, qualified_name: str, name: str) -> Task[..., Any]:

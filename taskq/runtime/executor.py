@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,19 +16,21 @@ from taskq.context import TaskContext, current_context
 from taskq.domain import outcome as domain
 from taskq.domain.envelope import unseal
 from taskq.domain.message import Delivery
-from taskq.domain.outcome import CancelledRun, Failed, Interrupted, Outcome, Rejected, Settlement, Succeeded, Unknown
-from taskq.domain.record import DeadReason, Failure, Progress
-from taskq.domain.retry import DEFAULT_RETRY, LONGEST, RetryStrategy, from_dict
-from taskq.errors import CorruptRecord, InvalidPayload, NotApplied
+from taskq.domain.outcome import CancelledRun, Failed, Interrupted, Outcome, Settlement, Succeeded, Unknown
+from taskq.domain.record import Failure, Progress
+from taskq.errors import CorruptRecord, InvalidPayload
 from taskq.headers import decode_headers
 from taskq.registry import importable_module
 from taskq.runtime.child import Assignment
 from taskq.runtime.failures import outcome_of, result_of, undecodable
 from taskq.runtime.run import Run, StopReason
-from taskq.runtime.slots import Slots
+from taskq.runtime.slots import SOLITUDE, Slots
 from taskq.runtime.threads import Raised, ThreadPool
+from taskq.runtime.verdict import verdict
 from taskq.task import Task
 
+START_UP = 60.0
+"""Seconds that a child process may take to start and import before its task begins."""
 GRACE = 5.0
 """Seconds that a run gets to end by itself after it was told to; then its slot is given up."""
 logger = logging.getLogger("taskq.worker")
@@ -62,7 +62,7 @@ class Executor:
         self.is_closing = False
         """Set when the worker stops: what is still handed in goes straight back."""
         self._opening_children = asyncio.Lock()
-        self.slots = Slots(options, self._begin, self._is_alone)
+        self.slots = Slots(options, self._begin, self._is_alone, self._put_off)
         self.runs: dict[str, Run] = {}
         """Everything held here: waiting for a slot, or running."""
         self.freed = asyncio.Event()
@@ -115,16 +115,34 @@ class Executor:
             self._drop(run)
             return
         timeout = run.timeout
-        run.deadline = None if timeout is None else now + timeout
+        if timeout is not None:
+            # A child tells when it is ready to begin; until then the clock runs for its start.
+            run.deadline = now + timeout + (START_UP if run.task.executor == "process" else 0.0)
         run.handle = asyncio.get_running_loop().create_task(self._run(run))
 
     def _is_alone(self, suspect: Run) -> bool:
-        """Whether nobody shares a death of this process with the suspect; whoever would is given back."""
-        others = [run for run in self.runs.values() if run is not suspect]
-        for run in others:
+        """Whether nobody who began lately shares a death of this process with the suspect.
+
+        Who waits for a slot is given back; who has run for long is not waited for.
+        """
+        now = time.monotonic()
+        is_alone = self._unsettled() == 0
+        for run in tuple(self.runs.values()):
+            if run is suspect:
+                continue
             if run.started_at is None:
                 self.stop_run(run, StopReason.SHUTDOWN)
-        return not others and self._unsettled() == 0
+                is_alone = False
+            elif now - run.started_at < SOLITUDE:
+                is_alone = False
+        return is_alone
+
+    def _put_off(self, suspect: Run) -> None:
+        """Let another worker have a suspect, or this one later."""
+        suspect.is_over = True
+        self.runs.pop(suspect.delivery.id, None)
+        self._settle(suspect.delivery, domain.Snooze(SOLITUDE))
+        self.freed.set()
 
     # ------------------------------------------------------------ running
 
@@ -202,10 +220,9 @@ class Executor:
     async def _call_child(self, run: Run) -> Outcome:
         children = await self._open_children()
         function = run.task.function
-        left = None if run.deadline is None else time.time() + run.deadline - time.monotonic()
         headers = _sealed_headers(run)
         module = importable_module(function.__module__)
-        assignment = Assignment(module, function.__qualname__, tuple(run.delivery), run.payload, headers, left)
+        assignment = Assignment(module, function.__qualname__, tuple(run.delivery), run.payload, headers, run.timeout)
         ended, kill = children.submit(assignment)
         try:
             outcome = await asyncio.shield(ended)
@@ -231,10 +248,15 @@ class Executor:
                 )
             return self._children
 
-    def _reported(self, key: tuple[str, int], progress: Progress) -> None:
+    def _reported(self, key: tuple[str, int], progress: Progress | None) -> None:
+        """A child says how far it is; None: it begins."""
         run = self.runs.get(key[0])
-        if run is not None and run.delivery.fence == key[1]:
+        if run is None or run.delivery.fence != key[1]:
+            return
+        if progress is not None:
             run.report(progress)
+        elif run.timeout is not None:
+            run.deadline = time.monotonic() + run.timeout
 
     def _context(self, run: Run) -> TaskContext:
         deadline = None
@@ -273,30 +295,9 @@ class Executor:
         run.is_over = True
         self.runs.pop(run.delivery.id, None)
         if run.stop_reason is not StopReason.LOST:
-            self._settle(run.delivery, self._decide(run, outcome))
+            self._settle(run.delivery, verdict(run, outcome))
         self.slots.give_back(run)
         self.freed.set()
-
-    def _decide(self, run: Run, outcome: Outcome) -> Settlement:
-        now = time.monotonic()
-        try:
-            settlement = domain.settle(run.delivery, outcome, self._policy(run), random.random, run.age(now))
-            return _within_time(settlement)
-        except Exception as error:
-            # A strategy of the user's own raised: the task must not be lost over it.
-            logger.exception("the retry strategy of %s failed", run.delivery.name)
-            failure = Failure(type(error).__name__, f"the retry strategy failed: {error}")
-            return domain.settle(run.delivery, Rejected(failure, DeadReason.EXHAUSTED), DEFAULT_RETRY, random.random)
-
-    def _policy(self, run: Run) -> RetryStrategy:
-        if not hasattr(run, "headers"):
-            return DEFAULT_RETRY
-        if run.headers.retry is not None:
-            try:
-                return from_dict(run.headers.retry)
-            except NotApplied:
-                logger.warning("the retry policy given with task %s is invalid; its own is used", run.delivery.id)
-        return run.task.declared.retry
 
     def _drop(self, run: Run) -> None:
         """Forget a run whose lease has lapsed before it began: another worker has it, or will."""
@@ -373,22 +374,6 @@ class Executor:
             self._threads.close()
         if self._children is not None:
             self._children.close()
-
-
-def _within_time(settlement: Settlement) -> Settlement:
-    """The settlement with a delay that every store can hold: a task and a strategy may ask for any.
-
-    Raises:
-        TypeError, ValueError: it asks for something that is no number.
-    """
-    if not isinstance(settlement, domain.Retry | domain.Snooze):
-        return settlement
-    if math.isnan(settlement.delay):
-        raise ValueError("a delay of nan seconds")
-    delay = min(max(settlement.delay, 0.0), LONGEST)
-    if isinstance(settlement, domain.Snooze):
-        return domain.Snooze(delay)
-    return domain.Retry(delay, settlement.failure)
 
 
 def _sealed_headers(run: Run) -> bytes:

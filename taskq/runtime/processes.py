@@ -18,7 +18,7 @@ from taskq.domain.record import Failure, Progress
 from taskq.runtime import child
 from taskq.runtime.child import Assignment
 
-ReportTo = Callable[[tuple[str, int], Progress], None]
+ReportTo = Callable[[tuple[str, int], Progress | None], None]
 
 
 class ChildPool:
@@ -66,9 +66,9 @@ class ChildPool:
 
     def _read(self) -> None:
         while (report := self._reports.get()) is not None:
-            key, fraction, message, data = report
+            key, said = report
             if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._report, key, Progress(fraction, message, data))
+                self._loop.call_soon_threadsafe(self._report, key, None if said is None else Progress(*said))
 
 
 def _context() -> BaseContext:

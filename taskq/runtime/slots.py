@@ -16,6 +16,11 @@ FIRST_WINDOW = 8
 LARGEST_WINDOW = 1 << 14
 TIGHT_FOR = 1.0
 """Seconds for which a kind whose waiting runs were given back is asked for one task at a time."""
+SOLITUDE = 10.0
+"""Seconds for which a suspect has its worker for itself, and after which it no longer waits for what runs there.
+
+A task that kills its process mostly does so early. Without a bound one long run would keep its worker from all others.
+"""
 
 
 class _Kind:
@@ -51,11 +56,18 @@ class Slots:
     Arguments:
         options: how many slots of each kind there are.
         begin: starts a run.
-        is_alone: whether the worker holds nothing but this run, not even what waits for a slot or to be settled; it
-            gives back what else waits, so that a later answer may be yes.
+        is_alone: whether the worker holds nothing else but what has run for SOLITUDE, not even what waits for a slot
+            or to be settled; it gives back what else waits, so that a later answer may be yes.
+        put_off: gives a suspect back, to be claimed again some time later.
     """
 
-    def __init__(self, options: WorkerOptions, begin: Callable[[Run], None], is_alone: Callable[[Run], bool]) -> None:
+    def __init__(
+        self,
+        options: WorkerOptions,
+        begin: Callable[[Run], None],
+        is_alone: Callable[[Run], bool],
+        put_off: Callable[[Run], None],
+    ) -> None:
         self._kinds = {
             "async": _Kind(options.concurrency),
             "thread": _Kind(options.threads),
@@ -63,9 +75,11 @@ class Slots:
         }
         self._begin = begin
         self._is_alone = is_alone
+        self._put_off = put_off
         self._window = FIRST_WINDOW
         self._suspects: deque[Run] = deque()
         self._alone: Run | None = None
+        """The suspect that runs, for itself or since SOLITUDE beside others."""
 
     @property
     def running(self) -> int:
@@ -79,7 +93,7 @@ class Slots:
         back; one that was not met does not. The window starts small and doubles with each claim that found its
         slots, so that a queue full of tasks for a few processes is not claimed by the hundred.
         """
-        if self._suspects or self._alone is not None:
+        if self._is_held_back():
             return 0
         now = time.monotonic()
         loop = self._kinds["async"].room(now)
@@ -89,6 +103,9 @@ class Slots:
     def take(self, run: Run) -> None:
         """Begin the run now, or when a slot is free."""
         if run.delivery.is_suspect and run.task.executor != "process":
+            if self._alone is not None and not self._is_solitary():
+                self._put_off(run)
+                return
             self._suspects.append(run)
             run.waiting_since = time.monotonic()
             self._window = 1
@@ -146,14 +163,26 @@ class Slots:
             found += old
         return found
 
-    def _is_held_back(self) -> bool:
-        return bool(self._suspects) or self._alone is not None
+    def tend_suspects(self) -> None:
+        """Begin a suspect whose time has come, and let others in beside one that takes long; to be called often."""
+        if self._alone is not None and not self._is_solitary():
+            while self._suspects:
+                self._put_off(self._suspects.popleft())
+            self._fill()
+        self.next_suspect()
 
     def next_suspect(self) -> None:
-        """Begin a suspect, if there is one and the worker holds nothing else; asked again and again meanwhile."""
-        if self._suspects and self._alone is None and self.running == 0 and self._is_alone(self._suspects[0]):
+        """Begin a suspect, if there is one, no other runs, and it is alone."""
+        if self._suspects and self._alone is None and self._is_alone(self._suspects[0]):
             self._alone = self._suspects.popleft()
             self._begin(self._alone)
+
+    def _is_held_back(self) -> bool:
+        return bool(self._suspects) or self._is_solitary()
+
+    def _is_solitary(self) -> bool:
+        alone = self._alone
+        return alone is not None and (alone.started_at is None or time.monotonic() - alone.started_at < SOLITUDE)
 
     def _fill(self) -> None:
         for kind in self._kinds.values():

@@ -67,10 +67,13 @@ class Worker:
         self.id = uuid4().hex[:16]
         """Random for each start of a process."""
         self._started_at = time.time()
+        self._starting: asyncio.Timeout | None = None
+        """Bounds the start, while it lasts: a worker that is told to stop breaks it off."""
         self._stopping = asyncio.Event()
         self._ended = asyncio.Event()
         self._is_paused = False
         self._rushes = False
+        self._is_built = False
         self.wants_restart = False
         """Whether it stopped because so many threads were stuck that a fresh process is better."""
         self._executor: Executor
@@ -81,12 +84,18 @@ class Worker:
 
     def stop(self) -> None:
         """Drain: take no more tasks, give back what has not begun, wait for the rest. A second call ends at once."""
-        if self._stopping.is_set():
+        if self._stopping.is_set() and self._is_built and not self._rushes:
             self._rushes = True
             logger.warning("told to stop a second time: what runs is interrupted and given back")
             for run in tuple(self._executor.runs.values()):
                 self._executor.stop_run(run, StopReason.SHUTDOWN)
+        self._begin_to_stop()
+
+    def _begin_to_stop(self) -> None:
         self._stopping.set()
+        if self._starting is not None:
+            self._starting.reschedule(0.0)
+            self._starting = None
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
@@ -95,7 +104,7 @@ class Worker:
         try:
             yield self
         finally:
-            self._stopping.set()
+            self._begin_to_stop()
             await task
 
     @property
@@ -129,12 +138,10 @@ class Worker:
         """
         async with AsyncExitStack() as stack:
             stack.enter_context(contained_exits())
-            # Connections of the worker's own: what its tasks enqueue never waits for them, nor they for it.
-            backend = await stack.enter_async_context(self.app.stores.root.clone())
-            for warning in await backend.check():
-                logger.warning(warning)
-            state = await stack.enter_async_context(self.app.lifespan())
-            self._build(backend, state)
+            backend = await self._start(stack)
+            if backend is None:
+                logger.info("worker %s was told to stop before it had started", self.id)
+                return
             heartbeat = HeartbeatThread(self._heartbeat(), self.app.stores.root.clone())
             heartbeat.start()
             stack.push_async_callback(heartbeat.stop, timeout=FAREWELL)
@@ -145,10 +152,31 @@ class Worker:
         logger.info("worker %s has stopped after %d runs", self.id, self._settler.settled)
         self._ended.set()
 
+    async def _start(self, stack: AsyncExitStack) -> Backend | None:
+        """Open the store and the application; None where the worker was told to stop meanwhile."""
+        if self._stopping.is_set():
+            return None
+        try:
+            async with asyncio.timeout(None) as self._starting:
+                # Connections of the worker's own: what its tasks enqueue never waits for them, nor they for it.
+                backend: Backend = await stack.enter_async_context(self.app.stores.root.clone())
+                for warning in await backend.check():
+                    logger.warning(warning)
+                state = await stack.enter_async_context(self.app.lifespan())
+                self._build(backend, state)
+        except TimeoutError:
+            if not self._stopping.is_set():
+                raise
+            return None
+        finally:
+            self._starting = None
+        return backend
+
     def _build(self, backend: Backend, state: object) -> None:
         self._settler = Settler(backend.broker, self.app.middleware.on_settled)
         self._executor = Executor(self.app, self.options, self._settler.put, lambda: len(self._settler.held), state)
         self._fetcher = Fetcher(backend.broker, self._executor, self.options, self.id, self._is_held_back)
+        self._is_built = True
 
     async def _work(self, backend: Backend) -> None:
         async with asyncio.TaskGroup() as group:
@@ -201,7 +229,7 @@ class Worker:
             return IDLE_WATCH
         now = time.monotonic()
         self._executor.watch(now)
-        self._executor.slots.next_suspect()
+        self._executor.slots.tend_suspects()
         self._executor.release_waiting(older_than=now - GIVE_BACK_AFTER)
         return WATCH_EVERY
 
@@ -278,4 +306,4 @@ class Worker:
                     self._is_paused = False
                     self._executor.freed.set()
                 case WorkerCommand.SHUTDOWN:
-                    self._stopping.set()
+                    self._begin_to_stop()

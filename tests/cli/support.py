@@ -16,6 +16,8 @@ from tests.servers import wait_until
 
 TIMEOUT = 60.0
 TASKS = """
+import asyncio
+import threading
 from pathlib import Path
 from taskq import App, NoRetry, Snooze
 
@@ -37,6 +39,12 @@ def note(path: str, text: str) -> None:
 @app.task(retry=NoRetry())
 def fail(secret: str) -> None:
     raise ValueError("no luck with " + secret)
+
+
+@app.task
+async def blocks_a_thread(path: str) -> None:
+    Path(path).touch()
+    await asyncio.to_thread(threading.Event().wait)
 
 
 @app.task

@@ -60,6 +60,16 @@ def test_show(shell: Shell, here: tuple[str, ...]) -> None:
     assert any(line.split() == ["state", "scheduled"] for line in lines)
 
 
+def test_a_thread_of_a_task_that_does_not_end_holds_no_worker_up(shell: Shell, here: tuple[str, ...]) -> None:
+    worker = shell.start("worker", *here, "-P", "0", "--shutdown-timeout", "0.5")
+    id = shell.output("enqueue", *here, "tasks.blocks_a_thread", '{"path": "begun"}')
+    wait_until((shell.folder / "begun").exists, "the task has begun")
+    assert worker.stop() == 0
+    assert "threads that tasks have started do not end (1)" in worker.log
+    record = json.loads(shell.output("tasks", "show", *here, id, "--json"))
+    assert (record["state"], record["attempt"]) == ("pending", 0)
+
+
 def test_show_of_a_failure_has_its_traceback(shell: Shell, here: tuple[str, ...]) -> None:
     worker = shell.start("worker", *here)
     id = shell.output("enqueue", *here, "tasks.fail", '{"secret": "s\\u001b[2J"}')

@@ -12,8 +12,9 @@ from taskq import App, Failure, TaskContext, TaskState
 from taskq.domain.outcome import Crash
 from taskq.handle import TaskHandle
 from taskq.ports import Settled
+from taskq.runtime import executor, slots
 from tests.worker import jobs
-from tests.worker.support import Gate, adopt, ended, options, registered, twin, until, work, wrap
+from tests.worker.support import Gate, adopt, ended, options, registered, twin, until, until_state, work, wrap
 
 
 async def counts(app: App) -> dict[TaskState, int]:
@@ -84,6 +85,58 @@ async def test_a_suspect_waits_until_the_worker_is_empty(app: App) -> None:
         assert (await ended(suspect)).state is TaskState.COMPLETED
         assert (await ended(handle)).state is TaskState.COMPLETED
     assert ran == ["waits", "doubtful"]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever runs has run for long already."""
+    for module in (slots, executor):
+        monkeypatch.setattr(module, "SOLITUDE", 0.0)
+
+
+async def test_a_suspect_does_not_wait_for_what_has_run_for_long(app: App, impatient: None) -> None:
+    gate = Gate()
+
+    @app.task
+    async def waits() -> None:
+        await gate.passed()
+
+    @app.task
+    async def doubtful() -> None: ...
+
+    suspect = await doubtful.aenqueue()
+    await make_suspects(app, [suspect])
+    backend = await app.backend()
+    await backend.inspector.pause("default")
+    async with work(app, queues={"default": 1.0, "other": 1.0}):
+        handle = await waits.options(queue="other").aenqueue()
+        await gate.until_arrived(1)
+        await backend.inspector.resume("default")
+        assert (await ended(suspect)).state is TaskState.COMPLETED
+        assert (await handle.ainfo()).state is TaskState.RUNNING
+        gate.open()
+        assert (await ended(handle)).state is TaskState.COMPLETED
+
+
+async def test_a_suspect_that_runs_for_long_keeps_nobody_but_other_suspects_out(app: App, impatient: None) -> None:
+    gate = Gate()
+
+    @app.task
+    async def waits() -> None:
+        await gate.passed()
+
+    @app.task
+    async def quick() -> None: ...
+
+    first, second = suspects = await waits.aenqueue_many([(), ()])
+    await make_suspects(app, suspects)
+    async with work(app):
+        assert (await ended(await quick.aenqueue())).state is TaskState.COMPLETED
+        held = await until_state(second, TaskState.SCHEDULED)
+        assert (held.attempt, held.lost_leases, gate.arrived) == (0, 2, 1)
+        gate.open()
+        assert (await ended(first)).state is TaskState.COMPLETED
+        assert (await ended(second)).state is TaskState.COMPLETED
 
 
 @pytest.mark.parametrize("task", [jobs.exits, jobs.is_killed], ids=["os._exit", "SIGKILL"])

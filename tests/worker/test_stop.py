@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
+import pytest
 
 from taskq import App, TaskContext, TaskState
 from taskq.ports import WorkerCommand, WorkerState
 from taskq.runtime.worker import Worker
 from tests.worker import jobs
-from tests.worker.support import Gate, adopt, ended, options, registered, until, work
+from tests.worker.support import PATIENCE, Gate, adopt, ended, options, registered, until, work
 
 
 async def test_what_runs_is_finished_and_what_has_not_begun_is_given_back(any_app: App) -> None:
@@ -249,3 +252,35 @@ async def test_a_worker_that_is_told_to_stop_wants_no_restart(app: App) -> None:
     async with work(app) as worker:
         await registered(app, worker)
     assert not worker.wants_restart
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_worker_that_is_told_to_stop_before_it_has_started_breaks_its_start_off(times: int) -> None:
+    begun, left = asyncio.Event(), asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: App) -> AsyncIterator[None]:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+            yield
+        finally:
+            left.set()
+
+    app = App("memory://", lifespan=lifespan)
+    worker = Worker(app, options())
+    running = asyncio.create_task(worker.run())
+    await begun.wait()
+    for _ in range(times):
+        worker.stop()
+    await asyncio.wait_for(running, PATIENCE)
+    assert left.is_set()
+    assert await (await app.backend()).registry.workers() == []
+    await app.aclose()
+
+
+async def test_a_worker_that_was_told_to_stop_before_it_began_does_not_begin(app: App) -> None:
+    worker = Worker(app, options())
+    worker.stop()
+    worker.stop()
+    await asyncio.wait_for(worker.run(), PATIENCE)

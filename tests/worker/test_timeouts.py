@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -166,3 +168,19 @@ async def test_what_a_thread_returns_after_it_was_given_up_changes_nothing(app: 
         await until(returned.is_set, "the thread has ended")
         await until(lambda: worker._executor.stuck_threads == 0, "the thread is no longer stuck")
         assert (await handle.ainfo()).state is TaskState.DEAD
+
+
+async def test_the_start_of_a_child_does_not_count(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    add = adopt(app, jobs.add)
+    open_children = executor.Executor._open_children
+
+    async def slowly(self: executor.Executor) -> Any:
+        [run] = self.runs.values()
+        assert run.started_at is not None
+        over = run.started_at + 1.0
+        await until(lambda: time.monotonic() > over, "the timeout would be over")
+        return await open_children(self)
+
+    monkeypatch.setattr(executor.Executor, "_open_children", slowly)
+    async with work(app):
+        assert await (await add.options(timeout=1.0).aenqueue(1, 2)).aresult(30) == 3
