@@ -196,7 +196,7 @@ async def test_a_task_enqueues_another_from_the_loop_and_from_a_thread(any_app: 
 
 
 async def test_a_run_that_lost_its_lease_enqueues_nothing(any_app: App) -> None:
-    raised: list[str] = []
+    refusals = {"loop": threading.Event(), "thread": threading.Event()}
     children: list[str] = []
 
     @any_app.task(name="child")
@@ -204,9 +204,11 @@ async def test_a_run_that_lost_its_lease_enqueues_nothing(any_app: App) -> None:
         children.append(of)
 
     async def lose_lease(context: TaskContext) -> None:
-        # This run is settled behind its own back, as when another worker had taken the task over.
-        broker = (await any_app.backend()).broker
-        await broker.settle([Settled(context.delivery, Release())])
+        # This run is settled behind its own back, as when another worker had taken the task over. The queue is paused,
+        # for a worker that claims the task anew cancels the older run.
+        backend = await any_app.backend()
+        await backend.inspector.pause("default")
+        await backend.broker.settle([Settled(context.delivery, Release())])
 
     @any_app.task(retry=NoRetry())
     async def on_the_loop(ctx: TaskContext) -> None:
@@ -215,7 +217,7 @@ async def test_a_run_that_lost_its_lease_enqueues_nothing(any_app: App) -> None:
             try:
                 await child.aenqueue("loop")
             except LeaseLost:
-                raised.append("loop")
+                refusals["loop"].set()
                 raise
 
     @any_app.task(retry=NoRetry())
@@ -227,16 +229,17 @@ async def test_a_run_that_lost_its_lease_enqueues_nothing(any_app: App) -> None:
             try:
                 child.enqueue("thread")
             except LeaseLost:
-                raised.append("thread")
+                refusals["thread"].set()
                 raise
 
     async with work(any_app):
-        for task in (on_the_loop, in_a_thread):
+        for task, refused in ((on_the_loop, refusals["loop"]), (in_a_thread, refusals["thread"])):
             handle = await task.aenqueue()
+            await until(refused.is_set, "it was refused")
+            await (await any_app.backend()).inspector.resume("default")
             record = await ended(handle)
             assert record.state is TaskState.COMPLETED
             assert record.fence > 1
-    assert raised == ["loop", "thread"]
     assert children == []
 
 
