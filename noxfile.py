@@ -19,7 +19,10 @@ nox.options.error_on_external_run = True
 PACKAGES = ("taskq", "taskq_redis", "taskq_postgres", "taskq_memory")
 PYTHONS = ("3.11", "3.12", "3.13")
 OWN_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-SERVERLESS_TESTS = ("tests/unit", "tests/domain", "tests/memory", "tests/conformance")
+PORTABLE_TESTS = (
+    *("tests/unit", "tests/domain", "tests/memory"),
+    *("tests/redis/test_conformance.py::TestRedisBackend", "tests/postgres/test_conformance.py::TestPostgresBackend"),
+)
 REDIS_SERVER = "/usr/bin/redis-server"
 FAKETIME = "/usr/lib/*/faketime/libfaketime.so.1"
 DEBIAN_PACKAGES = "redis-server pgbouncer faketime"
@@ -27,13 +30,13 @@ DEBIAN_PACKAGES = "redis-server pgbouncer faketime"
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the checks, every test under coverage, and those without a server on the other Pythons of this machine."""
+    """Run the checks, every test under coverage, and unit tests and kit on the other Pythons of this machine."""
     install(session, "test", "check", editable=True)
     run_checks(session)
     run_tests_under_coverage(session)
     for version in PYTHONS:
         if version != OWN_PYTHON:
-            run_serverless_tests(session, version)
+            run_portable_tests(session, version)
 
 
 @nox.session
@@ -103,8 +106,8 @@ def run_tests_under_coverage(session: nox.Session) -> None:
     session.run("python", "-m", "tests.coverage_gate", str(data / "report.json"))
 
 
-def run_serverless_tests(session: nox.Session, version: str) -> None:
-    """Run the tests that need no server on another Python, with the project installed as a user would install it."""
+def run_portable_tests(session: nox.Session, version: str) -> None:
+    """Run unit tests and kit on another Python, with the project installed as a user would install it."""
     interpreter = find_python(version)
     if interpreter is None:
         session.warn(f"Python {version} is not on this machine: its run is left out")
@@ -115,8 +118,7 @@ def run_serverless_tests(session: nox.Session, version: str) -> None:
     groups = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
     python = str(home / "bin/python")
     session.run(python, "-m", "pip", "install", ".[all]", *groups, external=True, silent=True)
-    folders = [folder for folder in SERVERLESS_TESTS if Path(folder).exists()]
-    session.run(str(home / "bin/pytest"), *folders, external=True)
+    session.run(str(home / "bin/pytest"), *PORTABLE_TESTS, external=True)
 
 
 def find_python(version: str) -> str | None:

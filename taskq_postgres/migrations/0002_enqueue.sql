@@ -21,7 +21,7 @@ begin
         perform 1 from {schema}.task t
             where t.id = p_parent::uuid and t.fence = p_parent_fence and t.worker = p_parent_worker
                 and t.settled_fence < t.fence and t.state = 0 for no key update;
-        if not found and exists (select 1 from {schema}.record r where r.id = p_parent::uuid) then
+        if not found then
             return repeat('p', cardinality(p_ids));
         end if;
     end if;

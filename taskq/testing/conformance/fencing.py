@@ -140,6 +140,14 @@ class FencedWrites(Kit):
             assert await there.counts() == before, stale.__name__
             assert await there.enqueue(*children) == [EnqueueStatus.CREATED] * 2
 
+    async def test_a_child_of_a_run_without_a_record_is_refused(self, bench: Bench) -> None:
+        delivery = await bench.running(retention=bench.short)
+        await bench.apply(delivery, Complete())
+        await bench.lapse()
+        assert await bench.backend.maintenance.prune() == 1
+        parent = Parent(delivery.id, delivery.fence, delivery.worker)
+        assert await bench.enqueue(bench.message(), parent=parent) == [EnqueueStatus.STALE_PARENT]
+
     @staticmethod
     def _cases(bench: Bench) -> list[tuple[Stale, Bench]]:
         return [(stale, bench.apart(stale.__name__)) for stale in STALE_RUNS]

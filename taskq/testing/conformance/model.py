@@ -56,7 +56,7 @@ class QueueModel(Tasks):
         """The statuses of one call."""
         if parent is not None:
             task = self.tasks.get(parent.id)
-            if task is not None and not self._writes(task, parent.fence, parent.worker):
+            if task is None or not self._writes(task, parent.fence, parent.worker):
                 return [EnqueueStatus.STALE_PARENT] * len(messages)
         return [self._enqueue(message, position) for position, message in enumerate(messages)]
 
