@@ -40,6 +40,10 @@ def each_has_every_port_of_its_own() -> None:
         print(broker, maintenance, annotations, results, inspector, registry, events)
 
 
+def postgres_joins_a_transaction() -> TransactionalBackend:
+    return postgres("postgres://h", OPTIONS)
+
+
 def memory_joins_no_transaction() -> TransactionalBackend:
     return memory("memory://", OPTIONS)  # error
 
