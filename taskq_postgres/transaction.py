@@ -36,6 +36,8 @@ def enqueue(schema: str, connection: Any, messages: Sequence[Message]) -> list[E
     elif driver == "sqlalchemy":
         letters = _sqlalchemy(connection).exec_driver_sql(_statement(schema, "%s"), (items,)).scalar()
     elif driver == "django":
+        if connection.get_autocommit():
+            raise _no_transaction()
         with connection.cursor() as cursor:
             cursor.execute(_statement(schema, "%s"), [items])
             letters = cursor.fetchone()[0]
@@ -95,11 +97,14 @@ def _statement(schema: str, placeholder: str) -> str:
 
 def _sqlalchemy(owner: Any) -> Any:
     """The Connection of a Session, or the Connection itself."""
-    return owner.connection() if hasattr(owner, "add") else owner
+    connection = owner.connection() if hasattr(owner, "add") else owner
+    _refuse_isolation_level(connection)
+    return connection
 
 
 async def _sqlalchemy_async(owner: Any, schema: str, items: str) -> Any:
     connection = await owner.connection() if hasattr(owner, "add") else owner
+    _refuse_isolation_level(connection.sync_connection)
     placeholder = "$1" if connection.dialect.driver == "asyncpg" else "%s"
     return (await connection.exec_driver_sql(_statement(schema, placeholder), (items,))).scalar()
 
@@ -107,6 +112,12 @@ async def _sqlalchemy_async(owner: Any, schema: str, items: str) -> Any:
 def _refuse_autocommit(connection: Any) -> None:
     owner = getattr(connection, "connection", connection)  # of a cursor
     if owner.autocommit and owner.info.transaction_status.name == "IDLE":
+        raise _no_transaction()
+
+
+def _refuse_isolation_level(connection: Any) -> None:
+    """Refuse SQLAlchemy's isolation level AUTOCOMMIT, which its drivers set on their own connections."""
+    if connection.connection.dbapi_connection.autocommit:
         raise _no_transaction()
 
 
