@@ -253,7 +253,7 @@ declare
     v_claim {schema}.claim;
 begin
     update {schema}.claim c set lapses_at = least(c.lapses_at, p_until)
-        where c.worker = p_worker and c.no = p_no returning * into v_claim;
+        where c.worker = p_worker and c.no = p_no and c.ids <> '{}' returning * into v_claim;
     return query update {schema}.task t set lease_until = p_until
         from unnest(v_claim.ids) with ordinality u(id, place)
         where t.id = u.id and t.claim_no = v_claim.no and t.lease_until is not null

@@ -172,10 +172,13 @@ declare
     v_claims bigint[];
 begin
     perform set_config('synchronous_commit', 'off', true);
-    -- Where the new lease is shorter than the old one the reaper must look earlier.
-    select array_agg(distinct t.claim_no) into v_claims from unnest(p_ids) u(id) join {schema}.task t on t.id = u.id;
+    -- Where the new lease is shorter than the old one the reaper must look earlier; but a stale run has no say in how long
+    -- a claim is remembered, nor has anybody in that of an emptied one, which only waits for its request to be said again.
+    select array_agg(distinct t.claim_no) into v_claims
+        from unnest(p_ids, p_fences, p_workers) u(id, fence, worker) join {schema}.task t
+            on t.id = u.id and t.fence = u.fence and t.worker = u.worker and t.lease_until is not null;
     update {schema}.claim c set lapses_at = v_until
-        where c.worker = any(p_workers) and c.lapses_at > v_until and c.no = any(v_claims);
+        where c.worker = any(p_workers) and c.lapses_at > v_until and c.no = any(v_claims) and c.ids <> '{}';
     with kept as (
         update {schema}.task t set lease_until = v_until from unnest(p_ids, p_fences, p_workers) u(id, fence, worker)
             where t.id = u.id and t.fence = u.fence and t.worker = u.worker and t.lease_until is not null
