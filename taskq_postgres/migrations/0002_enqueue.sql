@@ -29,10 +29,13 @@ begin
     if p_digests is not null then
         with fresh as (
             insert into {schema}.digest (id, digest, forget_at)
-            select u.id, u.digest, v_now + interval '1 day'
-                from unnest(p_ids::uuid[], p_digests) with ordinality u(id, digest, ord)
-                where u.digest <> '' order by u.id, u.ord
-            on conflict do nothing returning id
+            select u.id, u.digest, v_now + interval '1 day' from (
+                    select distinct on (x.id) x.id, x.digest
+                        from unnest(p_ids::uuid[], p_digests) with ordinality x(id, digest, ord) order by x.id, x.ord) u
+                where u.digest <> '' order by u.id
+            on conflict (id) do update set digest = excluded.digest, forget_at = excluded.forget_at
+                where digest.forget_at <= v_now  -- it ran out, and is not pruned yet
+            returning id
         ) select coalesce(array_agg(id), '{}') into v_fresh from fresh;
         if p_atomic and 'x' = any(string_to_array({schema}.enqueue_answer_v1(p_ids, p_digests, null), null)) then
             delete from {schema}.digest where id = any(v_fresh);
@@ -70,8 +73,10 @@ begin
         return null;
     end if;
     delete from {schema}.task where id = any(v_known);
-    return {schema}.enqueue_answer_v1(p_ids, p_digests,
-        array(select c from unnest(v_created) c where v_known is null or c <> all(v_known)));
+    v_created := array(select c from unnest(v_created) c where v_known is null or c <> all(v_known));
+    -- A duplicate must not leave its digest behind, which would make the next one a conflict.
+    delete from {schema}.digest where id = any(v_fresh) and id <> all(v_created);
+    return {schema}.enqueue_answer_v1(p_ids, p_digests, v_created);
 end $$;
 
 -- The letters of an answer; p_created: the ids that were created by this call.
