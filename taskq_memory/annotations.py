@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from taskq.domain.message import Delivery
 from taskq.domain.record import LOG_LIMIT, Progress
-from taskq_memory.store import Store
+from taskq_memory.store import Store, Task
 
 
 class MemoryAnnotations:
@@ -17,24 +17,34 @@ class MemoryAnnotations:
 
     async def progress(self, delivery: Delivery, progress: Progress) -> bool:
         """Replace the task's progress."""
-        with self._store.lock:
-            task = self._store.holder(delivery.id, delivery.fence, delivery.worker)
-            if task is not None:
-                task.progress = (progress.fraction, progress.message, progress.data)
-        return task is not None
+
+        def write(task: Task) -> None:
+            task.progress = (progress.fraction, progress.message, progress.data)
+
+        return self._write(delivery, write)
 
     async def checkpoint(self, delivery: Delivery, data: bytes) -> bool:
         """Replace the task's checkpoint."""
-        with self._store.lock:
-            task = self._store.holder(delivery.id, delivery.fence, delivery.worker)
-            if task is not None:
-                task.checkpoint = data
-        return task is not None
+
+        def write(task: Task) -> None:
+            task.checkpoint = data
+
+        return self._write(delivery, write)
 
     async def log(self, delivery: Delivery, lines: Sequence[str]) -> bool:
         """Append lines to the task's own log."""
+
+        def write(task: Task) -> None:
+            task.logs = [*task.logs, *lines][-LOG_LIMIT:]
+
+        return self._write(delivery, write)
+
+    def _write(self, delivery: Delivery, write: Callable[[Task], None]) -> bool:
+        """Write to the task, if this is its newest run; returns whether it is."""
         with self._store.lock:
             task = self._store.holder(delivery.id, delivery.fence, delivery.worker)
-            if task is not None:
-                task.logs = [*task.logs, *lines][-LOG_LIMIT:]
-        return task is not None
+            if task is None:
+                return False
+            write(task)
+            self._store.note_change()
+            return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +19,7 @@ from taskq_memory.results import MemoryResults
 from taskq_memory.snapshot import SnapshotFile
 from taskq_memory.store import Store
 
+logger = logging.getLogger("taskq.memory")
 SNAPSHOT_EVERY = 5.0
 """Seconds between two snapshots, if something has changed."""
 
@@ -66,8 +68,7 @@ class MemoryBackend:
 
     async def __aenter__(self) -> Self:
         if self._snapshot is not None:
-            if self._store.version == 0:
-                self._snapshot.load()
+            self._snapshot.load()
             self._saving = asyncio.create_task(self._save_now_and_then(self._snapshot))
         return self
 
@@ -83,4 +84,8 @@ class MemoryBackend:
     async def _save_now_and_then(self, snapshot: SnapshotFile) -> None:
         while True:
             await asyncio.sleep(SNAPSHOT_EVERY)
-            await asyncio.to_thread(snapshot.save)
+            try:
+                await asyncio.to_thread(snapshot.save)
+            except OSError as error:
+                # A disk that is full now may have room later, and the tasks are all here still.
+                logger.warning("the snapshot could not be written; it is tried again: %s", error)

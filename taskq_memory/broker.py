@@ -38,6 +38,8 @@ from taskq.ports import (
 from taskq_memory.store import Claim, Store, Task
 
 PROMOTE_PER_FETCH = 200
+EXPIRE_PER_STEP = 200
+"""Expired tasks that a claim ends before it lets others at the store."""
 
 
 class MemoryBroker:
@@ -91,6 +93,16 @@ class MemoryBroker:
         self, queues: Sequence[str], limit: int, *, worker: str, lease: float, request_id: str, aging: float = AGING
     ) -> Fetched:
         """Claim up to `limit` tasks."""
+        while True:
+            fetched = self._fetch_step(queues, limit, worker, lease, request_id, aging)
+            if fetched is not None:
+                return fetched
+            await asyncio.sleep(0)
+
+    def _fetch_step(
+        self, queues: Sequence[str], limit: int, worker: str, lease: float, request_id: str, aging: float
+    ) -> Fetched | None:
+        """Claim; None where nothing was met but expired tasks, as many as one step ends, and there may be more."""
         store = self._store
         with store.lock:
             last = store.claims.get(worker)
@@ -99,37 +111,46 @@ class MemoryBroker:
             for task in store.pop_due(PROMOTE_PER_FETCH):
                 store.ready(task, Event.DUE)
             claimed: list[Task] = []
+            may_end = EXPIRE_PER_STEP
             for queue in queues:
                 if not store.is_paused(queue):
-                    claimed += self._claim(queue, limit - len(claimed), worker, lease, aging)
+                    taken, ended = self._claim(queue, limit - len(claimed), worker, lease, aging, may_end)
+                    claimed += taken
+                    may_end -= ended
+            if may_end <= 0 and not claimed:
+                return None
             store.claims[worker] = Claim(request_id, [(task.id, task.fence) for task in claimed])
             return Fetched([self._delivery(task) for task in claimed], store.next_due())
 
     def _hand_out_again(self, last: Claim, worker: str, lease: float) -> list[Delivery]:
-        now = self._store.clock.now()
         deliveries = []
         for id, fence in last.held:
             task = self._store.holder(id, fence, worker)
             if task is not None and task.state is TaskState.RUNNING:
-                self._store.running[id] = now + lease
+                self._store.extend(task, lease)
                 deliveries.append(self._delivery(task))
         return deliveries
 
-    def _claim(self, queue: str, limit: int, worker: str, lease: float, aging: float) -> list[Task]:
+    def _claim(
+        self, queue: str, limit: int, worker: str, lease: float, aging: float, may_end: int
+    ) -> tuple[list[Task], int]:
+        """The tasks that were claimed, and how many were ended because their time to live was over."""
         store = self._store
         row = store.queues[queue]
         quota = aged_quota(row.aging_counter, limit)
         claimed: list[Task] = []
+        ended = 0
         order = self._in_order(queue, quota, aging)
         # Asking for the next one takes a group's turn, so it is asked only while there is room for it.
-        while len(claimed) < limit and (task := next(order, None)) is not None:
+        while len(claimed) < limit and ended < may_end and (task := next(order, None)) is not None:
             if task.expires_at is not None and task.expires_at <= store.clock.now():
                 store.end(task, Event.EXPIRE, TaskState.EXPIRED)
+                ended += 1
                 continue
             store.run(task, worker, lease)
             claimed.append(task)
         row.aging_counter = advance(row.aging_counter, len(claimed))
-        return claimed
+        return claimed, ended
 
     def _in_order(self, queue: str, quota: int, aging: float) -> Iterator[Task]:
         """The waiting tasks of a queue in the order of their claim; each is moved before the next is asked for."""
@@ -187,14 +208,13 @@ class MemoryBroker:
         loop = asyncio.get_running_loop()
         hint = asyncio.Event()
 
-        def heard(kind: str, key: str) -> None:
-            if kind in ("ready", "due") and key in queues:
-                loop.call_soon_threadsafe(hint.set)
+        def heard(*_: str) -> None:
+            loop.call_soon_threadsafe(hint.set)
 
         with self._store.lock:
             if any(self._has_work(queue) for queue in queues):
                 return True
-            stop = self._store.listeners.listen(heard)
+            stop = self._store.listeners.listen(["ready", "due"], queues, heard)
         try:
             await asyncio.wait_for(hint.wait(), timeout)
         except TimeoutError:
@@ -278,13 +298,12 @@ class MemoryBroker:
         """Extend leases."""
         lost, cancel_wanted = set(), set()
         with self._store.lock:
-            until = self._store.clock.now() + lease
             for held in deliveries:
                 task = self._store.holder(held.id, held.fence, held.worker)
                 if task is None or task.state is not TaskState.RUNNING:
                     lost.add(held.id)
                     continue
-                self._store.running[held.id] = until
+                self._store.extend(task, lease)
                 if task.cancel_requested:
                     cancel_wanted.add(held.id)
         return Extension(frozenset(lost), frozenset(cancel_wanted))
@@ -304,5 +323,6 @@ class MemoryBroker:
         if task.state is TaskState.RUNNING:
             if not task.cancel_requested:
                 task.cancel_requested, task.cancel_reason = True, reason
+                self._store.note_change()
             return CancelStatus.REQUESTED
         return CancelStatus.FINAL

@@ -22,24 +22,22 @@ class MemoryEvents:
         """Tell the listeners."""
         with self._store.lock:
             for event in events:
-                self._store.listeners.tell(f"event:{event.topic}", event.data)
+                self._store.listeners.tell("event", event.topic, event.data)
 
     async def subscribe(self, topics: Sequence[str]) -> AsyncIterator[Event]:
         """Events of these topics."""
         loop = asyncio.get_running_loop()
         inbox: asyncio.Queue[Event] = asyncio.Queue(BUFFER)
-        kinds = {f"event:{topic}": topic for topic in topics}
 
         def put(event: Event) -> None:
             if not inbox.full():
                 inbox.put_nowait(event)
 
-        def heard(kind: str, key: str) -> None:
-            if kind in kinds:
-                loop.call_soon_threadsafe(put, Event(kinds[kind], key))
+        def heard(topic: str, data: str) -> None:
+            loop.call_soon_threadsafe(put, Event(topic, data))
 
         with self._store.lock:
-            stop = self._store.listeners.listen(heard)
+            stop = self._store.listeners.listen(["event"], topics, heard)
         try:
             while True:
                 yield await inbox.get()

@@ -60,11 +60,13 @@ class MemoryInspector:
             row = self._store.queues[queue]
             row.paused_reason = reason
             row.paused_until = None if until is None else until.timestamp()
+            self._store.note_change()
 
     async def resume(self, queue: str) -> None:
         """Undo `pause`."""
         with self._store.lock:
             self._store.queues[queue].paused_reason = None
+            self._store.note_change()
             self._store.listeners.tell("ready", queue)
 
     async def configure(self, queue: str, config: QueueConfig) -> None:
@@ -72,6 +74,7 @@ class MemoryInspector:
         with self._store.lock:
             if config.max_finished is not None:
                 self._store.queues[queue].max_finished = config.max_finished
+                self._store.note_change()
 
     async def purge(self, queue: str, limit: int = 1000) -> int:
         """Cancel waiting tasks of a queue."""

@@ -22,15 +22,14 @@ class MemoryResults:
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
 
-        def heard(kind: str, key: str) -> None:
-            if kind == "ended" and key == id:
-                loop.call_soon_threadsafe(ended.set)
+        def heard(*_: str) -> None:
+            loop.call_soon_threadsafe(ended.set)
 
         with self._store.lock:
             finished = self._finished(id)
             if finished is not None or timeout <= 0:
                 return finished
-            stop = self._store.listeners.listen(heard)
+            stop = self._store.listeners.listen(["ended"], [id], heard)
         try:
             await asyncio.wait_for(ended.wait(), timeout)
         except TimeoutError:
@@ -54,6 +53,7 @@ class MemoryResults:
         """Keep a result."""
         with self._store.lock:
             self._store.results[id, fence] = (result, self._store.clock.now() + retention)
+            self._store.note_change()
 
     async def get(self, id: str, fence: int) -> bytes | None:
         """A result that was put."""
@@ -73,4 +73,5 @@ class MemoryResults:
             doomed = [key for key, (_, until) in self._store.results.items() if until <= now][:limit]
             for key in doomed:
                 del self._store.results[key]
+                self._store.note_change()
         return len(doomed)

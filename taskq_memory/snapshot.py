@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import heapq
 import os
+import threading
 from pathlib import Path
+from secrets import token_hex
 from zlib import crc32
 
 import msgspec
@@ -29,16 +31,25 @@ class _Image(msgspec.Struct):
 
 
 class SnapshotFile:
-    """Writes a store to a file, and reads it back."""
+    """Writes a store to a file, and reads it back; all clones of a backend share it, from any thread."""
 
     def __init__(self, store: Store, path: str) -> None:
         self._store = store
         self._path = Path(path)
+        # Two backends of one process may have been given the same file.
+        self._temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}-{token_hex(4)}")
+        # Held from the image to its file's name: otherwise an older image could replace a newer one.
+        self._lock = threading.Lock()
         self._written = -1
         self.warnings: list[str] = []
 
     def load(self) -> None:
-        """Fill the empty store from the file; a file that cannot be read is renamed and reported."""
+        """Fill the store from the file, if it is empty; a file that cannot be read is renamed and reported."""
+        with self._lock:
+            if self._store.version == 0:
+                self._load()
+
+    def _load(self) -> None:
         try:
             data = self._path.read_bytes()
         except FileNotFoundError:
@@ -56,20 +67,26 @@ class SnapshotFile:
 
     def save(self) -> bool:
         """Write the store, if it has changed since; returns whether it did."""
-        with self._store.lock:
-            version = self._store.version
-            if version == self._written:
-                return False
-            data = msgspec.json.encode(_image(self._store))
-        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        with temporary.open("wb") as file:
-            file.write(b"%b%08x\n" % (_MAGIC, crc32(data)))
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
-        self._written = version
-        return True
+        with self._lock:
+            with self._store.lock:
+                version = self._store.version
+                if version == self._written:
+                    return False
+                data = msgspec.json.encode(_image(self._store))
+            self._write(data)
+            self._written = version
+            return True
+
+    def _write(self, data: bytes) -> None:
+        try:
+            with self._temporary.open("wb") as file:
+                file.write(b"%b%08x\n" % (_MAGIC, crc32(data)))
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            self._temporary.replace(self._path)
+        finally:
+            self._temporary.unlink(missing_ok=True)
 
 
 def _decode(data: bytes) -> _Image:
@@ -114,4 +131,4 @@ def _restore(store: Store, image: _Image) -> None:
     store.queues.update(image.queues)
     store.results.update({(id, fence): (data, until) for id, fence, data, until in image.results})
     store.entry = max((task.entry for task in image.tasks), default=0)
-    store.version += 1
+    store.note_change()

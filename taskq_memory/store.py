@@ -15,8 +15,9 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import count, product
 from typing import NamedTuple
 
 from taskq.domain import state as table
@@ -28,6 +29,7 @@ from taskq.ports import Clock
 from taskq.ports.inspector import DEFAULT_MAX_FINISHED
 
 Lane = tuple[str, int, str]
+Listener = Callable[[str, str], None]
 
 
 @dataclass(slots=True)
@@ -112,20 +114,36 @@ class Claim(NamedTuple):
 
 
 class Listeners:
-    """Those who wait for something to happen in the store."""
+    """Those who wait for something to happen in the store; whoever waits for another thing is not disturbed."""
 
     def __init__(self) -> None:
-        self._all: list[Callable[[str, str], None]] = []
+        self._of: dict[tuple[str, str], dict[int, Listener]] = {}
+        self._numbers = count()
 
-    def listen(self, listener: Callable[[str, str], None]) -> Callable[[], None]:
-        """Call `listener(kind, key)` on "ready" (a queue), "ended" (a task) and "due" (a queue); returns the undo."""
-        self._all.append(listener)
-        return lambda: self._all.remove(listener)
+    def listen(self, kinds: Iterable[str], keys: Iterable[str], listener: Listener) -> Callable[[], None]:
+        """Call `listener(key, data)` on what is told of these keys; returns the undo.
 
-    def tell(self, kind: str, key: str) -> None:
-        """Tell the listeners."""
-        for listener in tuple(self._all):
-            listener(kind, key)
+        Arguments:
+            kinds: "ready" and "due" (of a queue), "ended" (of a task), "event" (of a topic).
+            keys: the queues, tasks or topics.
+            listener: called with the lock of the store held.
+        """
+        number, topics = next(self._numbers), list(product(kinds, keys))
+        for topic in topics:
+            self._of.setdefault(topic, {})[number] = listener
+        return lambda: self._stop(number, topics)
+
+    def tell(self, kind: str, key: str, data: str = "") -> None:
+        """Tell those who listen to this."""
+        for listener in tuple(self._of.get((kind, key), {}).values()):
+            listener(key, data)
+
+    def _stop(self, number: int, topics: Iterable[tuple[str, str]]) -> None:
+        for topic in topics:
+            listeners = self._of.get(topic, {})
+            listeners.pop(number, None)
+            if not listeners:
+                self._of.pop(topic, None)
 
 
 class Store:
@@ -148,10 +166,14 @@ class Store:
         self.watch = ReaperWatch()
         self.results: dict[tuple[str, int], tuple[bytes, float]] = {}
         self.version = 0
-        """Grows with each change; tells a snapshot whether there is something to write."""
+        """Grows with each change (`note_change`); tells a snapshot whether there is something to write."""
         self.entry = 0
         """Counts entries into a state."""
         self.listeners = Listeners()
+
+    def note_change(self) -> None:
+        """Something is other than it was: the next snapshot has something to write."""
+        self.version += 1
 
     # ------------------------------------------------------------ moving a task
 
@@ -214,6 +236,11 @@ class Store:
         task.started_at = now
         self.running[task.id] = now + lease
 
+    def extend(self, task: Task, lease: float) -> None:
+        """The lease of a RUNNING task holds until `lease` seconds from now."""
+        self.running[task.id] = self.clock.now() + lease
+        self.note_change()
+
     def end(self, task: Task, event: Event, state: TaskState, reason: str = "", failure: bytes = b"") -> None:
         """→ a final state."""
         self._leave(task)
@@ -231,7 +258,7 @@ class Store:
         self._leave(task)
         del self.tasks[task.id]
         self.tombstones[task.id] = self.clock.now() + TOMBSTONE
-        self.version += 1
+        self.note_change()
 
     def note_attempt(self, task: Task, outcome: str, failure: bytes = b"") -> None:
         """Append the delivery that ends now to the task's history."""
@@ -246,7 +273,7 @@ class Store:
         self.entry += 1
         task.entry = self.entry
         task.due_at = None
-        self.version += 1
+        self.note_change()
 
     def _leave(self, task: Task) -> None:
         """Take the task out of the index of its state."""

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from taskq.domain.message import Message, Priority
+from taskq.domain.message import Delivery, Message, Priority
 from taskq.domain.outcome import Bury, Complete, Release, Retry
 from taskq.domain.record import Failure, Progress
 from taskq.errors import ConfigError
 from taskq.ids import new_id
-from taskq.ports import BackendOptions, EnqueueStatus, Settled, SettleStatus
+from taskq.ports import BackendOptions, EnqueueStatus, QueueConfig, Settled, SettleStatus
 from taskq.testing.clock import VirtualClock
 from taskq_memory import MemoryBackend, create_backend
+from taskq_memory import backend as memory_backend
+from taskq_memory.snapshot import SnapshotFile, _image
 
 FAILURE = Failure("ValueError", "no")
 
@@ -102,6 +108,99 @@ async def test_nothing_new_is_not_written(tmp_path: Path) -> None:
         pass
     assert path.stat().st_mtime_ns == written
     assert list(tmp_path.iterdir()) == [path]
+
+
+Change = Callable[[MemoryBackend, Delivery], Awaitable[object]]
+
+CHANGES: dict[str, Change] = {
+    "progress": lambda backend, held: backend.annotations.progress(held, Progress(0.5, "half")),
+    "checkpoint": lambda backend, held: backend.annotations.checkpoint(held, b"page 7"),
+    "log": lambda backend, held: backend.annotations.log(held, ["a line"]),
+    "cancel request": lambda backend, held: backend.broker.cancel([held.id], "enough"),
+    "lease": lambda backend, held: backend.broker.extend([held], 3600.0),
+    "pause": lambda backend, held: backend.inspector.pause("default", "upkeep"),
+    "max_finished": lambda backend, held: backend.inspector.configure("default", QueueConfig(max_finished=5)),
+    "result": lambda backend, held: backend.results.put("elsewhere", 1, b"kept", 1000),
+}
+"""All that can change while every task stays in its state."""
+
+
+def image(backend: MemoryBackend) -> bytes:
+    """All that a snapshot keeps of a store."""
+    return msgspec.json.encode(_image(backend._store))
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+async def test_what_changes_while_no_task_moves_outlives_a_clean_restart(tmp_path: Path, kind: str) -> None:
+    clock, path = VirtualClock(), tmp_path / "tasks"
+    async with opened(path, clock) as backend:
+        await backend.broker.enqueue([message("running")])
+        [held] = (await backend.broker.fetch(["default"], 1, worker="w", lease=60, request_id="1")).deliveries
+        before = image(backend)
+    async with opened(path, clock) as backend:
+        await CHANGES[kind](backend, held)
+        changed = image(backend)
+    assert changed != before
+    async with opened(path, clock) as again:
+        assert image(again) == changed
+
+
+async def test_a_lease_that_a_repeated_claim_extends_outlives_a_clean_restart(tmp_path: Path) -> None:
+    backend = opened(tmp_path / "tasks", VirtualClock())
+    async with backend:
+        await backend.broker.enqueue([message("running")])
+        await backend.broker.fetch(["default"], 1, worker="w", lease=60, request_id="1")
+    async with backend:
+        await backend.broker.fetch(["default"], 1, worker="w", lease=600, request_id="1")
+        changed = image(backend)
+    async with opened(tmp_path / "tasks", VirtualClock()) as again:
+        assert image(again) == changed
+
+
+async def test_clones_that_save_at_once_leave_the_newest_image(tmp_path: Path) -> None:
+    path, clock = tmp_path / "tasks", VirtualClock()
+    first = opened(path, clock)
+
+    async def enqueue_and_close(clone: MemoryBackend, name: str) -> None:
+        for number in range(20):
+            async with clone as backend:
+                await backend.broker.enqueue([message(f"{name}-{number}", body=bytes(2000))])
+
+    def run(clone: MemoryBackend, name: str) -> None:
+        asyncio.run(enqueue_and_close(clone, name))
+
+    async with first:
+        await asyncio.gather(*(asyncio.to_thread(run, first.clone(), name) for name in ("a", "b", "c")))
+        kept = image(first)
+    async with opened(path, clock) as again:
+        assert await again.check() == []
+        assert image(again) == kept
+    assert list(tmp_path.iterdir()) == [path]
+
+
+async def test_a_snapshot_that_cannot_be_written_is_told_of_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(memory_backend, "SNAPSHOT_EVERY", 0.0)
+    path, clock = tmp_path / "tasks", VirtualClock()
+    loop, write = asyncio.get_running_loop(), SnapshotFile._write
+    written = asyncio.Event()
+    failures = [OSError("no space left"), OSError("no space left")]
+
+    def full_at_first(file: SnapshotFile, data: bytes) -> None:
+        if failures:
+            raise failures.pop()
+        write(file, data)
+        loop.call_soon_threadsafe(written.set)
+
+    monkeypatch.setattr(SnapshotFile, "_write", full_at_first)
+    with caplog.at_level(logging.WARNING, "taskq.memory"):
+        async with opened(path, clock) as backend:
+            await backend.broker.enqueue([message("kept")])
+            await asyncio.wait_for(written.wait(), 20)
+    assert ["no space left" in text for text in caplog.messages] == [True, True]
+    async with opened(path, clock) as again:
+        assert len(await again.inspector.counts()) == 1
 
 
 @pytest.mark.parametrize("url", ["memory://host", "memory:///path", "memory://?snapshot=", "memory://?snapshoot=x"])
