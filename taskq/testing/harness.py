@@ -24,7 +24,7 @@ from taskq.domain.retry import DEFAULT_RETRY, RetryStrategy, from_dict
 from taskq.errors import InvalidPayload
 from taskq.handle import TaskHandle
 from taskq.headers import decode_headers
-from taskq.ports import Backend, BackendOptions, Broker, Enqueued, Fetched, Parent, Settled
+from taskq.ports import Backend, BackendOptions, Broker, Enqueued, EnqueueStatus, Fetched, Parent, Settled
 from taskq.runtime.failures import outcome_of, undecodable
 from taskq.task import Task
 from taskq.testing.clock import VirtualClock
@@ -220,7 +220,7 @@ class _Run:
 
 
 class _Recorder:
-    """A broker that notes what is enqueued."""
+    """A broker that notes what was stored: no duplicate, and nothing that was refused."""
 
     def __init__(self, broker: Broker, messages: list[Message], queues: set[str]) -> None:
         self._broker = broker
@@ -230,9 +230,11 @@ class _Recorder:
     async def enqueue(
         self, messages: Sequence[Message], *, parent: Parent | None = None, atomic: bool = False
     ) -> list[Enqueued]:
-        self._messages += messages
-        self._queues.update(message.queue for message in messages)
-        return await self._broker.enqueue(messages, parent=parent, atomic=atomic)
+        answers = await self._broker.enqueue(messages, parent=parent, atomic=atomic)
+        created = [m for m, answer in zip(messages, answers, strict=True) if answer.status is EnqueueStatus.CREATED]
+        self._messages += created
+        self._queues.update(message.queue for message in created)
+        return answers
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._broker, name)

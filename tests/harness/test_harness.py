@@ -7,8 +7,22 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from taskq import App, Exponential, Fixed, NoRetry, TaskContext, TaskExpired, TaskFailed, TaskState, WouldBlock, current
+from taskq import (
+    App,
+    BackendUnavailable,
+    Exponential,
+    Fixed,
+    IdempotencyConflict,
+    NoRetry,
+    TaskContext,
+    TaskExpired,
+    TaskFailed,
+    TaskState,
+    WouldBlock,
+    current,
+)
 from taskq.testing import Harness
+from taskq_memory.broker import MemoryBroker
 
 app = App("redis://nobody.listens.example:1")
 log: list[str] = []
@@ -67,6 +81,26 @@ async def test_enqueued_tasks_are_seen_with_their_arguments(harness: Harness) ->
     assert [task.name for task in harness.enqueued()] == [child.name, flaky.name]
     with pytest.raises(AssertionError, match="2 tasks were enqueued"):
         harness.enqueued().one()
+
+
+async def test_only_what_was_stored_counts_as_enqueued(harness: Harness) -> None:
+    once = child.options(idempotency_key="once")
+    first = await once.aenqueue(3)
+    await once.aenqueue(3)
+    with pytest.raises(IdempotencyConflict):
+        await once.options(queue="another").aenqueue(4)
+    assert harness.enqueued(child).one().handle.id == first.id
+    assert await harness.run_until_idle() == 1
+
+
+async def test_what_the_store_did_not_take_was_not_enqueued(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise BackendUnavailable("down")
+
+    monkeypatch.setattr(MemoryBroker, "enqueue", refuse)
+    with pytest.raises(BackendUnavailable):
+        await child.aenqueue(3)
+    assert harness.enqueued() == []
 
 
 async def test_nothing_runs_until_it_is_told_to(harness: Harness) -> None:
