@@ -67,7 +67,10 @@ def worker(
     run(look_at_store(load_app(app_path, url)))
     command = [sys.executable, "-m", "taskq", *sys.argv[1:]]
     os.environ[_IN_CHILD] = "1"
-    raise SystemExit(Supervisor(command, processes, options.shutdown_timeout).run())
+    supervisor = Supervisor(
+        command, processes, options.shutdown_timeout, expects_short_lives=options.max_tasks is not None
+    )
+    raise SystemExit(supervisor.run())
 
 
 def _options(queues: str, max_tasks: int | None, max_memory: int | None, **said: Any) -> WorkerOptions:

@@ -6,15 +6,15 @@ import logging
 import os
 import random
 import signal
-import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from subprocess import Popen
 
 RESTART = 75
 """The exit status of a worker that wants to be replaced by a fresh process (EX_TEMPFAIL of sysexits.h)."""
 REFUSED = 2
-"""The exit status of a worker that will not start however often it is tried."""
+"""The exit status of a worker that will not start as it is configured."""
 LIFELINE = "TASKQ_LIFELINE"
 """Names the file descriptor that a worker reads to learn of its supervisor's death."""
 STEADY_AFTER = 10.0
@@ -26,10 +26,14 @@ logger = logging.getLogger("taskq.supervisor")
 @dataclass(slots=True)
 class _Child:
     index: int
-    process: subprocess.Popen[bytes] | None = None
+    process: Popen[bytes] | None = None
     started_at: float = 0.0
     start_at: float = 0.0
     failures: int = 0
+    is_told: bool = False
+    """Whether the process that runs now has been told to stop."""
+    is_done: bool = False
+    """Whether it ended well, though nobody told this supervisor to stop: the worker was told directly."""
 
 
 @dataclass(slots=True)
@@ -40,86 +44,116 @@ class Supervisor:
         command: the command line of one worker.
         count: how many.
         shutdown_timeout: seconds that they have for a graceful stop.
+        expects_short_lives: whether a worker may soon want to be replaced, as --max-tasks has it.
+        now: the seconds of a clock that never goes back.
+        sleep: pauses for some seconds.
     """
 
     command: Sequence[str]
     count: int
     shutdown_timeout: float = 30.0
+    expects_short_lives: bool = False
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
     _children: list[_Child] = field(default_factory=list)
     _stops: int = 0
+    _has_run_steadily: bool = False
     _lifeline: tuple[int, int] = (-1, -1)
 
     def run(self) -> int:
-        """Supervise until a signal says to stop; returns the exit status."""
+        """Supervise until a signal says to stop, or every worker was told to; returns the exit status."""
         self._lifeline = os.pipe()
         os.set_inheritable(self._lifeline[0], True)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
-        signal.signal(signal.SIGHUP, self._on_signal)
+        # `--reload` keeps Ctrl-C from a process that is not ready for it.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         self._children = [_Child(index) for index in range(self.count)]
         status = 0
-        while not self._stops and status == 0:
+        while not self._stops and status == 0 and not all(child.is_done for child in self._children):
             status = self._tend()
-            time.sleep(0.1)
+            self.sleep(0.1)
         return self._stop(status)
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self._stops += 1
-        # Both Ctrl-C and an init system may have told the children already; a worker counts what it is told, so
-        # the supervisor passes on what only it has got.
-        self._signal_all(signal.SIGTERM)
-
-    def _signal_all(self, number: int) -> None:
+        # An init system tells the workers too: a worker takes a SIGTERM that soon follows the first for its echo.
+        # A second Ctrl-C is no echo, and stays what it is; the first would end a worker that is still starting with
+        # a traceback.
+        passed_on = signal.SIGINT if number == signal.SIGINT and self._stops > 1 else signal.SIGTERM
         for child in self._children:
-            if child.process is not None and child.process.poll() is None:
-                child.process.send_signal(number)
+            self._tell(child, passed_on)
+
+    def _tell(self, child: _Child, number: signal.Signals) -> None:
+        if child.process is not None and child.process.poll() is None:
+            child.is_told = True
+            child.process.send_signal(number)
 
     def _tend(self) -> int:
         """Start what should run; a status other than 0 ends the supervisor."""
-        now = time.monotonic()
+        now = self.now()
         for child in self._children:
+            if self._stops:
+                break
             if child.process is None:
-                if now >= child.start_at:
+                if now >= child.start_at and not child.is_done:
                     self._start(child, now)
                 continue
-            status = child.process.poll()
+            status, lived = child.process.poll(), now - child.started_at
             if status is None:
-                if child.failures and now - child.started_at > STEADY_AFTER:
-                    child.failures = 0
+                if lived > STEADY_AFTER:
+                    child.failures, self._has_run_steadily = 0, True
                 continue
             child.process = None
-            if status == REFUSED:
+            # Where workers have run, a refusal is a mistake of today, such as half of a deployment: it may be mended.
+            if status == REFUSED and not self._has_run_steadily:
                 return REFUSED
-            self._plan_restart(child, status, now)
+            self._follow(child, status, lived)
         return 0
 
     def _start(self, child: _Child, now: float) -> None:
-        child.started_at = now
+        child.started_at, child.is_told = now, False
         read_end = self._lifeline[0]
         environment = {**os.environ, LIFELINE: str(read_end)}
         # In a session of its own, so that Ctrl-C reaches it through its supervisor, once.
-        child.process = subprocess.Popen(self.command, env=environment, pass_fds=(read_end,), start_new_session=True)
+        child.process = Popen(self.command, env=environment, pass_fds=(read_end,), start_new_session=True)
         logger.debug("worker process %d started as %d", child.index, child.process.pid)
 
-    def _plan_restart(self, child: _Child, status: int, now: float) -> None:
-        if status == RESTART or (status == 0 and not self._stops):
-            child.start_at = now
-            return
-        if now - child.started_at > STEADY_AFTER:
-            child.failures = 0
-        child.failures += 1
+    def _follow(self, child: _Child, status: int, lived: float) -> None:
+        """Decide what comes after a process: nothing, a fresh one, or a fresh one after a pause."""
+        was_steady = lived > STEADY_AFTER
+        if status == 0:
+            child.is_done = True
+            logger.info("worker process %d was told to stop and is not replaced", child.index)
+        elif status == RESTART and (was_steady or self.expects_short_lives):
+            # A start costs most of a second of a processor: never two in one.
+            child.start_at = child.started_at + FIRST_PAUSE
+        else:
+            child.failures = 1 if was_steady else child.failures + 1
+            self._put_off(child, status, lived)
+
+    def _put_off(self, child: _Child, status: int, lived: float) -> None:
         ceiling = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (child.failures - 1))
         pause = random.uniform(ceiling / 2, ceiling)
-        child.start_at = now + pause
-        logger.error("worker process %d ended with %s; a new one starts in %.1f s", child.index, _said(status), pause)
+        child.start_at = child.started_at + lived + pause
+        if status == RESTART:
+            logger.warning(
+                "worker process %d wanted to be replaced %.1f s after its start (is --max-memory below what it takes "
+                "to start, or do its threads hang?); a new one starts in %.1f s",
+                *(child.index, lived, pause),
+            )
+        else:
+            said = _said(status)
+            logger.error("worker process %d ended with %s; a new one starts in %.1f s", child.index, said, pause)
 
     def _stop(self, status: int) -> int:
-        if not self._stops:  # a signal has told them already, and a worker counts
-            self._signal_all(signal.SIGTERM)
-        end = time.monotonic() + self.shutdown_timeout + 2.0
+        for child in self._children:
+            if not child.is_told:  # a signal that came while it was being started has not reached it
+                self._tell(child, signal.SIGTERM)
+        end = self.now() + self.shutdown_timeout + 2.0
         alive = [child.process for child in self._children if child.process is not None]
-        while any(process.poll() is None for process in alive) and time.monotonic() < end:
-            time.sleep(0.05)
+        while any(process.poll() is None for process in alive) and self.now() < end:
+            self.sleep(0.05)
         for process in alive:
             if process.poll() is None:
                 logger.error(
@@ -129,7 +163,8 @@ class Supervisor:
             process.wait()
         for end_of_pipe in self._lifeline:
             os.close(end_of_pipe)
-        return status or int(any(process.returncode not in (0, RESTART) for process in alive))
+        # One that was told before it could listen held no task.
+        return status or int(any(process.returncode not in (0, RESTART, -signal.SIGTERM) for process in alive))
 
 
 def _said(status: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,6 @@ from click.testing import CliRunner, Result
 from taskq.cli import cli
 from taskq.cli.worker import parse_queues
 from taskq.errors import ConfigError
-from taskq.runtime.supervisor import REFUSED, RESTART, Supervisor
 
 APP = """
 from taskq import App
@@ -117,52 +115,3 @@ def test_queues_with_weights() -> None:
     assert parse_queues("high=3,default") == {"high": 3.0, "default": 1.0}
     with pytest.raises(ConfigError, match="weight of high"):
         parse_queues("high=lots")
-
-
-@pytest.fixture
-def handlers() -> Iterator[None]:
-    """Signal handlers as they were, afterwards."""
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
-
-
-def python(code: str) -> list[str]:
-    return [sys.executable, "-c", code]
-
-
-def test_a_worker_that_will_not_start_ends_its_supervisor(handlers: None) -> None:
-    assert Supervisor(python(f"raise SystemExit({REFUSED})"), 2).run() == REFUSED
-
-
-def test_a_worker_that_wants_a_fresh_process_gets_one_and_a_signal_ends_all(handlers: None, tmp_path: Path) -> None:
-    starts = tmp_path / "starts"
-    code = f"""
-import os, signal, sys
-with open({str(starts)!r}, "a") as file:
-    file.write("x")
-if os.path.getsize({str(starts)!r}) < 3:
-    sys.exit({RESTART})
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-os.kill(os.getppid(), signal.SIGTERM)
-signal.pause()
-"""
-    assert Supervisor(python(code), 1).run() == 0
-    assert starts.read_text() == "xxx"
-
-
-def test_a_worker_that_dies_is_replaced_after_a_pause(handlers: None, tmp_path: Path) -> None:
-    died = tmp_path / "died"
-    code = f"""
-import os, signal, sys
-if not os.path.exists({str(died)!r}):
-    open({str(died)!r}, "w").close()
-    os.kill(os.getpid(), signal.SIGKILL)
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-os.kill(os.getppid(), signal.SIGTERM)
-signal.pause()
-"""
-    assert Supervisor(python(code), 1).run() == 0
-    assert died.exists()

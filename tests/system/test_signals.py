@@ -46,14 +46,30 @@ def _states(site: Site) -> list[str]:
     return found
 
 
-def test_a_second_sigterm_ends_at_once_and_gives_everything_back(site: Site) -> None:
+def test_a_stop_that_reaches_every_process_is_one_request(site: Site) -> None:
+    """As systemd has it: the supervisor is told, and so is each worker; the supervisor passes it on all the same."""
+    worker = site.worker("-c", "10", lease=3.0)
+    children = site.until_serving(worker)
+    handles = site.enqueue("hold", range(20))
+    site.until_witnessed("begin", 20)
+    for process in (worker, *children):
+        process.send_signal(signal.SIGTERM)
+    wait_until(lambda: _states(site) == ["SHUTTING_DOWN"] * 2, "the workers know", PATIENCE)
+    site.touch("go")
+    assert worker.wait(PATIENCE) == 0
+    assert gone(children)
+    assert {record.state for record in site.records(handles)} == {TaskState.COMPLETED}
+    assert "a second time" not in site.log
+
+
+def test_a_second_ctrl_c_ends_at_once_and_gives_everything_back(site: Site) -> None:
     worker = site.worker("--shutdown-timeout", "3600", lease=3.0)
     children = site.until_serving(worker)
     handles = site.enqueue("hold", range(20))
     site.until_witnessed("begin", 20)
-    worker.terminate()
+    worker.send_signal(signal.SIGINT)
     wait_until(lambda: "SHUTTING" in str(_states(site)), "the workers know", PATIENCE)
-    assert site.end(worker) == 0
+    assert site.end(worker, signal.SIGINT) == 0
     assert gone(children)
     for record in site.records(handles):
         assert (record.state, record.attempt, record.lost_leases) == (TaskState.PENDING, 0, 0)
