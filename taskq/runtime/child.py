@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,14 +18,15 @@ from taskq import backends
 from taskq.app import App
 from taskq.context import TaskContext, current_context
 from taskq.domain.message import Delivery
-from taskq.domain.outcome import Outcome
+from taskq.domain.outcome import Failed, Outcome
 from taskq.domain.record import Progress
 from taskq.errors import ConfigError, InvalidPayload
 from taskq.headers import decode_headers
-from taskq.runtime.failures import outcome_of, result_of, undecodable
+from taskq.runtime.failures import describe, outcome_of, result_of, undecodable
+from taskq.runtime.reports import send
 from taskq.task import Task
 
-_reports: Any = None
+_outbox: socket.socket
 
 
 class Assignment(NamedTuple):
@@ -38,16 +41,21 @@ class Assignment(NamedTuple):
     """Seconds that the task may take, from its beginning in the child."""
 
 
-def start(reports: Any, preload: Sequence[str] = ()) -> None:
-    """Prepare a fresh child: Ctrl-C is its worker's affair, and so is the memory of the worker's store."""
-    global _reports
-    _reports = reports
+def start(outbox: socket.socket, preload: Sequence[str] = ()) -> None:
+    """Prepare a fresh child: Ctrl-C is its worker's affair, and so is the memory of the worker's store.
+
+    It never raises: a pool whose children fail to start is broken for good. What cannot be imported fails the task
+    that needs it.
+    """
+    global _outbox
+    _outbox = outbox
     backends.is_child = True
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_worker, name="taskq-lifeline", daemon=True).start()
     for module in preload:
-        importlib.import_module(module)
+        with contextlib.suppress(BaseException):
+            importlib.import_module(module)
 
 
 def _end_with_worker() -> None:
@@ -61,15 +69,20 @@ def _end_with_worker() -> None:
 def run(assignment: Assignment) -> Outcome:
     """Run one task, whatever it raises."""
     delivery = Delivery(*assignment.delivery)
+    run_here = _ChildRun(delivery)
     try:
         task = _find(assignment.module, assignment.qualified_name, delivery.name)
-        args, kwargs = task.codec.decode(assignment.payload)
-    except (InvalidPayload, ConfigError) as error:
+    except ConfigError as error:
         return undecodable(error)
-    metadata = decode_headers(assignment.headers).metadata
-    run_here = _ChildRun(delivery)
+    except BaseException as error:  # noqa: BLE001 - its module cannot be imported, now
+        return Failed(describe(error))
+    try:
+        args, kwargs = task.codec.decode(assignment.payload)
+    except InvalidPayload as error:
+        return undecodable(error)
     run_here.begin()
     deadline = None if assignment.timeout is None else datetime.now(UTC) + timedelta(seconds=assignment.timeout)
+    metadata = decode_headers(assignment.headers).metadata
     context = TaskContext(delivery, run_here, deadline=deadline, metadata=metadata, origin=task.submitter)
     token = current_context.set(context)
     try:
@@ -95,10 +108,10 @@ class _ChildRun:
 
     def begin(self) -> None:
         """Tell the worker that the task begins: its timeout counts from now."""
-        _reports.put((self._key, None))
+        send(_outbox, (*self._key, None), patience=1.0)
 
     def report(self, progress: Progress) -> None:
-        _reports.put((self._key, (progress.fraction, progress.message, progress.data)))
+        send(_outbox, (*self._key, progress))
 
 
 def _find(module: str, qualified_name: str, name: str) -> Task[..., Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskq import blocking
 from taskq.app import App
@@ -20,14 +20,16 @@ from taskq.domain.outcome import CancelledRun, Failed, Interrupted, Outcome, Set
 from taskq.domain.record import Failure, Progress
 from taskq.errors import CorruptRecord, InvalidPayload
 from taskq.headers import decode_headers
-from taskq.registry import importable_module
-from taskq.runtime.child import Assignment
+from taskq.runtime.detached import keep_result
 from taskq.runtime.failures import outcome_of, result_of, undecodable
 from taskq.runtime.run import Run, StopReason
 from taskq.runtime.slots import SOLITUDE, Slots
 from taskq.runtime.threads import Raised, ThreadPool
 from taskq.runtime.verdict import verdict
 from taskq.task import Task
+
+if TYPE_CHECKING:
+    from taskq.runtime.processes import Children
 
 START_UP = 60.0
 """Seconds that a child process may take to start and import before its task begins."""
@@ -46,22 +48,29 @@ class Executor:
         options: how many of each kind may run at once.
         settle: takes each decision.
         unsettled: how many decisions the store has not accepted yet.
+        last_word: writes what a run reported last.
         state: what the application's lifespan yielded.
     """
 
     def __init__(
-        self, app: App, options: WorkerOptions, settle: Settle, unsettled: Callable[[], int], state: Any = None
+        self,
+        app: App,
+        options: WorkerOptions,
+        settle: Settle,
+        unsettled: Callable[[], int],
+        last_word: Callable[[Run], Awaitable[None]],
+        state: Any = None,
     ) -> None:
         self._app = app
         self._settle = settle
         self._unsettled = unsettled
+        self._last_word = last_word
         self._state = state
         self._threads: ThreadPool | None = None
-        self._children: Any = None
+        self._children: Children | None = None
         self._options = options
         self.is_closing = False
         """Set when the worker stops: what is still handed in goes straight back."""
-        self._opening_children = asyncio.Lock()
         self.slots = Slots(options, self._begin, self._is_alone, self._put_off)
         self.runs: dict[str, Run] = {}
         """Everything held here: waiting for a slot, or running."""
@@ -101,24 +110,26 @@ class Executor:
             return Unknown()
         run.task = task
         try:
-            run.payload, headers = unseal(delivery.id, delivery.name, delivery.body)
-            run.headers = decode_headers(headers)
-        except CorruptRecord as error:
+            run.payload, run.sealed_headers = unseal(delivery.id, delivery.name, delivery.body)
+            run.headers = decode_headers(run.sealed_headers)
+        except (CorruptRecord, ValueError) as error:
             return undecodable(error)
         return None
 
-    def _begin(self, run: Run) -> None:
-        """A slot is free: start the run in it."""
+    def _begin(self, run: Run) -> bool:
+        """A slot is free: start the run in it; False where its lease has lapsed while it waited."""
         now = time.monotonic()
-        run.started_at = now
         if now > (run.renewed_at or run.claimed_at) + self._options.lease:
-            self._drop(run)
-            return
+            # Given back, and not forgotten: if nobody has noticed, the task is ready again at once.
+            self._leave(run, domain.Release())
+            return False
+        run.started_at = now
         timeout = run.timeout
         if timeout is not None:
             # A child tells when it is ready to begin; until then the clock runs for its start.
             run.deadline = now + timeout + (START_UP if run.task.executor == "process" else 0.0)
         run.handle = asyncio.get_running_loop().create_task(self._run(run))
+        return True
 
     def _is_alone(self, suspect: Run) -> bool:
         """Whether nobody who began lately shares a death of this process with the suspect.
@@ -139,25 +150,32 @@ class Executor:
 
     def _put_off(self, suspect: Run) -> None:
         """Let another worker have a suspect, or this one later."""
-        suspect.is_over = True
-        self.runs.pop(suspect.delivery.id, None)
-        self._settle(suspect.delivery, domain.Snooze(SOLITUDE))
+        self._leave(suspect, domain.Snooze(SOLITUDE))
+
+    def _leave(self, run: Run, settlement: Settlement) -> None:
+        """Part with a run that has not begun and has no slot."""
+        run.is_over = True
+        self.runs.pop(run.delivery.id, None)
+        self._settle(run.delivery, settlement)
         self.freed.set()
 
     # ------------------------------------------------------------ running
 
     async def _run(self, run: Run) -> None:
+        run.has_begun = True
         context = self._context(run)
         current_context.set(context)
         try:
             if self._app.middleware.around_run:
-                outcome = await self._app.middleware.wrap(context, lambda: self._call(run, context))()
+                outcome = _checked(await self._app.middleware.wrap(context, lambda: self._call(run, context))())
             else:
                 outcome = await self._call(run, context)
         except asyncio.CancelledError:
             outcome = self._why_stopped(run)
         except BaseException as error:  # noqa: BLE001 - a middleware raised; SystemExit too ends only the run
             outcome = outcome_of(run.task, error)
+        if run.progress is not None and run.stop_reason is not StopReason.LOST:
+            await self._last_word(run)
         self._end(run, outcome)
 
     async def _call(self, run: Run, context: TaskContext) -> Outcome:
@@ -177,28 +195,15 @@ class Executor:
                 if run.is_aware:
                     # It looked, saw that it should end, and returned: that is how a thread stops, not a result.
                     return self._why_stopped(run)
-            return await self._keep_result(run, result_of(task, value))
+            return await keep_result(self._app, run, result_of(task, value))
         except asyncio.CancelledError:
+            if run.stop_reason is None:
+                raise  # a middleware's own timeout, perhaps
             return self._why_stopped(run)
         except Raised as raised:
             return self._after(run, outcome_of(task, raised.error))
         except BaseException as error:  # noqa: BLE001 - SystemExit and MemoryError end the run, not the worker
             return self._after(run, outcome_of(task, error))
-
-    async def _keep_result(self, run: Run, outcome: Outcome) -> Outcome:
-        """Where results live on another backend they are written there first, under this run's fence."""
-        if not isinstance(outcome, Succeeded):
-            return outcome
-        result, limit = outcome.result, self._app.settings.max_result
-        if len(result) > limit:
-            text = f"the result takes {len(result):,} bytes, over max_result ({limit:,}): store it elsewhere"
-            return Failed(Failure("ResultTooLarge", text))
-        detached = await self._app.stores.detached_results() if self._app.stores.has_detached_results else None
-        if detached is None:
-            return outcome
-        retention = run.task.declared.retention
-        await detached.put(run.delivery.id, run.delivery.fence, result, retention)
-        return Succeeded(b"null")
 
     async def _call_thread(self, run: Run, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._threads is None:
@@ -218,35 +223,16 @@ class Executor:
             raise
 
     async def _call_child(self, run: Run) -> Outcome:
-        children = await self._open_children()
-        function = run.task.function
-        headers = _sealed_headers(run)
-        module = importable_module(function.__module__)
-        assignment = Assignment(module, function.__qualname__, tuple(run.delivery), run.payload, headers, run.timeout)
-        ended, kill = children.submit(assignment)
-        try:
-            outcome = await asyncio.shield(ended)
-        except asyncio.CancelledError:
-            kill()
-            raise
+        if self._children is None:
+            from taskq.runtime.processes import Children  # loaded only by workers that meet a process task
+
+            self._children = Children(self._options.processes, self._app.tasks, self._reported)
+        outcome = await self._children.run(run)
         if outcome is None:
             return self._why_stopped(run)
         if isinstance(outcome, Succeeded):
-            return await self._keep_result(run, outcome)
+            return await keep_result(self._app, run, outcome)
         return self._after(run, outcome)
-
-    async def _open_children(self) -> Any:
-        async with self._opening_children:
-            if self._children is None:
-                from taskq.runtime.processes import ChildPool  # loaded only by workers that meet a process task
-
-                of_processes = (task.function for task in self._app.tasks if task.executor == "process")
-                preload = tuple(sorted({importable_module(function.__module__) for function in of_processes}))
-                loop = asyncio.get_running_loop()
-                self._children = await asyncio.to_thread(
-                    ChildPool, self._options.processes, self._reported, preload, loop
-                )
-            return self._children
 
     def _reported(self, key: tuple[str, int], progress: Progress | None) -> None:
         """A child says how far it is; None: it begins."""
@@ -299,13 +285,6 @@ class Executor:
         self.slots.give_back(run)
         self.freed.set()
 
-    def _drop(self, run: Run) -> None:
-        """Forget a run whose lease has lapsed before it began: another worker has it, or will."""
-        run.is_over = True
-        self.runs.pop(run.delivery.id, None)
-        self.slots.give_back(run)
-        self.freed.set()
-
     # ------------------------------------------------------------ stopping runs
 
     def stop_run(self, run: Run, reason: StopReason) -> None:
@@ -317,13 +296,22 @@ class Executor:
         if run.started_at is None:
             self.slots.withdraw(run)
             self._end(run, self._why_stopped(run))
+        elif run.handle is not None and not run.has_begun:
+            run.handle.cancel()
+            self._end(run, self._why_stopped(run))
         elif run.handle is not None and run.task.executor != "thread":
             run.handle.cancel()
 
-    def stop_ids(self, ids: Iterable[str], reason: StopReason) -> None:
-        """Tell the runs of these ids to end."""
+    def stop_all(self, reason: StopReason) -> None:
+        """Tell every run to end."""
+        for run in tuple(self.runs.values()):
+            self.stop_run(run, reason)
+
+    def stop_ids(self, ids: Iterable[str], reason: StopReason, fences: Mapping[str, int] | None = None) -> None:
+        """Tell the runs of these ids to end; with `fences`, only those with that fence."""
         for id in ids:
-            if (run := self.runs.get(id)) is not None:
+            run = self.runs.get(id)
+            if run is not None and (fences is None or fences.get(id) == run.delivery.fence):
                 self.stop_run(run, reason)
 
     def watch(self, now: float) -> None:
@@ -353,19 +341,26 @@ class Executor:
         """Threads that were given up and still run."""
         return 0 if self._threads is None else self._threads.stuck
 
-    def release_waiting(self, older_than: float) -> Sequence[Run]:
+    def release_waiting(self, older_than: float) -> None:
         """Give back what has waited for a slot since before `older_than` (monotonic seconds)."""
-        waiting = self.slots.waiting_since_before(older_than)
-        for run in waiting:
+        for run in self.slots.waiting_since_before(older_than):
             self.stop_run(run, StopReason.SHUTDOWN)
-        return waiting
+
+    def release_all_waiting(self) -> None:
+        """Give back whatever has not begun, suspects too."""
+        for run in tuple(self.runs.values()):
+            if run.started_at is None:
+                self.stop_run(run, StopReason.SHUTDOWN)
 
     async def drain(self, timeout: float) -> bool:
         """Wait until nothing runs, at most `timeout` seconds; whether nothing does."""
         end = time.monotonic() + timeout
         while self.runs and (left := end - time.monotonic()) > 0:
             handles = [run.handle for run in self.runs.values() if run.handle is not None]
-            await asyncio.wait(handles, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if handles:
+                await asyncio.wait(handles, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                await asyncio.sleep(min(left, 0.01))
         return not self.runs
 
     def close(self) -> None:
@@ -376,5 +371,8 @@ class Executor:
             self._children.close()
 
 
-def _sealed_headers(run: Run) -> bytes:
-    return unseal(run.delivery.id, run.delivery.name, run.delivery.body)[1]
+def _checked(outcome: object) -> Outcome:
+    if isinstance(outcome, Outcome):
+        return outcome
+    text = f"an around_run of a middleware gave {type(outcome).__name__}: it must return what call_next() gave it"
+    return Failed(Failure("MiddlewareError", text))

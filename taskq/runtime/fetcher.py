@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import time
@@ -13,10 +12,9 @@ from uuid import uuid4
 
 from taskq.config import WorkerOptions
 from taskq.domain.routing import QueueOrder
-from taskq.errors import TaskqError
 from taskq.ports import Broker, Fetched
 from taskq.runtime.executor import Executor
-from taskq.runtime.service import Backoff, wait_for
+from taskq.runtime.service import Backoff, said, wait_for
 
 LINGER = 0.002
 """Seconds to let a few more slots come free before a claim for very few, while the queue is known not to be empty."""
@@ -75,7 +73,7 @@ class Fetcher:
                     self._is_hinted = await self._wait(fetched.next_due)
                 backoff.reset()
                 self._note_health(True)
-            except TaskqError as error:
+            except Exception as error:  # noqa: BLE001 - whatever an adapter raises must not end the worker
                 self._note_health(False, error)
                 await wait_for(self.stop, backoff.pause())
 
@@ -117,15 +115,13 @@ class Fetcher:
         finally:
             for task in tasks:
                 task.cancel()
-                if not task.done():
-                    with contextlib.suppress(asyncio.CancelledError, TaskqError):
-                        await task
+            await asyncio.gather(*tasks, return_exceptions=True)
         return tasks[0].result() if tasks[0] in done else None
 
-    def _note_health(self, is_healthy: bool, error: Exception | None = None) -> None:
+    def _note_health(self, is_healthy: bool, error: BaseException | None = None) -> None:
         if is_healthy and not self.is_healthy:
             logger.info("the store answers again")
-        elif not is_healthy:
+        elif error is not None:
             log = logger.warning if self.is_healthy else logger.debug
-            log("the store does not answer; running tasks go on, and the worker tries again: %s", error)
+            log("the store does not answer; running tasks go on, and the worker tries again: %s", said(error))
         self.is_healthy = is_healthy

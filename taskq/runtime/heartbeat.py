@@ -6,6 +6,7 @@ So neither a blocked event loop nor a C call that releases the GIL lets a lease 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -13,7 +14,6 @@ from collections.abc import Callable, Sequence
 
 from taskq.config import WorkerOptions
 from taskq.domain.message import Delivery
-from taskq.errors import TaskqError
 from taskq.ports import Backend, Extension, WorkerCommand, WorkerInfo
 from taskq.runtime.service import every
 
@@ -30,7 +30,7 @@ class Heartbeat:
         options: lease and heartbeat.
         held: the deliveries whose leases are to be extended.
         report: what the worker says of itself.
-        on_extension: is given the answer and the monotonic time from before the question.
+        on_extension: is given what was asked about, the answer, and the monotonic time from before the question.
         on_commands: is given what the worker is told.
     """
 
@@ -39,7 +39,7 @@ class Heartbeat:
         options: WorkerOptions,
         held: Held,
         report: Report,
-        on_extension: Callable[[Extension, float], None],
+        on_extension: Callable[[Sequence[Delivery], Extension, float], None],
         on_commands: Callable[[Sequence[WorkerCommand]], None],
     ) -> None:
         self._options = options
@@ -54,7 +54,7 @@ class Heartbeat:
         deliveries = self._held()
         if deliveries:
             extension = await backend.broker.extend(deliveries, self._options.lease)
-            self._on_extension(extension, asked_at)
+            self._on_extension(deliveries, extension, asked_at)
         commands = await backend.registry.report(self._report(), ttl=3 * self._options.heartbeat)
         if commands:
             self._on_commands(commands)
@@ -62,11 +62,13 @@ class Heartbeat:
 
 
 class HeartbeatThread:
-    """Runs a heartbeat in a thread with an event loop of its own."""
+    """Runs a heartbeat in a thread with an event loop of its own, until it is told to stop, whatever goes wrong."""
 
     def __init__(self, heartbeat: Heartbeat, backend: Backend) -> None:
         self._heartbeat = heartbeat
         self._backend = backend
+        self._lock = threading.Lock()
+        self._is_stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._work, name="taskq-heartbeat", daemon=True)
@@ -77,20 +79,27 @@ class HeartbeatThread:
 
     async def stop(self, timeout: float = 5.0) -> None:
         """End, and wait for the end."""
-        if self._loop is not None and self._stop is not None and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stop.set)
-            await asyncio.to_thread(self._thread.join, timeout)
+        with self._lock:
+            self._is_stopped = True
+            if self._loop is not None and self._stop is not None:
+                with contextlib.suppress(RuntimeError):  # it has ended
+                    self._loop.call_soon_threadsafe(self._stop.set)
+        await asyncio.to_thread(self._thread.join, timeout)
 
     def _work(self) -> None:
         asyncio.run(self._main())
 
     async def _main(self) -> None:
-        self._stop = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        while not self._stop.is_set():
-            try:
-                async with self._backend as backend:
-                    await every(lambda: self._heartbeat.tick(backend), self._stop, logger, "the heartbeat")
-            except TaskqError as error:
-                logger.warning("the heartbeat cannot reach the store: %s", error)
-                await asyncio.sleep(1.0)
+        with self._lock:
+            self._stop = asyncio.Event()
+            self._loop = asyncio.get_running_loop()
+            if self._is_stopped:
+                return
+        await every(self._beat, self._stop, logger, "the heartbeat")
+
+    async def _beat(self) -> float:
+        """Open the store and tick until told to stop; where it cannot be opened, this is said again."""
+        assert self._stop is not None
+        async with self._backend as backend:
+            await every(lambda: self._heartbeat.tick(backend), self._stop, logger, "the heartbeat")
+        return 0.0

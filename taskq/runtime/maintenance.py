@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Awaitable, Callable
 
 from taskq.config import WorkerOptions
 from taskq.ports import Maintenance as MaintenancePort
@@ -19,8 +20,15 @@ logger = logging.getLogger("taskq.worker")
 class Maintenance:
     """Reaps every few seconds, expires and prunes now and then; what a fetch promotes by itself is not waited for."""
 
-    def __init__(self, port: MaintenancePort, options: WorkerOptions, stop: asyncio.Event) -> None:
+    def __init__(
+        self,
+        port: MaintenancePort,
+        options: WorkerOptions,
+        stop: asyncio.Event,
+        expire_results: Callable[[], Awaitable[int]],
+    ) -> None:
         self._port = port
+        self._expire_results = expire_results
         self._renewal = options.heartbeat
         self._reap_every = min(REAP_EVERY, options.lease / 6)
         self._stop = stop
@@ -48,5 +56,6 @@ class Maintenance:
         expired = await self._port.expire()
         pruned = await self._port.prune()
         relayed = await self._port.relay()
-        busy = max(expired, pruned) >= 1000 or relayed >= 100
+        forgotten = await self._expire_results()
+        busy = max(expired, pruned, forgotten) >= 1000 or relayed >= 100
         return 0.1 if busy else TIDY_EVERY * random.uniform(0.5, 1.5)

@@ -1,11 +1,12 @@
-"""The process pool: children that can be killed, forked from a clean server and never from a process with threads."""
+"""Process tasks: children that can be killed, forked from a clean server and never from a process with threads."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import multiprocessing
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
 from multiprocessing.context import BaseContext
 from signal import Signals
@@ -13,62 +14,95 @@ from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
 
-from taskq.domain.outcome import Crashed, Outcome
+from taskq.domain.outcome import Crashed, Interrupted, Outcome
 from taskq.domain.record import Failure, Progress
+from taskq.registry import importable_module
 from taskq.runtime import child
 from taskq.runtime.child import Assignment
+from taskq.runtime.reports import Reports
+from taskq.runtime.run import Run
+from taskq.task import Task
 
-ReportTo = Callable[[tuple[str, int], Progress | None], None]
+logger = logging.getLogger("taskq.worker")
 
 
-class ChildPool:
-    """Runs assignments, one in each child; a run can be killed without harm to the others.
+class Children:
+    """Runs process tasks, one in each child; a run can be killed without harm to the others.
 
-    Making one takes long enough to be done in a thread; `loop` is the event loop that it works for.
+    Arguments:
+        size: how many children there may be.
+        tasks: their modules are imported by each child as it starts.
+        report: told of each run how far it is, or by None that it begins.
     """
 
-    def __init__(self, size: int, report: ReportTo, preload: tuple[str, ...], loop: asyncio.AbstractEventLoop) -> None:
-        self.size = size
-        self._loop = loop
-        context = _context()
-        self._reports = context.SimpleQueue()
-        self._report = report
-        self._pool = ProcessPool(
-            max_workers=size, initializer=child.start, initargs=(self._reports, preload), context=context
+    def __init__(
+        self,
+        size: int,
+        tasks: Iterable[Task[..., Any]],
+        report: Callable[[tuple[str, int], Progress | None], None],
+    ) -> None:
+        self._size = size
+        functions = (task.function for task in tasks if task.executor == "process")
+        self._preload = tuple(sorted({importable_module(function.__module__) for function in functions}))
+        self._loop = asyncio.get_running_loop()
+        self._reports = Reports(report)
+        self._pool: asyncio.Task[Any] | None = None
+
+    async def run(self, run: Run) -> Outcome | None:
+        """Run a task in a child; None where it was killed because somebody had stopped the run."""
+        function = run.task.function
+        module = importable_module(function.__module__)
+        assignment = Assignment(
+            module, function.__qualname__, tuple(run.delivery), run.payload, run.sealed_headers, run.timeout
         )
-        self._reader = threading.Thread(target=self._read, name="taskq-progress", daemon=True)
-        self._reader.start()
-
-    def submit(self, assignment: Assignment) -> tuple[asyncio.Future[Outcome | None], Callable[[], None]]:
-        """Run an assignment.
-
-        Returns:
-            A future of its outcome, None where it was killed; and what kills it.
-        """
+        pool = await self._open()
+        try:
+            future = pool.schedule(child.run, args=[assignment])
+        except RuntimeError as error:
+            # Something killed what the children come from. Whoever comes next gets a pool that works.
+            logger.error("the pool of child processes is broken and is made anew: %s", error)
+            self._pool = None
+            await asyncio.to_thread(_stop, pool)
+            return Interrupted()
         ended: asyncio.Future[Outcome | None] = self._loop.create_future()
-        future = self._pool.schedule(child.run, args=[assignment])
-
-        def tell(done: Any) -> None:
-            outcome = _outcome(done)
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(_resolve, ended, outcome)
-
-        future.add_done_callback(tell)
-        return ended, future.cancel
+        future.add_done_callback(lambda done: self._tell(ended, _outcome(done)))
+        try:
+            # Shielded: what kills the child is `future.cancel`, and its end is heard of by itself.
+            outcome = await asyncio.shield(ended)
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+        self._reports.read()
+        return outcome
 
     def close(self) -> None:
         """Kill the children."""
-        self._pool.stop()  # type: ignore[no-untyped-call]
-        self._pool.join()
-        self._reports.put(None)
-        self._reader.join()
         self._reports.close()
+        if self._pool is not None and self._pool.done() and not self._pool.cancelled():
+            _stop(self._pool.result())
 
-    def _read(self) -> None:
-        while (report := self._reports.get()) is not None:
-            key, said = report
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._report, key, None if said is None else Progress(*said))
+    async def _open(self) -> Any:
+        """The pool; making it takes long enough to be done in a thread, once for all who wait for it."""
+        if self._pool is None or (self._pool.done() and self._pool.exception() is not None):
+            self._pool = asyncio.create_task(asyncio.to_thread(self._make))
+        return await asyncio.shield(self._pool)
+
+    def _make(self) -> Any:
+        return ProcessPool(
+            max_workers=self._size,
+            initializer=child.start,
+            initargs=(self._reports.outbox, self._preload),
+            context=_context(),
+        )
+
+    def _tell(self, ended: asyncio.Future[Outcome | None], outcome: Outcome | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(_resolve, ended, outcome)
+
+
+def _stop(pool: Any) -> None:
+    pool.stop()
+    pool.join()
 
 
 def _context() -> BaseContext:

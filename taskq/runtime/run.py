@@ -32,12 +32,14 @@ class Run:
         "deadline",
         "delivery",
         "handle",
+        "has_begun",
         "headers",
         "is_aware",
         "is_over",
         "payload",
         "progress",
         "renewed_at",
+        "sealed_headers",
         "started_at",
         "stop_reason",
         "stopped_at",
@@ -51,6 +53,8 @@ class Run:
         """Monotonic seconds, from before the claim was asked for: the lease counts from no later than this."""
         self.task: Task[..., Any]
         self.headers: Headers
+        self.sealed_headers = b""
+        """The headers as they came, for a child process."""
         self.payload = b""
         self.renewed_at: float | None = None
         """Monotonic seconds from before the newest extension of its lease was asked for."""
@@ -60,6 +64,8 @@ class Run:
         self.stop_reason: StopReason | None = None
         self.stopped_at = 0.0
         self.handle: asyncio.Task[None] | None = None
+        self.has_begun = False
+        """Whether its task has taken its first step: one that is cancelled before never sees it."""
         self.is_over = False
         self.is_aware = False
         """Whether the task has asked if it should end, and was told yes."""
@@ -75,6 +81,11 @@ class Run:
     def report(self, progress: Progress) -> None:
         """Note the progress, until it is written."""
         self.progress = progress
+
+    def take_progress(self) -> Progress | None:
+        """What was reported since the last time."""
+        progress, self.progress = self.progress, None
+        return progress
 
     @property
     def timeout(self) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import traceback
 from collections.abc import Awaitable, Callable
 
 from taskq.errors import TaskqError
@@ -42,21 +43,31 @@ async def wait_for(event: asyncio.Event, timeout: float) -> bool:
     return event.is_set()
 
 
+def said(error: BaseException) -> str:
+    """What a log may tell of an error: our own words; of anybody else's only its kind and where it was raised.
+
+    The message of a foreign exception may hold the arguments of a task.
+    """
+    if isinstance(error, TaskqError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__, limit=-1)
+    where = f" at {frames[0].filename}:{frames[0].lineno}" if frames else ""
+    return f"{type(error).__name__}{where}"
+
+
 async def every(tick: Tick, stop: asyncio.Event, logger: logging.Logger, name: str) -> None:
     """Call `tick` again and again until `stop`: each call says when the next is due.
 
-    A failure of the store is an ordinary state: it is logged, and the next tick comes after a growing pause. Any
-    other failure is logged with its traceback; the service goes on.
+    A failure is logged, and the next tick comes after a growing pause: one of the store is an ordinary state, and any
+    other ends no service either.
     """
     backoff = Backoff()
     while not stop.is_set():
         try:
             delay = await tick()
             backoff.reset()
-        except TaskqError as error:
+        except Exception as error:  # noqa: BLE001 - see above
             delay = backoff.pause()
-            logger.warning("%s failed, next try in %.1f s: %s", name, delay, error)
-        except Exception:
-            delay = backoff.pause()
-            logger.exception("%s failed, next try in %.1f s", name, delay)
+            level = logging.WARNING if isinstance(error, TaskqError) else logging.ERROR
+            logger.log(level, "%s failed, next try in %.1f s: %s", name, delay, said(error))
         await wait_for(stop, delay)

@@ -12,7 +12,7 @@ from taskq.domain.outcome import Bury, Complete, Crash, Fail, Release, Retry, Se
 from taskq.domain.record import DeadReason, Failure
 from taskq.errors import BackendUnavailable, OutcomeUnknown, SchemaMismatch, UnsafeStore
 from taskq.ports import Broker, Settled, SettleStatus
-from taskq.runtime.service import Backoff
+from taskq.runtime.service import Backoff, said
 
 BATCH = 200
 HIGH_WATER = 2000
@@ -74,7 +74,7 @@ class Settler:
                 refused = batch if isinstance(error, STORE_IS_AWAY) else await self._apply_apart(batch)
                 if refused:
                     pause = backoff.pause()
-                    logger.warning("settling %d tasks failed, next try in %.1f s: %s", len(refused), pause, error)
+                    logger.warning("settling %d tasks failed, next try in %.1f s: %s", len(refused), pause, said(error))
                     await asyncio.sleep(pause)
                 batch = refused
             else:
@@ -135,8 +135,8 @@ class Settler:
             for hook in self._hooks:
                 try:
                     hook(delivery, settlement)
-                except Exception:
-                    logger.exception("a middleware's on_settled failed")
+                except Exception as error:  # noqa: BLE001 - a hook of the user's must not undo what is settled
+                    logger.error("a middleware's on_settled failed: %s", said(error))
 
 
 def _log(delivery: Delivery, settlement: Settlement) -> None:

@@ -55,7 +55,7 @@ class Slots:
 
     Arguments:
         options: how many slots of each kind there are.
-        begin: starts a run.
+        begin: starts a run; False where it has parted with it instead.
         is_alone: whether the worker holds nothing else but what has run for SOLITUDE, not even what waits for a slot
             or to be settled; it gives back what else waits, so that a later answer may be yes.
         put_off: gives a suspect back, to be claimed again some time later.
@@ -64,7 +64,7 @@ class Slots:
     def __init__(
         self,
         options: WorkerOptions,
-        begin: Callable[[Run], None],
+        begin: Callable[[Run], bool],
         is_alone: Callable[[Run], bool],
         put_off: Callable[[Run], None],
     ) -> None:
@@ -113,8 +113,7 @@ class Slots:
         kind = self._kinds[run.task.executor]
         kind.seen_at = time.monotonic()
         if kind.running < kind.size and not self._is_held_back():
-            kind.running += 1
-            self._begin(run)
+            kind.running += self._begin(run)
         else:
             run.waiting_since = kind.seen_at
             kind.waiting.append(run)
@@ -172,10 +171,10 @@ class Slots:
         self.next_suspect()
 
     def next_suspect(self) -> None:
-        """Begin a suspect, if there is one, no other runs, and it is alone."""
+        """Begin a suspect, if there is one, no other suspect runs, and it is alone."""
         if self._suspects and self._alone is None and self._is_alone(self._suspects[0]):
-            self._alone = self._suspects.popleft()
-            self._begin(self._alone)
+            suspect = self._suspects.popleft()
+            self._alone = suspect if self._begin(suspect) else None
 
     def _is_held_back(self) -> bool:
         return bool(self._suspects) or self._is_solitary()
@@ -187,5 +186,4 @@ class Slots:
     def _fill(self) -> None:
         for kind in self._kinds.values():
             while kind.waiting and kind.running < kind.size and not self._is_held_back():
-                kind.running += 1
-                self._begin(kind.waiting.popleft())
+                kind.running += self._begin(kind.waiting.popleft())

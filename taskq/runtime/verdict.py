@@ -13,17 +13,18 @@ from taskq.domain.record import DeadReason, Failure
 from taskq.domain.retry import DEFAULT_RETRY, LONGEST, RetryStrategy, from_dict
 from taskq.errors import NotApplied
 from taskq.runtime.run import Run
+from taskq.runtime.service import said
 
 logger = logging.getLogger("taskq.worker")
 
 
 def verdict(run: Run, outcome: Outcome) -> Settlement:
-    """Decide what becomes of a task whose run has ended; a strategy that raises buries it, and loses it never."""
+    """Decide what becomes of a task whose run has ended; a retry strategy that raises buries it, and loses it never."""
     try:
         age = run.age(time.monotonic())
         return _within_time(domain.settle(run.delivery, outcome, _policy(run), random.random, age))
-    except Exception as error:
-        logger.exception("the retry strategy of %s failed", run.delivery.name)
+    except Exception as error:  # noqa: BLE001 - see above
+        logger.error("the retry strategy of %s failed: %s", run.delivery.name, said(error))
         failure = Failure(type(error).__name__, f"the retry strategy failed: {error}")
         return domain.settle(run.delivery, Rejected(failure, DeadReason.EXHAUSTED), DEFAULT_RETRY, random.random)
 

@@ -8,22 +8,24 @@ import logging
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from typing import Self
+from dataclasses import dataclass
+from typing import Any, Self
 from uuid import uuid4
 
 from taskq.app import App
 from taskq.config import WorkerOptions, resident_mib
-from taskq.domain.message import Delivery
 from taskq.errors import TaskqError
-from taskq.ports import Backend, Extension, WorkerCommand, WorkerInfo, WorkerState
+from taskq.ports import Backend, WorkerCommand, WorkerInfo, WorkerState
 from taskq.ports.events import CONTROL
 from taskq.runtime.executor import Executor
 from taskq.runtime.exits import contained_exits
 from taskq.runtime.fetcher import Fetcher
 from taskq.runtime.heartbeat import Heartbeat, HeartbeatThread
+from taskq.runtime.leases import Leases
 from taskq.runtime.maintenance import Maintenance
+from taskq.runtime.progress import ProgressWriter
 from taskq.runtime.run import StopReason
 from taskq.runtime.service import every
 from taskq.runtime.settler import Settler
@@ -34,9 +36,22 @@ GIVE_BACK_AFTER = 0.1
 """Seconds that a delivery may wait for a slot before another worker may have it."""
 MARGIN = 2.5
 """Seconds of the shutdown timeout kept for what comes after the wait: to interrupt, to tell the store, to leave."""
+CLAIM_PATIENCE = 2.0
+"""Seconds that a stopping worker waits for a claim that is on its way."""
+LISTEN_AGAIN = 1.0
 FAREWELL = 1.0
 """Seconds that a store which is away may hold up the very end."""
 logger = logging.getLogger("taskq.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a worker that has started."""
+
+    settler: Settler
+    executor: Executor
+    fetcher: Fetcher
+    progress: ProgressWriter
 
 
 class Worker:
@@ -70,47 +85,77 @@ class Worker:
         self._starting: asyncio.Timeout | None = None
         """Bounds the start, while it lasts: a worker that is told to stop breaks it off."""
         self._stopping = asyncio.Event()
-        self._ended = asyncio.Event()
+        self._started = asyncio.Event()
         self._is_paused = False
         self._rushes = False
-        self._is_built = False
         self.wants_restart = False
-        """Whether it stopped because so many threads were stuck that a fresh process is better."""
-        self._executor: Executor
-        self._settler: Settler
-        self._fetcher: Fetcher
+        """Whether it stopped to make room for a fresh process: it has done or grown enough, or threads are stuck."""
+        self.parts: Parts | None = None
+        """What it is made of, from its start on."""
 
     # ------------------------------------------------------------ from outside
 
     def stop(self) -> None:
         """Drain: take no more tasks, give back what has not begun, wait for the rest. A second call ends at once."""
-        if self._stopping.is_set() and self._is_built and not self._rushes:
-            self._rushes = True
+        if self._stopping.is_set() and not self._rushes and self.parts is not None:
             logger.warning("told to stop a second time: what runs is interrupted and given back")
-            for run in tuple(self._executor.runs.values()):
-                self._executor.stop_run(run, StopReason.SHUTDOWN)
-        self._begin_to_stop()
+            self._rush()
+        self.drain()
 
-    def _begin_to_stop(self) -> None:
+    def drain(self) -> None:
+        """The same, however often it is said: never ends at once."""
         self._stopping.set()
         if self._starting is not None:
             self._starting.reschedule(0.0)
             self._starting = None
 
+    def _rush(self) -> None:
+        self._rushes = True
+        if self.parts is not None:
+            self.parts.executor.stop_all(StopReason.SHUTDOWN)
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
-        """Run beside other code, for tests and small programs: `async with worker.running(): …`."""
-        task = asyncio.create_task(self.run())
+        """Run beside other code, for tests and small programs: `async with worker.running(): …`.
+
+        Raises:
+            UnsafeStore, SchemaMismatch, BackendUnavailable: the store is not fit to be worked on.
+        """
+        body = asyncio.current_task()
+        assert body is not None
+        work = asyncio.create_task(self.run())
+
+        def interrupt(ended: asyncio.Task[None]) -> None:
+            """Nobody else would do what the body may be waiting for."""
+            if not ended.cancelled() and ended.exception() is not None:
+                body.cancel()
+
+        await _first_of(work, self._started.wait())
+        if work.done():
+            await work
+        work.add_done_callback(interrupt)
         try:
             yield self
+        except asyncio.CancelledError:
+            if work.done() and not work.cancelled() and (error := work.exception()) is not None:
+                body.uncancel()
+                raise error from None
+            raise
         finally:
-            self._begin_to_stop()
-            await task
+            work.remove_done_callback(interrupt)
+            self.drain()
+            await asyncio.wait([work])
+        await work
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether it has started, and the store has answered its newest claim."""
+        return self.parts is not None and self.parts.fetcher.is_healthy
 
     @property
     def info(self) -> WorkerInfo:
         """What this worker says of itself."""
-        running = len(self._executor.runs)
+        running = 0 if self.parts is None else len(self.parts.executor.runs)
         state = WorkerState.BUSY if running else WorkerState.IDLE
         if self._is_paused:
             state = WorkerState.PAUSED
@@ -138,22 +183,21 @@ class Worker:
         """
         async with AsyncExitStack() as stack:
             stack.enter_context(contained_exits())
-            backend = await self._start(stack)
-            if backend is None:
+            opened = await self._start(stack)
+            if opened is None:
                 logger.info("worker %s was told to stop before it had started", self.id)
                 return
-            heartbeat = HeartbeatThread(self._heartbeat(), self.app.stores.root.clone())
+            backend, work = opened
+            heartbeat = HeartbeatThread(self._heartbeat(work), self.app.stores.root.clone())
             heartbeat.start()
-            stack.push_async_callback(heartbeat.stop, timeout=FAREWELL)
+            stack.push_async_callback(self._say_farewell, backend, heartbeat)
+            self._started.set()
             logger.info("worker %s (%s) serves %s", self.id, self.options.name, ", ".join(self.options.queues))
-            await self._work(backend)
-            with contextlib.suppress(TaskqError, TimeoutError):
-                await asyncio.wait_for(backend.registry.forget(self.id), FAREWELL)
-        logger.info("worker %s has stopped after %d runs", self.id, self._settler.settled)
-        self._ended.set()
+            await self._work(backend, work)
+        logger.info("worker %s has stopped after %d runs", self.id, work.settler.settled)
 
-    async def _start(self, stack: AsyncExitStack) -> Backend | None:
-        """Open the store and the application; None where the worker was told to stop meanwhile."""
+    async def _start(self, stack: AsyncExitStack) -> tuple[Backend, Parts] | None:
+        """Open the stores and the application; None where the worker was told to stop meanwhile."""
         if self._stopping.is_set():
             return None
         try:
@@ -162,139 +206,143 @@ class Worker:
                 backend: Backend = await stack.enter_async_context(self.app.stores.root.clone())
                 for warning in await backend.check():
                     logger.warning(warning)
+                await self.app.stores.detached_results()
                 state = await stack.enter_async_context(self.app.lifespan())
-                self._build(backend, state)
+                work = self._build(backend, state)
         except TimeoutError:
             if not self._stopping.is_set():
                 raise
             return None
         finally:
             self._starting = None
-        return backend
+        return backend, work
 
-    def _build(self, backend: Backend, state: object) -> None:
-        self._settler = Settler(backend.broker, self.app.middleware.on_settled)
-        self._executor = Executor(self.app, self.options, self._settler.put, lambda: len(self._settler.held), state)
-        self._fetcher = Fetcher(backend.broker, self._executor, self.options, self.id, self._is_held_back)
-        self._is_built = True
+    def _build(self, backend: Backend, state: object) -> Parts:
+        settler = Settler(backend.broker, self.app.middleware.on_settled)
+        progress = ProgressWriter(
+            backend.annotations,
+            lambda: executor.runs.values(),
+            lambda run: executor.stop_run(run, StopReason.LOST),
+        )
+        executor = Executor(self.app, self.options, settler.put, lambda: len(settler.held), progress.last_word, state)
+        fetcher = Fetcher(backend.broker, executor, self.options, self.id, lambda: self._is_paused or settler.is_full)
+        self.parts = Parts(settler, executor, fetcher, progress)
+        return self.parts
 
-    async def _work(self, backend: Backend) -> None:
-        async with asyncio.TaskGroup() as group:
-            settling = group.create_task(self._settler.run())
-            watching = group.create_task(every(self._watch, self._ended, logger, "the watch"))
-            reporting = group.create_task(
-                every(lambda: self._report_progress(backend), self._ended, logger, "progress")
+    async def _say_farewell(self, backend: Backend, heartbeat: HeartbeatThread) -> None:
+        """Stop the heartbeat first: a tick that came later would bring the worker back among the living."""
+        await heartbeat.stop(timeout=FAREWELL)
+        with contextlib.suppress(TaskqError, TimeoutError):
+            await asyncio.wait_for(backend.registry.forget(self.id), FAREWELL)
+
+    async def _work(self, backend: Backend, work: Parts) -> None:
+        ended = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as group:
+                settling = group.create_task(work.settler.run())
+                beside = [
+                    group.create_task(every(lambda: self._watch(work), ended, logger, "the watch")),
+                    group.create_task(every(lambda: self._recycle(work), ended, logger, "the watch over memory")),
+                    group.create_task(every(work.progress.tick, ended, logger, "progress")),
+                    group.create_task(every(lambda: self._listen(backend, work), ended, logger, "listening")),
+                ]
+                fetching = group.create_task(work.fetcher.run())
+                upkeep = Maintenance(backend.maintenance, self.options, work.fetcher.stop, self._expire_results)
+                maintaining = group.create_task(upkeep.run())
+                try:
+                    await self._stopping.wait()
+                except asyncio.CancelledError:
+                    # The program itself ends (Ctrl-C in `asyncio.run`): nothing is waited for, and nothing lost.
+                    self._stopping.set()
+                    self._rush()
+                    raise
+                finally:
+                    await self._conclude(work, fetching)
+                    for task in (*beside, fetching, maintaining, settling):
+                        task.cancel()
+        finally:
+            work.executor.close()
+
+    async def _conclude(self, work: Parts, fetching: asyncio.Task[None]) -> None:
+        """Bring what is held to an end, and tell the store of it."""
+        end = time.monotonic() + self.options.shutdown_timeout
+        work.fetcher.stop.set()
+        work.executor.is_closing = True
+        await self._drain(work.executor, end)
+        # A claim on its way is waited for, since what it takes must be given back; but not for a store that is away.
+        await asyncio.wait([fetching], timeout=min(CLAIM_PATIENCE, max(0.1, end - FAREWELL - time.monotonic())))
+        if not await work.settler.flush(max(0.5, end - FAREWELL - time.monotonic())):
+            logger.error(
+                "the store could not be told of %d runs in time: their tasks run again when the leases have lapsed",
+                len(work.settler.held),
             )
-            fetching = group.create_task(self._fetcher.run())
-            listening = group.create_task(self._listen(backend))
-            upkeep = group.create_task(Maintenance(backend.maintenance, self.options, self._fetcher.stop).run())
-            await self._stopping.wait()
-            self._fetcher.stop.set()
-            end = time.monotonic() + self.options.shutdown_timeout
-            await self._drain(end)
-            # A claim that still waits for a store that is away is given up: its lease will lapse.
-            for task in (listening, reporting, fetching, upkeep):
-                task.cancel()
-            await self._settler.flush(max(0.5, end - FAREWELL - time.monotonic()))
-            for task in (watching, settling):
-                task.cancel()
-        self._executor.close()
 
-    async def _drain(self, end: float) -> None:
+    async def _drain(self, executor: Executor, end: float) -> None:
         """Give back what has not begun, wait for what runs, interrupt what takes too long.
 
         Arguments:
             end: the monotonic second by which the worker must have stopped.
         """
-        self._executor.is_closing = True
         patience = max(end - 3 * MARGIN, time.monotonic() + self.options.shutdown_timeout / 2)
         while not self._rushes and time.monotonic() < patience:
-            self._executor.release_waiting(older_than=float("inf"))
-            if await self._executor.drain(0.1):
+            executor.release_all_waiting()
+            if await executor.drain(0.1):
                 return
-        for run in tuple(self._executor.runs.values()):
-            self._executor.stop_run(run, StopReason.SHUTDOWN)
-        if not await self._executor.drain(0.5 if self._rushes else MARGIN):
-            self._executor.give_up_all()
+        executor.stop_all(StopReason.SHUTDOWN)
+        if not await executor.drain(0.5 if self._rushes else MARGIN):
+            executor.give_up_all()
 
     # ------------------------------------------------------------ beside the tasks
 
-    def _is_held_back(self) -> bool:
-        return self._is_paused or self._settler.is_full
-
-    async def _watch(self) -> float:
+    async def _watch(self, work: Parts) -> float:
         """End what runs too long, give back what waits too long for a slot; rest while nothing runs."""
-        self._recycle()
-        if not self._executor.runs:
+        executor = work.executor
+        if not executor.runs:
             return IDLE_WATCH
         now = time.monotonic()
-        self._executor.watch(now)
-        self._executor.slots.tend_suspects()
-        self._executor.release_waiting(older_than=now - GIVE_BACK_AFTER)
+        executor.watch(now)
+        executor.slots.tend_suspects()
+        executor.release_waiting(older_than=now - GIVE_BACK_AFTER)
         return WATCH_EVERY
 
-    def _recycle(self) -> None:
+    async def _recycle(self, work: Parts) -> float:
         """A worker that has done, or has grown, as much as it may makes room for a fresh process."""
-        if self._stopping.is_set():
-            return
         options = self.options
-        if options.max_tasks is not None and self._settler.settled >= options.max_tasks:
-            logger.info("worker %s has done %d tasks and restarts", self.id, self._settler.settled)
+        if self._stopping.is_set():
+            return IDLE_WATCH
+        if options.max_tasks is not None and work.settler.settled >= options.max_tasks:
+            logger.info("worker %s has done %d tasks and restarts", self.id, work.settler.settled)
             self._restart()
         elif options.max_memory is not None and resident_mib() > options.max_memory:
             logger.info("worker %s has grown over %d MiB and restarts", self.id, options.max_memory)
             self._restart()
-        elif self._executor.stuck_threads * 2 >= options.threads:
+        elif work.executor.stuck_threads * 2 >= options.threads:
             logger.error("half of the threads are stuck in tasks that do not end: this worker drains and restarts")
             self._restart()
+        return IDLE_WATCH
 
     def _restart(self) -> None:
         self.wants_restart = True
         self._stopping.set()
 
-    async def _report_progress(self, backend: Backend) -> float:
-        for run in tuple(self._executor.runs.values()):
-            progress, run.progress = run.progress, None
-            if progress is not None and not await backend.annotations.progress(run.delivery, progress):
-                self._executor.stop_run(run, StopReason.LOST)
-        return 0.5
-
-    async def _listen(self, backend: Backend) -> None:
+    async def _listen(self, backend: Backend, work: Parts) -> float:
         """Hints of cancel requests; the heartbeat brings what is missed."""
-        while True:
-            with contextlib.suppress(TaskqError):
-                async for event in backend.events.subscribe([CONTROL]):
-                    self._executor.stop_ids([event.data], StopReason.CANCEL)
-            await asyncio.sleep(1.0)
+        async for event in backend.events.subscribe([CONTROL]):
+            work.executor.stop_ids([event.data], StopReason.CANCEL)
+        return LISTEN_AGAIN
 
-    # ------------------------------------------------------------ the heartbeat's side, in its own thread
+    async def _expire_results(self) -> int:
+        """Forget results on a store of their own, which no worker of that store may look after."""
+        results = await self.app.stores.detached_results()
+        return 0 if results is None else await results.expire()
 
-    def _heartbeat(self) -> Heartbeat:
-        loop = asyncio.get_running_loop()
-
-        def on_extension(extension: Extension, asked_at: float) -> None:
-            loop.call_soon_threadsafe(self._extended, extension, asked_at)
+    def _heartbeat(self, work: Parts) -> Heartbeat:
+        loop, leases = asyncio.get_running_loop(), Leases(work.executor, work.settler)
 
         def on_commands(commands: Sequence[WorkerCommand]) -> None:
             loop.call_soon_threadsafe(self._obey, commands)
 
-        return Heartbeat(self.options, self._held, lambda: self.info, on_extension, on_commands)
-
-    def _held(self) -> list[Delivery]:
-        """What is held, copied in one step of the interpreter: the loop's thread goes on changing it.
-
-        A run past its hard timeout is left out: a worker that cannot end it must not keep its lease alive.
-        """
-        now = time.monotonic()
-        runs = [run.delivery for run in list(self._executor.runs.values()) if run.may_be_extended(now)]
-        return runs + list(self._settler.held.copy().values())
-
-    def _extended(self, extension: Extension, asked_at: float) -> None:
-        self._executor.stop_ids(extension.lost, StopReason.LOST)
-        self._executor.stop_ids(extension.cancel_wanted, StopReason.CANCEL)
-        for run in self._executor.runs.values():
-            if run.claimed_at < asked_at:
-                run.renewed_at = asked_at
+        return Heartbeat(self.options, leases.held, lambda: self.info, leases.extended, on_commands)
 
     def _obey(self, commands: Sequence[WorkerCommand]) -> None:
         for command in commands:
@@ -304,6 +352,19 @@ class Worker:
                     self._is_paused = True
                 case WorkerCommand.RESUME:
                     self._is_paused = False
-                    self._executor.freed.set()
+                    if self.parts is not None:
+                        self.parts.executor.freed.set()
                 case WorkerCommand.SHUTDOWN:
-                    self._begin_to_stop()
+                    self.drain()
+
+
+async def _first_of(work: asyncio.Task[None], waiting: Coroutine[Any, Any, object]) -> None:
+    """Wait for whichever ends first, and leave the first one running."""
+    other = asyncio.ensure_future(waiting)
+    try:
+        await asyncio.wait([work, other], return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        work.cancel()
+        raise
+    finally:
+        other.cancel()

@@ -15,7 +15,7 @@ from taskq.config import WorkerOptions
 from taskq.domain.record import TaskRecord
 from taskq.errors import BackendUnavailable, OutcomeUnknown
 from taskq.handle import TaskHandle
-from taskq.runtime.worker import Worker
+from taskq.runtime.worker import Parts, Worker
 
 PATIENCE = 30.0
 """Seconds after which a test stops waiting for what should have happened long ago."""
@@ -75,6 +75,12 @@ async def work(app: App, **said: Any) -> AsyncIterator[Worker]:
     """A worker of this application that works meanwhile."""
     async with Worker(app, options(**said)).running() as worker:
         yield worker
+
+
+def parts(worker: Worker) -> Parts:
+    """The parts of a worker that has started."""
+    assert worker.parts is not None
+    return worker.parts
 
 
 async def registered(app: App, worker: Worker) -> None:

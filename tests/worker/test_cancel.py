@@ -11,7 +11,7 @@ import psutil
 from taskq import App, TaskContext, TaskState
 from taskq.domain.record import AttemptOutcome
 from tests.worker import jobs
-from tests.worker.support import Gate, adopt, ended, twin, until, until_state, work, wrap
+from tests.worker.support import Gate, adopt, ended, parts, twin, until, until_state, work, wrap
 
 NEVER = {"lease": 3000.0, "heartbeat": 1000.0}
 """The heartbeat brings nothing in the time of a test."""
@@ -98,7 +98,7 @@ async def test_a_thread_task_that_ends_without_looking_has_completed(app: App) -
         handle = await busy.aenqueue()
         await until(begun.is_set, "the task has begun")
         await handle.acancel()
-        run = worker._executor.runs[handle.id]
+        run = parts(worker).executor.runs[handle.id]
         await until(lambda: run.stop_reason is not None, "the worker was told")
         release.set()
         assert await handle.aresult(30) == "all of it"

@@ -13,7 +13,7 @@ import pytest
 from taskq import App, TaskState
 from taskq.domain.outcome import Complete
 from taskq.runtime import maintenance
-from tests.worker.support import Gate, ended, until, work, wrap
+from tests.worker.support import Gate, ended, parts, until, work, wrap
 
 
 async def test_the_worker_goes_on_when_the_store_is_back(any_app: App) -> None:
@@ -34,14 +34,14 @@ async def test_the_worker_goes_on_when_the_store_is_back(any_app: App) -> None:
         gate.open()
         await until(lambda: wrapped.calls["settle"] > 1, "settling was tried and failed")
         await until(lambda: wrapped.calls["fetch"] > calls + 1, "claiming was tried and failed")
-        assert not worker._fetcher.is_healthy
-        assert len(worker._settler.held) >= 3
+        assert not worker.is_healthy
+        assert len(parts(worker).settler.held) >= 3
         wrapped.switch.away = False
         for value, handle in enumerate((*running, waiting), start=1):
             assert await handle.aresult(30) == value
             assert (await handle.ainfo()).fence == 1
-        await until(lambda: worker._fetcher.is_healthy, "the worker is well again")
-        assert worker._settler.held == {}
+        await until(lambda: worker.is_healthy, "the worker is well again")
+        assert parts(worker).settler.held == {}
 
 
 async def test_a_lost_reply_to_a_claim_loses_and_doubles_nothing(any_app: App) -> None:

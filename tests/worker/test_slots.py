@@ -14,7 +14,7 @@ from taskq.handle import TaskHandle
 from taskq.ports import Settled
 from taskq.runtime import executor, slots
 from tests.worker import jobs
-from tests.worker.support import Gate, adopt, ended, options, registered, twin, until, until_state, work, wrap
+from tests.worker.support import Gate, adopt, ended, options, parts, registered, twin, until, until_state, work, wrap
 
 
 async def counts(app: App) -> dict[TaskState, int]:
@@ -79,7 +79,7 @@ async def test_a_suspect_waits_until_the_worker_is_empty(app: App) -> None:
         handle = await waits.options(queue="other").aenqueue()
         await gate.until_arrived(1)
         await backend.inspector.resume("default")
-        await until(lambda: suspect.id in worker._executor.runs, "the suspect is held")
+        await until(lambda: suspect.id in parts(worker).executor.runs, "the suspect is held")
         assert ran == []
         gate.open()
         assert (await ended(suspect)).state is TaskState.COMPLETED
@@ -201,7 +201,7 @@ async def test_a_claim_never_asks_for_more_than_there_is_room_for(app: App) -> N
 
         def note(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if name == "fetch":
-                asked.append((len(worker._executor.runs), args[1]))
+                asked.append((len(parts(worker).executor.runs), args[1]))
 
         wrapped.switch.on_call = note
         handles = await waits.aenqueue_many([()] * 100)
@@ -222,10 +222,10 @@ async def test_of_slow_tasks_none_is_held_ready(app: App) -> None:
 
     async with work(app, concurrency=4) as worker:
         await registered(app, worker)
-        worker._executor.slots._kinds["async"].seconds = 10.0
+        parts(worker).executor.slots._kinds["async"].seconds = 10.0
         await waits.aenqueue_many([()] * 100)
         await gate.until_arrived(4)
-        assert worker._executor.slots.room() == 0
+        assert parts(worker).executor.slots.room() == 0
         assert (await counts(app))[TaskState.RUNNING] == 4
         gate.open()
 
@@ -245,7 +245,7 @@ async def test_threads_that_are_all_busy_do_not_hold_up_the_loop(app: App) -> No
         async with work(app, threads=2, concurrency=10) as worker:
             await registered(app, worker)
             await in_a_thread.aenqueue_many([()] * 2)
-            await until(lambda: worker._executor.slots._kinds["thread"].running == 2, "both threads are busy")
+            await until(lambda: parts(worker).executor.slots._kinds["thread"].running == 2, "both threads are busy")
             assert await (await on_the_loop.aenqueue()).aresult(30) == "not held up"
             release.set()
     finally:

@@ -15,7 +15,7 @@ from taskq import App, TaskContext, TaskState
 from taskq.ports import WorkerCommand, WorkerState
 from taskq.runtime.worker import Worker
 from tests.worker import jobs
-from tests.worker.support import PATIENCE, Gate, adopt, ended, options, registered, until, work
+from tests.worker.support import PATIENCE, Gate, adopt, ended, options, parts, registered, until, work
 
 
 async def test_what_runs_is_finished_and_what_has_not_begun_is_given_back(any_app: App) -> None:
@@ -237,8 +237,8 @@ async def test_what_is_given_back_does_not_count_as_done(app: App) -> None:
     async with work(app, max_tasks=3, concurrency=2, shutdown_timeout=0.5) as worker:
         await waits.aenqueue_many([()] * 8)
         await gate.until_arrived(2)
-        worker._executor.release_waiting(older_than=float("inf"))
-    assert worker._settler.settled == 0
+        parts(worker).executor.release_waiting(older_than=float("inf"))
+    assert parts(worker).settler.settled == 0
     assert not worker.wants_restart
 
 

@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from taskq import App, NoRetry, TaskContext, TaskState
-from taskq.runtime import executor
+from taskq.runtime import executor, processes
 from tests.worker import jobs
-from tests.worker.support import Gate, adopt, ended, until, work
+from tests.worker.support import Gate, adopt, ended, parts, until, work
 
 SOON = 0.2
 
@@ -146,8 +146,7 @@ async def test_a_worker_with_many_stuck_threads_makes_room_for_a_fresh_one(app: 
     try:
         async with work(app, threads=2) as worker:
             assert (await ended(await stuck.aenqueue())).state is TaskState.DEAD
-            await until(worker._ended.is_set, "the worker has stopped")
-            assert worker.wants_restart
+            await until(lambda: worker.wants_restart, "the worker makes room")
     finally:
         release.set()
 
@@ -166,21 +165,19 @@ async def test_what_a_thread_returns_after_it_was_given_up_changes_nothing(app: 
         assert (await ended(handle)).state is TaskState.DEAD
         release.set()
         await until(returned.is_set, "the thread has ended")
-        await until(lambda: worker._executor.stuck_threads == 0, "the thread is no longer stuck")
+        await until(lambda: parts(worker).executor.stuck_threads == 0, "the thread is no longer stuck")
         assert (await handle.ainfo()).state is TaskState.DEAD
 
 
 async def test_the_start_of_a_child_does_not_count(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     add = adopt(app, jobs.add)
-    open_children = executor.Executor._open_children
+    open_pool = processes.Children._open
+    begun = time.monotonic()
 
-    async def slowly(self: executor.Executor) -> Any:
-        [run] = self.runs.values()
-        assert run.started_at is not None
-        over = run.started_at + 1.0
-        await until(lambda: time.monotonic() > over, "the timeout would be over")
-        return await open_children(self)
+    async def slowly(self: processes.Children) -> Any:
+        await until(lambda: time.monotonic() > begun + 3.0, "the timeout is over")
+        return await open_pool(self)
 
-    monkeypatch.setattr(executor.Executor, "_open_children", slowly)
+    monkeypatch.setattr(processes.Children, "_open", slowly)
     async with work(app):
-        assert await (await add.options(timeout=1.0).aenqueue(1, 2)).aresult(30) == 3
+        assert await (await add.options(timeout=2.0).aenqueue(1, 2)).aresult(30) == 3
