@@ -27,8 +27,31 @@ TaskSignal (raised by a task)
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
 
-class TaskqError(Exception):
+_Kind = TypeVar("_Kind", bound=BaseException)
+
+
+class _Portable(Exception):
+    """An error that comes through pickle and copy whole, whatever its constructor takes.
+
+    An exception is usually made anew from its `args`, which here are the finished message alone.
+    """
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _restored, (type(self), self.args, vars(self))
+
+
+def _restored(kind: type[_Kind], args: tuple[Any, ...], attributes: dict[str, Any]) -> _Kind:
+    error = kind.__new__(kind, *args)
+    vars(error).update(attributes)
+    return error
+
+
+class TaskqError(_Portable):
     """The base of every error that taskq raises."""
 
 
@@ -40,7 +63,14 @@ class OutcomeUnknown(TaskqError):
     """The connection broke after the operation was sent: it may or may not have been applied.
 
     Every operation of taskq may be repeated with the same effect as once, so repeat it under the same id.
+
+    Attributes:
+        stored: of an enqueue of many, how many tasks are known to be stored; None where nothing is known.
     """
+
+    def __init__(self, *args: object, stored: int | None = None) -> None:
+        super().__init__(*args)
+        self.stored = stored
 
 
 class InvalidPayload(NotApplied):
@@ -160,28 +190,56 @@ class ResultTimeout(ResultError):
     """The task did not end within the time that the caller was ready to wait; it goes on."""
 
 
-class TaskSignal(Exception):
+class TaskSignal(_Portable):
     """The base of what a task raises to say what should become of it."""
 
 
 class Retry(TaskSignal):
-    """Raised by a task: run me again, after `delay` seconds or after what the retry policy says."""
+    """Raised by a task: run me again. It counts as a failed attempt, so the retry policy may refuse.
 
-    def __init__(self, delay: float | None = None, reason: str = "") -> None:
+    Arguments:
+        delay: seconds, or a timedelta, until the next attempt; None leaves it to the retry policy.
+        reason: why, for people.
+
+    Raises:
+        TypeError, ValueError: the delay is no number of seconds.
+
+    >>> Retry(delay=timedelta(minutes=5)).delay
+    300.0
+    """
+
+    def __init__(self, delay: float | timedelta | None = None, reason: str = "") -> None:
         super().__init__(reason or "the task asked for a retry")
-        self.delay = delay
+        self.delay = None if delay is None else _seconds("Retry: delay", delay)
 
 
 class Snooze(TaskSignal):
-    """Raised by a task: run me again after `delay` seconds; this run does not count as an attempt."""
+    """Raised by a task: run me again later; this run does not count as an attempt.
 
-    def __init__(self, delay: float) -> None:
-        super().__init__(f"snoozed for {delay} s")
-        self.delay = delay
+    Arguments:
+        delay: seconds, or a timedelta, until then; what is past already means at once.
+
+    Raises:
+        TypeError, ValueError: the delay is no number of seconds.
+
+    >>> Snooze(2.5).delay
+    2.5
+    """
+
+    def __init__(self, delay: float | timedelta) -> None:
+        self.delay = _seconds("Snooze: delay", delay)
+        super().__init__(f"snoozed for {self.delay:g} s")
 
 
 class Reject(TaskSignal):
-    """Raised by a task: straight to the dead-letter queue, no further attempt."""
+    """Raised by a task: straight to the dead-letter queue, no further attempt.
+
+    Arguments:
+        reason: why, for people.
+
+    >>> Reject("no such account").reason
+    'no such account'
+    """
 
     def __init__(self, reason: str = "rejected by the task") -> None:
         super().__init__(reason)
@@ -189,7 +247,14 @@ class Reject(TaskSignal):
 
 
 class Cancel(TaskSignal):
-    """Raised by a task: end as CANCELLED."""
+    """Raised by a task: end as CANCELLED.
+
+    Arguments:
+        reason: why, for people.
+
+    >>> Cancel("the order was withdrawn").reason
+    'the order was withdrawn'
+    """
 
     def __init__(self, reason: str = "cancelled by the task") -> None:
         super().__init__(reason)
@@ -197,8 +262,33 @@ class Cancel(TaskSignal):
 
 
 class Throttled(TaskSignal):
-    """Raised by a task whose remote side answered "too many requests": put off, without using up an attempt."""
+    """Raised by a task whose remote side answered "too many requests": put off, without using up an attempt.
 
-    def __init__(self, retry_after: float = 1.0) -> None:
-        super().__init__(f"throttled for {retry_after} s")
-        self.retry_after = retry_after
+    Arguments:
+        retry_after: seconds, or a timedelta, until the next run; what is past already means at once.
+
+    Raises:
+        TypeError, ValueError: it is no number of seconds.
+
+    >>> Throttled(retry_after=30).retry_after
+    30.0
+    """
+
+    def __init__(self, retry_after: float | timedelta = 1.0) -> None:
+        self.retry_after = _seconds("Throttled: retry_after", retry_after)
+        super().__init__(f"throttled for {self.retry_after:g} s")
+
+
+def _seconds(what: str, value: float | timedelta) -> float:
+    """A delay in seconds, checked where the task raises it: later nobody could say which line was wrong."""
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{what} must be seconds or a timedelta, not {value!r}")
+    try:
+        seconds = float(value)
+    except OverflowError:  # an int beyond any float
+        seconds = math.inf
+    if not math.isfinite(seconds):
+        raise ValueError(f"{what} must be a finite number of seconds, not {seconds!r}")
+    return max(0.0, seconds)

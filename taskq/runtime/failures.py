@@ -13,7 +13,10 @@ from taskq.task import Task
 MAX_MESSAGE = 10_000
 MAX_TRACEBACK = 50_000
 MAX_FRAMES = 50
+"""The innermost frames are kept of each traceback: the one that raised is the last."""
 TOP_FRAMES = 3
+NOTE = 60
+"""Characters that the note takes which stands for what was cut."""
 
 
 def describe(error: BaseException, skip: str = "taskq/runtime/") -> Failure:
@@ -27,7 +30,7 @@ def describe(error: BaseException, skip: str = "taskq/runtime/") -> Failure:
     message = _text(error)
     try:
         shown = _own_frames(error.__traceback__, skip)
-        lines = traceback.TracebackException(type(error), error, shown, limit=MAX_FRAMES, compact=True).format()
+        lines = traceback.TracebackException(type(error), error, shown, limit=-MAX_FRAMES, compact=True).format()
         trace = "".join(lines)
     except Exception:  # noqa: BLE001 - a hostile __str__ or __cause__ must not hide the failure
         trace = ""
@@ -41,9 +44,9 @@ def outcome_of(task: Task[..., object], error: BaseException) -> Outcome:
         case Retry():
             return Failed(describe(error), retry_after=error.delay)
         case Snooze():
-            return Snoozed(max(0.0, error.delay))
+            return Snoozed(error.delay)
         case Throttled():
-            return Snoozed(max(0.0, error.retry_after))
+            return Snoozed(error.retry_after)
         case Reject():
             return Rejected(describe(error))
         case Cancel():
@@ -76,8 +79,12 @@ def _text(error: BaseException) -> str:
 
 
 def _cut(text: str, limit: int) -> str:
+    """The text as what can be stored, without its middle where it is too long: a traceback's end says the most."""
     clean = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return clean if len(clean) <= limit else f"{clean[:limit]}… ({len(clean) - limit:,} more characters)"
+    if len(clean) <= limit:
+        return clean
+    kept = (limit - NOTE) // 2
+    return f"{clean[:kept]}\n… ({len(clean) - 2 * kept:,} characters left out) …\n{clean[-kept:]}"
 
 
 def _own_frames(trace: TracebackType | None, skip: str) -> TracebackType | None:

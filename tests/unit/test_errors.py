@@ -1,0 +1,138 @@
+"""The errors: each survives pickle and copy whole, and what a task raises is checked where it is raised."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from taskq import App, Reject, Retry, Snooze, Task, Throttled, errors
+from taskq.domain.outcome import Failed, Snoozed
+from taskq.errors import (
+    InvalidPayload,
+    OutcomeUnknown,
+    PayloadTooLarge,
+    TaskFailed,
+    TaskNotRegistered,
+    TaskqError,
+    TaskSignal,
+)
+from taskq.runtime.failures import outcome_of
+
+MADE: dict[type[BaseException], Callable[[], BaseException]] = {
+    InvalidPayload: lambda: InvalidPayload("no", parameter="x"),
+    PayloadTooLarge: lambda: PayloadTooLarge("mail.send", 2_000, 1_000),
+    TaskNotRegistered: lambda: TaskNotRegistered("mail.sent", "mail.send"),
+    TaskFailed: lambda: TaskFailed("ValueError", "no such user", "Traceback …"),
+    Retry: lambda: Retry(timedelta(minutes=5), "later"),
+    Snooze: lambda: Snooze(5),
+    Throttled: lambda: Throttled(2.5),
+    Reject: lambda: Reject("not wanted"),
+}
+ALL = [
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, TaskqError | TaskSignal) and not kind.__name__.startswith("_")
+]
+
+
+def through_pickle(error: BaseException) -> BaseException:
+    """The error as another process would see it."""
+    back: BaseException = pickle.loads(pickle.dumps(error))  # noqa: S301 - it was written right here
+    return back
+
+
+TRIPS: dict[str, Callable[[BaseException], BaseException]] = {
+    "pickle": through_pickle,
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+}
+
+
+@pytest.mark.parametrize("trip", TRIPS.values(), ids=TRIPS.keys())
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+def test_every_error_comes_back_whole(
+    kind: type[BaseException], trip: Callable[[BaseException], BaseException]
+) -> None:
+    error = MADE.get(kind, lambda: kind("a reason"))()
+    error.add_note("on the way")
+    back = trip(error)
+    assert type(back) is kind
+    assert back is not error
+    assert (str(back), back.args, vars(back)) == (str(error), error.args, vars(error))
+
+
+def test_an_error_of_the_user_s_own_comes_back_too() -> None:
+    class Own(TaskFailed):
+        def __init__(self, code: int) -> None:
+            super().__init__("Own", "mine")
+            self.code = code
+
+    back = copy.copy(Own(7))
+    assert (str(back), back.code, back.type) == ("Own: mine", 7, "Own")
+
+
+SIGNALS: dict[str, Callable[[Any], Any]] = {
+    "Retry": lambda delay: Retry(delay).delay,
+    "Snooze": lambda delay: Snooze(delay).delay,
+    "Throttled": lambda delay: Throttled(delay).retry_after,
+}
+
+
+@pytest.mark.parametrize("signal", SIGNALS.values(), ids=SIGNALS.keys())
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [(5, 5.0), (0.25, 0.25), (timedelta(minutes=5), 300.0), (timedelta(milliseconds=1), 0.001), (-1, 0.0)],
+)
+def test_a_signal_takes_seconds_or_a_timedelta(signal: Callable[[Any], Any], given: Any, seconds: float) -> None:
+    found = signal(given)
+    assert found == seconds
+    assert type(found) is float
+
+
+def test_a_retry_may_leave_the_delay_to_the_policy() -> None:
+    assert Retry().delay is None
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+@pytest.mark.parametrize(
+    ("given", "kind", "message"),
+    [
+        ("5", TypeError, "must be seconds or a timedelta, not '5'"),
+        (True, TypeError, "must be seconds or a timedelta, not True"),
+        ([5], TypeError, r"must be seconds or a timedelta, not \[5\]"),
+        (math.nan, ValueError, "must be a finite number of seconds, not nan"),
+        (math.inf, ValueError, "must be a finite number of seconds, not inf"),
+    ],
+)
+def test_a_delay_that_is_none_is_refused_where_it_is_raised(
+    name: str, given: Any, kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=rf"{name}: (delay|retry_after) {message}"):
+        SIGNALS[name](given)
+
+
+def test_none_is_a_delay_for_a_retry_only() -> None:
+    nothing: Any = None
+    for make in (Snooze, Throttled):
+        with pytest.raises(TypeError, match="must be seconds or a timedelta, not None"):
+            make(nothing)
+
+
+def test_a_signal_s_outcome_is_in_seconds() -> None:
+    task: Task[..., None] = App("memory://").task(name="job")(lambda: None)
+    assert outcome_of(task, Snooze(timedelta(minutes=5))) == Snoozed(300.0)
+    assert outcome_of(task, Throttled(timedelta(seconds=1.5))) == Snoozed(1.5)
+    retried = outcome_of(task, Retry(timedelta(hours=1)))
+    assert isinstance(retried, Failed)
+    assert retried.retry_after == 3600.0
+
+
+def test_an_unknown_outcome_may_say_how_many_were_stored() -> None:
+    assert OutcomeUnknown("broke").stored is None
+    assert OutcomeUnknown("broke", stored=2_000).stored == 2_000

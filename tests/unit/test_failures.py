@@ -1,0 +1,74 @@
+"""What is kept of an exception: the frames nearest to the fault, and the end of what is too long."""
+
+from __future__ import annotations
+
+from taskq.runtime.failures import MAX_FRAMES, MAX_MESSAGE, MAX_TRACEBACK, describe
+
+
+def deep(levels: int) -> None:
+    if levels:
+        deep(levels - 1)
+    else:
+        raise ValueError("the place of the fault")
+
+
+def raised(levels: int) -> ValueError:
+    try:
+        deep(levels)
+    except ValueError as error:
+        return error
+    raise AssertionError
+
+
+def test_the_frame_that_raised_is_kept_however_deep_it_lies() -> None:
+    failure = describe(raised(MAX_FRAMES + 30))
+    assert 'raise ValueError("the place of the fault")' in failure.traceback
+    assert failure.traceback.rstrip().endswith("ValueError: the place of the fault")
+    assert "in raised" not in failure.traceback  # the outermost are those that are left out
+
+
+def test_a_short_traceback_is_whole() -> None:
+    trace = describe(raised(2)).traceback
+    assert "in raised" in trace
+    assert trace.count("in deep") == 3
+
+
+def test_each_link_of_a_chain_keeps_its_innermost_frames() -> None:
+    def wrap(levels: int) -> None:
+        if levels:
+            wrap(levels - 1)
+            return
+        try:
+            deep(MAX_FRAMES + 10)
+        except ValueError as error:
+            raise LookupError("the outer fault") from error
+
+    try:
+        wrap(MAX_FRAMES + 10)
+    except LookupError as error:
+        trace = describe(error).traceback
+    assert 'raise ValueError("the place of the fault")' in trace
+    assert 'raise LookupError("the outer fault") from error' in trace
+    assert trace.rstrip().endswith("LookupError: the outer fault")
+
+
+def test_a_message_that_is_too_long_is_cut_in_its_middle() -> None:
+    message = describe(ValueError("<" + "x" * 50_000 + ">")).message
+    assert message.startswith("<x")
+    assert message.endswith("x>")
+    assert "characters left out" in message
+    assert len(message) <= MAX_MESSAGE
+
+
+def test_a_traceback_that_is_too_long_keeps_its_end() -> None:
+    error = raised(1)
+    for number in range(1000):
+        error.add_note(f"note {number} " + "x" * 100)
+    trace = describe(error).traceback
+    assert trace.startswith("Traceback (most recent call last)")
+    assert trace.rstrip().endswith("note 999 " + "x" * 100)
+    assert len(trace) <= MAX_TRACEBACK
+
+
+def test_what_fits_is_not_cut() -> None:
+    assert describe(ValueError("x" * MAX_MESSAGE)).message == "x" * MAX_MESSAGE
