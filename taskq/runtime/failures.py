@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from types import TracebackType
+from typing import Any
 
 from taskq.domain.outcome import CancelledRun, Failed, Outcome, Rejected, Snoozed, Succeeded
 from taskq.domain.record import DeadReason, Failure, fingerprint
@@ -38,7 +39,7 @@ def describe(error: BaseException, skip: str = "taskq/runtime/") -> Failure:
     return Failure(kind, _cut(message, MAX_MESSAGE), _cut(trace, MAX_TRACEBACK), fingerprint(kind, message, frames))
 
 
-def outcome_of(task: Task[..., object], error: BaseException) -> Outcome:
+def outcome_of(task: Task[..., Any], error: BaseException) -> Outcome:
     """What an exception that left the task's function means."""
     match error:
         case Retry():
@@ -57,7 +58,7 @@ def outcome_of(task: Task[..., object], error: BaseException) -> Outcome:
             return Failed(describe(error), retryable=task.declared.should_retry(error))
 
 
-def result_of(task: Task[..., object], value: object) -> Outcome:
+def result_of(task: Task[..., Any], value: object) -> Outcome:
     """What a value that the task's function returned means: a failure where it cannot be written as JSON."""
     try:
         return Succeeded(task.codec.encode_result(value))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from taskq import App, Reject, Retry, Snooze, Task, Throttled, errors
+from taskq import App, Reject, Retry, Snooze, Throttled, errors
 from taskq.domain.outcome import Failed, Snoozed
 from taskq.errors import (
     InvalidPayload,
@@ -125,7 +125,9 @@ def test_none_is_a_delay_for_a_retry_only() -> None:
 
 
 def test_a_signal_s_outcome_is_in_seconds() -> None:
-    task: Task[..., None] = App("memory://").task(name="job")(lambda: None)
+    @App("memory://").task(name="job")
+    def task() -> None: ...
+
     assert outcome_of(task, Snooze(timedelta(minutes=5))) == Snoozed(300.0)
     assert outcome_of(task, Throttled(timedelta(seconds=1.5))) == Snoozed(1.5)
     retried = outcome_of(task, Retry(timedelta(hours=1)))
