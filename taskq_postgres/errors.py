@@ -14,6 +14,8 @@ RETRYABLE_STATES = ("08", "57P0", "53300", "40001", "40P01", "55P03", "25006")
 """SQLSTATEs, or their beginnings, after which the same call may succeed."""
 ROLLED_BACK = ("53300", "40001", "40P01", "55P03", "25006", "57P03")
 """Of these, the ones that say that nothing was changed."""
+CONTENTION = ("40001", "40P01", "55P03", "23505")
+"""Those that come of two calls getting into each other's way; the connection is as good as before."""
 MIGRATE = "run: taskq migrate"
 
 
@@ -22,13 +24,15 @@ class LostConnection(Exception):
 
     Attributes:
         is_applied: whether the call may have been applied.
+        is_suspect: whether the connection, and with it every other one, may be broken.
         detail: what happened, without anything secret.
     """
 
-    def __init__(self, detail: str, *, is_applied: bool) -> None:
+    def __init__(self, detail: str, *, is_applied: bool, is_suspect: bool = True) -> None:
         super().__init__(detail)
         self.detail = detail
         self.is_applied = is_applied
+        self.is_suspect = is_suspect
 
 
 class NoPartition(Exception):
@@ -61,11 +65,15 @@ def map_errors(*, was_sent: bool = True) -> Iterator[None]:
         raise NotApplied(_describe(error)) from error
     except errors.UniqueViolation as error:
         # Two who add the same row at once: the second finds it there.
-        raise LostConnection(_describe(error), is_applied=False) from error
+        raise LostConnection(_describe(error), is_applied=False, is_suspect=False) from error
     except psycopg.Error as error:
         if is_retryable(error):
-            is_applied = was_sent and not (error.sqlstate or "").startswith(ROLLED_BACK)
-            raise LostConnection(_describe(error), is_applied=is_applied) from error
+            state = error.sqlstate or ""
+            raise LostConnection(
+                _describe(error),
+                is_applied=was_sent and not state.startswith(ROLLED_BACK),
+                is_suspect=state not in CONTENTION,
+            ) from error
         if isinstance(error, psycopg.OperationalError) and not was_sent:
             raise BackendUnavailable(_describe(error)) from error
         raise TaskqError(_describe(error)) from error

@@ -77,10 +77,13 @@ class PostgresInspector:
         """Give tasks that failed another life."""
         if not ids:
             return []
-        answers: Sequence[bool] = await self._store.value("redrive", (list(ids),))
-        if any(answers):
+        # The rows are locked in the order of their ids, so that no two calls wait for each other.
+        order = sorted(range(len(ids)), key=ids.__getitem__)
+        moved: Sequence[bool] = await self._store.value("redrive", ([ids[place] for place in order],))
+        if any(moved):
             self._hints.tell("a", [""])
-        return answers
+        answers = dict(zip(order, moved, strict=True))
+        return [answers[place] for place in range(len(ids))]
 
 
 def _listing(query: TaskQuery) -> tuple[str, Any]:

@@ -65,7 +65,8 @@ class Store:
                 return await attempt()
             except LostConnection as lost:
                 is_applied = is_applied or (lost.is_applied and not reads)
-                await self.pool.drop_idle()
+                if lost.is_suspect:
+                    await self.pool.drop_idle()
                 if monotonic() + pause > deadline:
                     kind = OutcomeUnknown if is_applied else BackendUnavailable
                     raise kind(f"Postgres: {lost.detail}") from lost

@@ -90,9 +90,85 @@ begin
     end loop;
 end $$;
 
+-- The queues among these whose lanes compete, or may once due tasks are promoted. Their rows of `turn` are made, and locked
+-- in the order of the names, before the claim holds any task: two claims that name the same queues in another order would
+-- else wait for each other. A null stands for a paused queue.
+create function {schema}.lock_turns_v1(p_queues text[], p_after bigint[], p_now timestamptz, p_aged timestamptz)
+returns text[] language plpgsql
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+    v_queues text[];
+begin
+    select array_agg(u.queue) into v_queues
+        from unnest(p_queues) with ordinality u(queue, ord)
+            cross join lateral (select count(h.ready_at) as heads, min(h.ready_at) as oldest
+                from generate_series(0, 3) p cross join lateral (
+                    select t.ready_at from {schema}.task t
+                        where t.queue = u.queue and t.priority = p::smallint and t.lane_group = '' and t.state = 0
+                            and not t.front and t.seq > p_after[u.ord * 4 - 3 + p] and t.lease_until is null
+                        order by t.queue, t.priority, t.lane_group, t.seq limit 1) h) l
+        where l.heads > 1 and l.oldest < p_aged
+            or exists (select 1 from {schema}.task t
+                where t.queue = u.queue and t.state = 0 and not t.front and t.lane_group <> '')
+            or exists (select 1 from (
+                    select t.lane_group from {schema}.task t where t.queue = u.queue and t.due_at <= p_now
+                        order by t.queue, t.due_at, t.seq limit 200) d
+                where l.oldest < p_aged or d.lane_group <> '');
+    if v_queues is not null then
+        insert into {schema}.turn (queue) select distinct q from unnest(v_queues) q order by q on conflict do nothing;
+        perform 1 from {schema}.turn k where k.queue = any(v_queues) order by k.queue for no key update;
+    end if;
+    return v_queues;
+end $$;
+
+-- Lock tasks of a front lane, waiting for who holds one: it would be odd to pass over a task that stays where it is (a late
+-- settle, a child enqueued by a late run). In the order of their ids, as everybody who waits does; returns their row ids in
+-- the order of the lane.
+create function {schema}.wait_for_front_v1(p_queue text, p_limit int, p_now timestamptz) returns tid[] language plpgsql
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off as $$
+declare
+    v_ids uuid[];
+    v_rows tid[];
+begin
+    v_ids := array(select t.id from {schema}.task t
+        where t.queue = p_queue and t.front and (t.expires_at is null or t.expires_at > p_now)
+        order by t.queue, t.priority desc, t.seq limit p_limit);
+    with held as materialized (
+        select t.ctid, t.priority, t.seq from {schema}.task t where t.id = any(v_ids) and t.front
+            order by t.id for no key update
+    ) select array_agg(h.ctid order by h.priority desc, h.seq) into v_rows from held h;
+    return coalesce(v_rows, '{}');
+end $$;
+
+-- Lock up to p_limit over-aged tasks of these lanes, the one that was ready first first. What is picked is locked after it
+-- was picked, so that nobody is kept from a task that is not taken.
+create function {schema}.take_aged_v1(
+    p_queue text, p_priorities smallint[], p_groups text[], p_after bigint[], p_limit int, p_now timestamptz,
+    p_aged timestamptz
+) returns tid[] language plpgsql
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
+set enable_hashjoin = off set enable_mergejoin = off as $$
+begin
+    return array(
+        with picked as materialized (
+            select s.ctid, s.ready_at, s.seq
+                from unnest(p_priorities, p_groups, p_after) l(priority, lane_group, after) cross join lateral (
+                    select t.ctid, t.ready_at, t.seq from {schema}.task t
+                        where t.queue = p_queue and t.priority = l.priority and t.lane_group = l.lane_group
+                            and t.state = 0 and not t.front and t.seq > l.after and t.lease_until is null
+                            and (t.expires_at is null or t.expires_at > p_now) and t.ready_at < p_aged
+                        order by t.queue, t.priority, t.lane_group, t.seq limit p_limit) s
+                order by s.ready_at, s.seq limit p_limit)
+        select t.ctid from picked k join {schema}.task t on t.ctid = k.ctid and t.state = 0 and t.lease_until is null
+            order by k.ready_at, k.seq for no key update of t skip locked);
+end $$;
+
 -- Claim up to p_limit tasks of these queues. p_after: for each queue, of the lanes of priorities 0 to 3 without a group,
--- the place after which to look. p_older: this worker's claims up to that number are not of its newest request. The last row has no id; it tells the number of the claim, and in how many seconds the
--- next task becomes due.
+-- the place after which to look. p_older: this worker's claims up to that number are not of its newest request. The last
+-- row has no id; it tells the number of the claim, and in how many seconds the next task becomes due.
+--
+-- It waits for others only while it holds no task: for rows of `turn`, then in the front lane of its first queue.
 create function {schema}.claim_v1(
     p_queues text[], p_limit int, p_worker text, p_request text, p_lease float8, p_aging float8,
     p_after bigint[], p_older bigint
@@ -103,23 +179,23 @@ set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
     v_now timestamptz;
     v_until timestamptz;
+    v_aged timestamptz;
     v_queue text;
     v_index bigint;
     v_due timestamptz;
     v_no bigint;
     v_request text;
     v_last {schema}.delivery;
-    v_rows tid[] := '{}';
+    v_turns text[];
+    v_rows tid[];
     v_before int;
     v_taken tid[];
     v_priorities smallint[];
     v_groups text[];
     v_after bigint[];
     v_more record;
-    v_heads int;
-    v_oldest timestamptz;
     v_turn {schema}.turn;
-    v_quota int;
+    v_is_turn boolean;
     v_is_contended boolean;
 begin
     perform set_config('synchronous_commit', 'off', true);  -- a claim that is lost is handed out once more
@@ -129,6 +205,7 @@ begin
     perform pg_advisory_xact_lock(hashtext({literal}) , (hashtext(p_queues[1]) & 268435455) * 4 + 2 + pg_backend_pid() % 2);
     v_now := clock_timestamp();
     v_until := v_now + p_lease * interval '1 second';
+    v_aged := v_now - p_aging * interval '1 second';
     select c.no, c.request into v_no, v_request from {schema}.claim c where c.worker = p_worker and c.no > p_older
         order by c.worker desc, c.no desc limit 1;
     if v_request = p_request then
@@ -140,68 +217,61 @@ begin
     end if;
     v_no := nextval('{schema}.claim_number');
 
-    perform 1 from {schema}.task t where t.expires_at <= v_now and t.lease_until is null order by t.expires_at limit 1;
-    if found then
-        perform {schema}.expire_v1(100);
-    end if;
+    p_queues := array(
+        select case when not exists (select 1 from {schema}.queue k where k.name = u.queue and k.paused_reason is not null
+                and (k.paused_until is null or k.paused_until > v_now)) then u.queue end
+            from unnest(p_queues) with ordinality u(queue, ord) order by u.ord);
+    v_turns := {schema}.lock_turns_v1(p_queues, p_after, v_now, v_aged);
     for v_queue, v_index in
-        select u.queue, u.ord from unnest(p_queues) with ordinality u(queue, ord)
-            where not exists (select 1 from {schema}.queue k where k.name = u.queue and k.paused_reason is not null
-                and (k.paused_until is null or k.paused_until > v_now))
-            order by u.ord
+        select u.queue, u.ord from unnest(p_queues) with ordinality u(queue, ord) where u.queue is not null order by u.ord
     loop
+        v_before := coalesce(cardinality(v_rows), 0);
+        if v_rows is null then  -- the first queue
+            v_rows := {schema}.wait_for_front_v1(v_queue, p_limit, v_now);
+            perform 1 from {schema}.task t where t.expires_at <= v_now and t.lease_until is null
+                order by t.expires_at limit 1;
+            if found then
+                perform {schema}.expire_v1(100);
+            end if;
+        end if;
         select t.due_at into v_due from {schema}.task t where t.queue = v_queue and t.due_at is not null
             order by t.queue, t.due_at, t.seq limit 1;
         if v_due <= v_now then
             perform {schema}.promote_v1(array[v_queue], 200);
         end if;
-        v_before := cardinality(v_rows);
-        continue when v_before >= p_limit;
+        continue when cardinality(v_rows) >= p_limit;
 
-        -- The front lane: what came back. Here a claim waits for who holds a row, which is a late settle or another claim,
-        -- and so for a moment: it would be odd to pass over a task that stays where it is.
         v_rows := v_rows || array(select t.ctid from {schema}.task t
             where t.queue = v_queue and t.front and (t.expires_at is null or t.expires_at > v_now)
-            order by t.queue, t.priority desc, t.seq limit p_limit - v_before for no key update);
+                and t.ctid <> all(v_rows)
+            order by t.queue, t.priority desc, t.seq limit p_limit - cardinality(v_rows) for no key update skip locked);
         continue when cardinality(v_rows) >= p_limit;
 
         v_priorities := '{3,2,1,0}';
         v_groups := array['', '', '', ''];
         v_after := array[p_after[v_index * 4], p_after[v_index * 4 - 1], p_after[v_index * 4 - 2], p_after[v_index * 4 - 3]];
-        select g.* into v_more from {schema}.task t, {schema}.groups_v1(v_queue) g
-            where t.queue = v_queue and t.state = 0 and not t.front and t.lane_group <> '' limit 1;
-        if found then
-            v_priorities := v_priorities || v_more.p_priorities;
-            v_groups := v_groups || v_more.p_groups;
-            v_after := v_after || array_fill(0::bigint, array[cardinality(v_more.p_groups)]);
-        end if;
-
-        -- Over-aged lanes have their share, if lanes compete.
-        select count(h.ready_at), min(h.ready_at) into v_heads, v_oldest
-            from unnest(v_priorities, v_groups, v_after) l(priority, lane_group, after) cross join lateral (
-                select t.ready_at from {schema}.task t
-                    where t.queue = v_queue and t.priority = l.priority and t.lane_group = l.lane_group and t.state = 0
-                        and not t.front and t.seq > l.after and t.lease_until is null
-                    order by t.queue, t.priority, t.lane_group, t.seq limit 1) h;
-        continue when v_heads = 0;
-        v_is_contended := v_heads > 1 and v_oldest < v_now - p_aging * interval '1 second';
         v_taken := '{}';
-        if v_is_contended or cardinality(v_groups) > 4 then
-            insert into {schema}.turn (queue) values (v_queue) on conflict do nothing;
-            select * into v_turn from {schema}.turn k where k.queue = v_queue for no key update;
-        end if;
-        if v_is_contended then
-            v_quota := least((v_turn.aging_counter + p_limit - v_before) / 8, p_limit - cardinality(v_rows));
-            v_taken := array(select s.ctid
+        v_is_turn := coalesce(v_queue = any(v_turns), false);
+        if v_is_turn then
+            select * into v_turn from {schema}.turn k where k.queue = v_queue;
+            select g.* into v_more from {schema}.groups_v1(v_queue) g;
+            if v_more.p_groups is not null then
+                v_priorities := v_priorities || v_more.p_priorities;
+                v_groups := v_groups || v_more.p_groups;
+                v_after := v_after || array_fill(0::bigint, array[cardinality(v_more.p_groups)]);
+            end if;
+            -- Over-aged lanes have their share, if lanes compete.
+            select count(h.ready_at) > 1 and min(h.ready_at) < v_aged into v_is_contended
                 from unnest(v_priorities, v_groups, v_after) l(priority, lane_group, after) cross join lateral (
-                    select t.ctid, t.ready_at, t.seq from {schema}.task t
-                        where t.queue = v_queue and t.priority = l.priority and t.lane_group = l.lane_group
-                            and t.state = 0 and not t.front and t.seq > l.after and t.lease_until is null
-                            and (t.expires_at is null or t.expires_at > v_now)
-                            and t.ready_at < v_now - p_aging * interval '1 second'
-                        order by t.queue, t.priority, t.lane_group, t.seq limit v_quota for no key update skip locked) s
-                order by s.ready_at, s.seq limit v_quota);
-            v_rows := v_rows || v_taken;
+                    select t.ready_at from {schema}.task t
+                        where t.queue = v_queue and t.priority = l.priority and t.lane_group = l.lane_group and t.state = 0
+                            and not t.front and t.seq > l.after and t.lease_until is null
+                        order by t.queue, t.priority, t.lane_group, t.seq limit 1) h;
+            if v_is_contended then
+                v_taken := {schema}.take_aged_v1(v_queue, v_priorities, v_groups, v_after, least(
+                    (v_turn.aging_counter + p_limit - v_before) / 8, p_limit - cardinality(v_rows)), v_now, v_aged);
+                v_rows := v_rows || v_taken;
+            end if;
         end if;
 
         if cardinality(v_groups) > 4 then
@@ -221,7 +291,7 @@ begin
                         limit p_limit - cardinality(v_rows) for no key update skip locked) s
                 limit p_limit - cardinality(v_rows));
         end if;
-        if v_is_contended or cardinality(v_groups) > 4 then
+        if v_is_turn and (v_is_contended or cardinality(v_groups) > 4) then
             update {schema}.turn k set served = v_turn.served,
                     aging_counter = (v_turn.aging_counter + cardinality(v_rows) - v_before) % 8
                 where k.queue = v_queue;
@@ -254,6 +324,7 @@ declare
 begin
     update {schema}.claim c set lapses_at = least(c.lapses_at, p_until)
         where c.worker = p_worker and c.no = p_no and c.ids <> '{}' returning * into v_claim;
+    perform 1 from {schema}.task t where t.id = any(v_claim.ids) order by t.id for no key update;
     return query update {schema}.task t set lease_until = p_until
         from unnest(v_claim.ids) with ordinality u(id, place)
         where t.id = u.id and t.claim_no = v_claim.no and t.lease_until is not null

@@ -125,10 +125,15 @@ declare
     v_now timestamptz := clock_timestamp();
     v_done bigint[];
     v_answer smallint[];
+    v_is_mixed boolean := 0 <> any(p_kinds);
     v_ord int;
 begin
     if p_through <> '{}' then
         delete from {schema}.claim c where c.worker = p_worker and c.no = any(p_through);
+    end if;
+    if v_is_mixed then
+        -- The completions are applied first, which is not the order of the ids.
+        perform 1 from {schema}.task t where t.id = any(p_ids) order by t.id for update;
     end if;
     -- The many: completions of what runs.
     with u as materialized (
@@ -151,6 +156,11 @@ begin
     ) select array_agg(ord) into v_done from x;
 
     if v_done is null or cardinality(v_done) < cardinality(p_ids) then
+        if not v_is_mixed then
+            -- Late ones, out of the order of the ids: whom to wait for may wait for what is held here already, so that the
+            -- client shall rather say it again.
+            perform 1 from {schema}.task t where t.id = any(p_ids) order by t.id for update nowait;
+        end if;
         v_answer := array_fill(0::smallint, array[cardinality(p_ids)]);
         for v_ord in select o from generate_subscripts(p_ids, 1) o where v_done is null or o <> all(v_done) order by o loop
             v_answer[v_ord] := {schema}.settle_one_v1(p_ids[v_ord], p_fences[v_ord], p_workers[v_ord], p_kinds[v_ord],

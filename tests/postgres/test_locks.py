@@ -1,0 +1,204 @@
+"""Who waits for whom: calls that meet in the same rows never wait for each other in a circle."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+
+from taskq.domain.message import Delivery
+from taskq.domain.outcome import Complete, Release, Retry
+from taskq.domain.state import TaskState
+from taskq.ports import Settled
+from taskq.testing.conformance import Bench
+from taskq.testing.conformance.bench import FAILURE, LONG, SILENCE
+from taskq_postgres import PostgresBackend
+from taskq_postgres.errors import LostConnection, map_errors
+from taskq_postgres.statements import statements
+from tests.postgres.support import eventually
+
+
+class Meeting:
+    """Makes two calls meet: both are held up by a row that a third one holds, and then let go."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    async def of(self, row: str, first: Awaitable[Any], second: Awaitable[Any]) -> tuple[Any, Any]:
+        """The answers of two calls; the second begins when the first waits for `row`, or for who does."""
+        with psycopg.connect(self._url) as holder:
+            holder.execute(f"select 1 from {row} for update")
+            one = asyncio.ensure_future(first)
+            await eventually(lambda: self._waiting(1))
+            two = asyncio.ensure_future(second)
+            await eventually(lambda: two.done() or self._waiting(2))
+        return await one, await two
+
+    def _waiting(self, number: int) -> bool:
+        with psycopg.connect(self._url) as connection:
+            row = connection.execute(
+                "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+            ).fetchone()
+        return row == (number,)
+
+
+@pytest.fixture
+def meeting(backend: PostgresBackend, postgres_url: str) -> Iterator[Meeting]:
+    """Two calls that meet; fails where the server found a circle."""
+    with no_deadlock(backend):
+        yield Meeting(postgres_url)
+
+
+@contextmanager
+def no_deadlock(backend: PostgresBackend) -> Iterator[None]:
+    """Fails where a call of this backend was the victim of a deadlock, which the store would repeat in silence."""
+    send, deadlocks = backend._store.try_once, list[str]()
+
+    async def noting(name: str, *rest: Any) -> Any:
+        try:
+            return await send(name, *rest)
+        except LostConnection as lost:
+            if "deadlock" in lost.detail:
+                deadlocks.append(name)
+            raise
+
+    backend._store.try_once = noting  # type: ignore[method-assign, assignment]
+    yield
+    assert deadlocks == []
+
+
+def in_order(deliveries: list[Delivery]) -> list[Delivery]:
+    """The deliveries in the order of their ids."""
+    return sorted(deliveries, key=lambda delivery: delivery.id)
+
+
+async def test_a_settle_of_several_kinds_and_an_extension(bench: Bench, meeting: Meeting) -> None:
+    await bench.put_many(2)
+    low, high = in_order(await bench.take(2))
+    broker = bench.backend.broker
+    extension, _ = await meeting.of(
+        f"taskq.task where id = '{low.id}'",
+        broker.extend([low, high], LONG),
+        broker.settle([Settled(low, Retry(LONG, FAILURE)), Settled(high, Complete())]),
+    )
+    assert extension.lost == frozenset()
+    assert await bench.counts() == {TaskState.RETRYING: 1, TaskState.COMPLETED: 1}
+
+
+async def test_late_completions_and_a_cancel(bench: Bench, meeting: Meeting) -> None:
+    await bench.put_many(2)
+    low, high = in_order(await bench.take(2))
+    broker = bench.backend.broker
+    await broker.extend([low], 0.0)
+    assert (await bench.backend.maintenance.reap(renewal=SILENCE)).requeued == 1
+    await meeting.of(
+        f"taskq.task where id = '{low.id}'",
+        broker.cancel([low.id, high.id]),
+        broker.settle([Settled(low, Complete()), Settled(high, Complete())]),
+    )
+    assert await bench.counts() == {TaskState.CANCELLED: 1, TaskState.COMPLETED: 1}
+
+
+async def test_a_claim_that_is_said_again_and_an_extension(bench: Bench, meeting: Meeting) -> None:
+    low, high = sorted(bench.message().id for _ in range(2))
+    await bench.enqueue(bench.message(id=high), bench.message(id=low))
+    deliveries = await bench.take(2, worker="w", request_id="r")
+    assert [delivery.id for delivery in deliveries] == [high, low]
+    _, again = await meeting.of(
+        f"taskq.task where id = '{low}'",
+        bench.backend.broker.extend(deliveries, 2 * LONG),
+        bench.take_ids(2, worker="w", request_id="r"),
+    )
+    assert again == [high, low]
+
+
+async def test_claims_from_front_lanes_in_another_order(bench: Bench, meeting: Meeting) -> None:
+    queues = [bench.apart(name).queue for name in "ab"]
+    ids = [(await bench.put(queue)).id for queue in queues]
+    for delivery in await bench.take(2, queues=queues):
+        await bench.settle(delivery, Release())
+    first, second = await meeting.of(
+        f"taskq.task where id = '{ids[0]}'",
+        bench.take_ids(2, queues=queues),
+        bench.take_ids(2, queues=queues[::-1]),
+    )
+    assert (first, second) == ([ids[0]], [ids[1]])
+
+
+async def test_claims_that_take_turns_in_another_order(bench: Bench, meeting: Meeting, postgres_url: str) -> None:
+    queues = [bench.apart(name).queue for name in "ab"]
+    for queue in queues:
+        for priority in (0, 3):
+            await bench.put(queue, priority=priority)
+    execute(postgres_url, f"insert into taskq.turn (queue) values ('{queues[0]}'), ('{queues[1]}')")
+    claims = await meeting.of(
+        f"taskq.turn where queue = '{queues[0]}'",
+        bench.take(3, queues=queues, aging=0.0),
+        bench.take(3, queues=queues[::-1], aging=0.0),
+    )
+    assert [len(claim) for claim in claims] == [3, 1]
+
+
+async def test_redrives_in_another_order(bench: Bench, meeting: Meeting) -> None:
+    ids = sorted(await bench.put_many(2))
+    await bench.backend.broker.cancel(ids)
+    inspector = bench.backend.inspector
+    answers = await meeting.of(
+        f"taskq.finished where id = '{ids[0]}'", inspector.redrive(ids), inspector.redrive(ids[::-1])
+    )
+    assert answers == ([True, True], [False, False])
+
+
+async def test_a_redrive_answers_in_the_order_of_the_question(bench: Bench) -> None:
+    waiting, ended = await bench.put_many(2)
+    await bench.backend.broker.cancel([ended])
+    assert await bench.backend.inspector.redrive([ended, waiting, ended]) == [True, False, False]
+
+
+async def test_an_over_aged_share_holds_no_task_that_it_does_not_take(bench: Bench, postgres_url: str) -> None:
+    for priority in (0, 3):
+        await bench.put(priority=priority)
+    execute(postgres_url, f"insert into taskq.turn (queue, aging_counter) values ('{bench.queue}', 7)")
+    with psycopg.connect(postgres_url) as claimer:
+        claim = (([bench.queue], 1, "w", "r", LONG, 0.0, [0] * 4, 0),)
+        assert len(claimer.execute(statements("taskq")["fetch"], *claim).fetchall()) == 2
+        with psycopg.connect(postgres_url) as other:
+            free = other.execute("select id from taskq.task for no key update skip locked").fetchall()
+    assert len(free) == 1
+
+
+CONTENTION = [
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.UniqueViolation,
+]
+
+
+@pytest.mark.parametrize("error", CONTENTION)
+async def test_who_gets_into_anothers_way_keeps_the_connections(
+    backend: PostgresBackend, monkeypatch: pytest.MonkeyPatch, error: type[psycopg.Error]
+) -> None:
+    left, dropped = [error("in the way")], list[str]()
+
+    async def attempt() -> str:
+        with map_errors():
+            if left:
+                raise left.pop()
+        return "done"
+
+    async def drop_idle() -> None:
+        dropped.append("all")
+
+    monkeypatch.setattr(backend._store.pool, "drop_idle", drop_idle)
+    assert await backend._store.repeat(attempt) == "done"
+    assert dropped == []
+
+
+def execute(url: str, text: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(text)
