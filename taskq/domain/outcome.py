@@ -5,15 +5,17 @@ The values are tuples with names: one is made for each run, and a tuple is made 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, assert_never
 
 from taskq.domain.message import Delivery
-from taskq.domain.record import AttemptOutcome, DeadReason, Failure
+from taskq.domain.record import Attempt, AttemptOutcome, DeadReason, Failure
 from taskq.domain.retry import FailedRun, Random, RetryStrategy
 from taskq.domain.state import Event, TaskState
 
 UNKNOWN_TASK_GRACE = 600.0
 """Seconds for which a task that no worker knows is put off: a rolling deployment is the usual cause."""
+_UNKNOWN = "TaskNotRegistered"
 
 # ---------------------------------------------------------------- settlements: what a broker is told
 
@@ -35,6 +37,8 @@ class Snooze(NamedTuple):
     """RUNNING → SCHEDULED: again in `delay` seconds; the attempt is given back."""
 
     delay: float
+    failure: Failure | None = None
+    """Noted with the attempt where it was not the task's own wish: no worker could run it."""
 
 
 class Release(NamedTuple):
@@ -142,7 +146,13 @@ class Crashed(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """No task of that name is registered in this worker."""
+    """No task of that name is registered in this worker.
+
+    `times` is how often in a row it was put off for that already (see `unknown_in_a_row`); None where the worker has
+    not looked.
+    """
+
+    times: int | None = None
 
 
 Outcome = Succeeded | Failed | Snoozed | Rejected | CancelledRun | Interrupted | Crashed | Unknown
@@ -169,7 +179,7 @@ def settle(delivery: Delivery, outcome: Outcome, policy: RetryStrategy, random: 
         case Succeeded(result):
             return Complete(result)
         case Failed(failure, retryable, retry_after):
-            run = FailedRun(failure.type, failure.message, age)
+            run = FailedRun(failure.type, failure.message, age, retry_after)
             delay = policy.next_delay(delivery.attempt, run, random) if retryable else None
             if delay is None:
                 return give_up(delivery, DeadReason.EXHAUSTED, failure)
@@ -184,8 +194,8 @@ def settle(delivery: Delivery, outcome: Outcome, policy: RetryStrategy, random: 
             return Release()
         case Crashed(failure):
             return Crash(failure)
-        case Unknown():
-            return _put_off_unknown(delivery)
+        case Unknown(times):
+            return _put_off_unknown(delivery, times, max(age, delivery.age))
         case _:
             assert_never(outcome)
 
@@ -195,12 +205,49 @@ def give_up(delivery: Delivery, reason: str, failure: Failure) -> Bury | Fail:
     return Bury(reason, failure) if delivery.dead_letter else Fail(reason, failure)
 
 
-def _put_off_unknown(delivery: Delivery) -> Settlement:
-    delay, waited = unknown_delay(delivery.put_offs)
-    if waited >= UNKNOWN_TASK_GRACE:
-        failure = Failure("TaskNotRegistered", f"for ten minutes no worker knew a task named {delivery.name!r}")
+def _put_off_unknown(delivery: Delivery, times: int | None, age: float) -> Settlement:
+    """Put off a task whose name is unknown, or bury it once it has been put off for ten minutes.
+
+    Its delays are known (`unknown_delay`) and the store keeps to them, so the number of put-offs in a row says how
+    long nobody has known the name at the least: no instant need be kept, and time in which no worker looked, before
+    its first run or while its queue was paused, does not count. That number is read off the attempts' history, where
+    each put-off leaves its failure, for the delivery itself counts every snooze, release and lost lease alike. A
+    worker that does not look at the history (`times` is None) takes that larger number, but buries nothing that was
+    enqueued less than ten minutes ago.
+    """
+    delay, waited = unknown_delay(delivery.put_offs if times is None else times)
+    if min(waited, age) >= UNKNOWN_TASK_GRACE:
+        failure = Failure(_UNKNOWN, f"for ten minutes no worker knew a task named {delivery.name!r}")
         return give_up(delivery, DeadReason.UNKNOWN_TASK, failure)
-    return Snooze(delay)
+    return Snooze(delay, Failure(_UNKNOWN, f"this worker knows no task named {delivery.name!r}"))
+
+
+def may_have_been_unknown_for_long(delivery: Delivery) -> bool:
+    """Whether it is worth reading the history of a task whose name is unknown: else it is put off in any case.
+
+    >>> young = Delivery("5b", "f", b"", "default", 1, fence=17, attempt=1, lost_leases=0, worker="w", age=20.0)
+    >>> may_have_been_unknown_for_long(young), may_have_been_unknown_for_long(young._replace(age=900.0))
+    (False, True)
+    """
+    return min(unknown_delay(delivery.put_offs)[1], delivery.age) >= UNKNOWN_TASK_GRACE
+
+
+def unknown_in_a_row(attempts: Sequence[Attempt]) -> int:
+    """How often in a row, up to now, a task was put off because its name was unknown.
+
+    Arguments:
+        attempts: its history, oldest first; a run of any other kind ends the row, for somebody knew the name then.
+
+    >>> unknown_in_a_row([])
+    0
+    """
+    times = 0
+    for attempt in reversed(attempts):
+        kind = "" if attempt.failure is None else attempt.failure.type
+        if attempt.outcome is not AttemptOutcome.SNOOZED or kind != _UNKNOWN:
+            break
+        times += 1
+    return times
 
 
 def unknown_delay(put_offs: int) -> tuple[float, float]:

@@ -29,6 +29,8 @@ class FailedRun:
     message: str = ""
     age: float = 0.0
     """Seconds from the enqueue to the end of this run, by the store's clock."""
+    retry_after: float | None = None
+    """The seconds that the task itself asked for (taskq.Retry); they take the place of the strategy's own delay."""
 
 
 @runtime_checkable
@@ -40,8 +42,11 @@ class RetryStrategy(Protocol):
 
         Arguments:
             attempt: the number of the attempt that failed, from 1.
-            failure: what went wrong, and how old the task is.
+            failure: what went wrong, how old the task is, and the delay that it asked for itself.
             random: a source of numbers from [0, 1), for jitter.
+
+        Returns:
+            Seconds; where the task asked for a delay of its own, any number stands for "yes, by then".
         """
         ...
 
@@ -79,7 +84,9 @@ class _Limits:
         """The seconds to wait before the next attempt, or None to give up (see RetryStrategy)."""
         if attempt > self.max_retries:
             return None
-        delay = _jittered(min(self._base_delay(attempt), self.max_delay), self.jitter, random)
+        delay = failure.retry_after
+        if delay is None:
+            delay = _jittered(min(self._base_delay(attempt), self.max_delay), self.jitter, random)
         if self.deadline is not None and failure.age + delay > self.deadline:
             return None
         return delay

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from itertools import product
 
 import pytest
@@ -33,12 +34,14 @@ from taskq.domain.outcome import (
     Unknown,
     after_lost_lease,
     gives_attempt_back,
+    may_have_been_unknown_for_long,
     settle,
     state_after,
     unknown_delay,
+    unknown_in_a_row,
 )
-from taskq.domain.record import AttemptOutcome, DeadReason, Failure
-from taskq.domain.retry import Fixed, NoRetry
+from taskq.domain.record import Attempt, AttemptOutcome, DeadReason, Failure
+from taskq.domain.retry import FailedRun, Fixed, NoRetry, Random
 from taskq.domain.state import TRANSITIONS, Event, TaskState
 
 FAILURE = Failure("ValueError", "no such user")
@@ -75,7 +78,7 @@ def decide(outcome: Outcome, delivery: Delivery = HELD, retries: int = 3, age: f
         (CancelledRun("enough"), Cancel("enough")),
         (Interrupted(), Release()),
         (Crashed(FAILURE), Crash(FAILURE)),
-        (Unknown(), Snooze(1.0)),
+        (Unknown(), Snooze(1.0, Failure("TaskNotRegistered", "this worker knows no task named 'mail.send'"))),
     ],
     ids=lambda value: f"{type(value).__name__}",
 )
@@ -106,16 +109,106 @@ def test_a_task_that_would_run_after_its_deadline_is_given_up() -> None:
     assert [type(decide(Failed(FAILURE), age=age)) for age in (95.0, 95.1)] == [Retry, Bury]
 
 
+@pytest.mark.parametrize(
+    ("asked", "age", "delay"),
+    [
+        (10.0, 90.0, 10.0),
+        (10.0, 90.1, None),
+        (1.0, 99.0, 1.0),  # the policy's own five seconds would be too many
+        (3600.0, 0.0, None),
+        (0.0, 100.0, 0.0),
+    ],
+)
+def test_a_deadline_is_held_against_the_delay_that_the_task_asks_for(
+    asked: float, age: float, delay: float | None
+) -> None:
+    decided = decide(Failed(FAILURE, retry_after=asked), age=age)
+    assert decided == (Bury(DeadReason.EXHAUSTED, FAILURE) if delay is None else Retry(delay, FAILURE))
+
+
+def test_a_strategy_of_the_user_s_own_is_told_what_the_task_asks_for() -> None:
+    class Own:
+        def next_delay(self, attempt: int, failure: FailedRun, random: Random) -> float | None:
+            told.append(failure)
+            return 7.0
+
+    told: list[FailedRun] = []
+    assert settle(HELD, Failed(FAILURE, retry_after=42.0), Own(), lambda: 0.5, 3.0) == Retry(42.0, FAILURE)
+    assert settle(HELD, Failed(FAILURE), Own(), lambda: 0.5, 3.0) == Retry(7.0, FAILURE)
+    assert told == [FailedRun("ValueError", "no such user", 3.0, asked) for asked in (42.0, None)]
+
+
 def test_an_unknown_task_is_put_off_for_ten_minutes_and_then_given_up() -> None:
     delivery, waited = HELD, 0.0
     while isinstance(decided := decide(Unknown(), delivery), Snooze):
         waited += decided.delay
-        delivery = delivery._replace(fence=delivery.fence + 1)
+        delivery = delivery._replace(fence=delivery.fence + 1, age=waited)
     assert isinstance(decided, Bury)
     assert decided.reason == DeadReason.UNKNOWN_TASK
     assert decided.failure.type == "TaskNotRegistered"
     assert "mail.send" in decided.failure.message
     assert UNKNOWN_TASK_GRACE <= waited <= UNKNOWN_TASK_GRACE + 60.0
+
+
+def test_an_unknown_task_is_never_buried_within_ten_minutes_of_its_enqueue() -> None:
+    snoozed = HELD._replace(fence=1000, age=20.0)
+    assert isinstance(decide(Unknown(), snoozed), Snooze)
+    assert isinstance(decide(Unknown(16), snoozed), Snooze)
+    assert isinstance(decide(Unknown(), snoozed, age=UNKNOWN_TASK_GRACE), Bury)
+    assert isinstance(decide(Unknown(), snoozed._replace(age=UNKNOWN_TASK_GRACE)), Bury)
+
+
+def test_only_the_put_offs_for_an_unknown_name_count_where_they_are_known() -> None:
+    snoozed = HELD._replace(fence=1000, age=86_400.0)
+    delays: list[float] = []
+    while isinstance(decided := decide(Unknown(len(delays)), snoozed), Snooze):
+        delays.append(decided.delay)
+    assert delays[:8] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    assert sum(delays) >= UNKNOWN_TASK_GRACE > sum(delays[:-1])
+    assert isinstance(decided, Bury)
+
+
+def test_a_put_off_says_in_the_history_that_the_name_was_unknown() -> None:
+    decided = decide(Unknown())
+    assert isinstance(decided, Snooze)
+    assert decided.failure is not None
+    assert (decided.failure.type, "mail.send" in decided.failure.message) == ("TaskNotRegistered", True)
+
+
+def attempt(outcome: AttemptOutcome, failure: Failure | None = None) -> Attempt:
+    """One of the attempts in a history."""
+    instant = datetime(2026, 1, 1, tzinfo=UTC)
+    return Attempt(1, 1, "w", instant, instant, outcome, failure)
+
+
+NAMELESS = Failure("TaskNotRegistered", "no such task here")
+PUT_OFF = attempt(AttemptOutcome.SNOOZED, NAMELESS)
+
+
+@pytest.mark.parametrize(
+    ("history", "times"),
+    [
+        ([], 0),
+        ([PUT_OFF], 1),
+        ([PUT_OFF] * 16, 16),
+        ([attempt(AttemptOutcome.SNOOZED)] * 16, 0),
+        ([attempt(AttemptOutcome.SNOOZED)] * 16 + [PUT_OFF] * 2, 2),
+        ([PUT_OFF] * 16 + [attempt(AttemptOutcome.SNOOZED)], 0),
+        ([PUT_OFF] * 16 + [attempt(AttemptOutcome.FAILED, NAMELESS)], 0),  # buried, and redriven since
+        ([PUT_OFF, attempt(AttemptOutcome.FAILED, FAILURE), PUT_OFF], 1),
+        ([PUT_OFF, attempt(AttemptOutcome.SNOOZED, FAILURE)], 0),
+        ([PUT_OFF, attempt(AttemptOutcome.LEASE_LOST), PUT_OFF], 1),
+    ],
+)
+def test_the_put_offs_in_a_row_are_read_off_the_history(history: list[Attempt], times: int) -> None:
+    assert unknown_in_a_row(history) == times
+
+
+@given(st.integers(0, 30), st.floats(0, 1200))
+def test_the_history_is_asked_for_only_where_it_may_decide(put_offs: int, age: float) -> None:
+    delivery = HELD._replace(fence=1 + put_offs, age=age)
+    is_close = may_have_been_unknown_for_long(delivery)
+    assert is_close == any(isinstance(decide(Unknown(n), delivery), Bury) for n in range(put_offs + 1))
 
 
 @given(st.integers(0, 10_000))
