@@ -168,6 +168,16 @@ class Stores:
         return self._results_url is not None
 
     @property
+    def batch(self) -> int:
+        """Tasks that every backend stores all or none of, if it is told to."""
+        return self._options.batch
+
+    @property
+    def step(self) -> int:
+        """Tasks in one call to the store, which are on their way together: what a backend calls its `batch`, if any."""
+        return int(getattr(self.root, "batch", self._options.batch))
+
+    @property
     def impatient_options(self) -> BackendOptions:
         """How to open the store for one look: a store that is away is not waited for."""
         return replace(self._options, retry_for=IMPATIENCE, connect_timeout=IMPATIENCE)

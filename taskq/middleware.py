@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from taskq.context import TaskContext
@@ -13,28 +12,119 @@ from taskq.domain.outcome import Outcome, Settlement
 CallNext = Callable[[], Awaitable[Outcome]]
 
 
-@dataclass(slots=True)
 class Draft:
-    """What is about to be enqueued; `on_enqueue` may add to its metadata and trace, or raise to refuse it."""
+    """One task that is about to be enqueued; `on_enqueue` may add to its metadata and trace, or raise to refuse it.
 
-    name: str
-    queue: str
-    metadata: dict[str, Any] = field(default_factory=dict)
-    trace: dict[str, str] = field(default_factory=dict)
+    Attributes:
+        name: the task's registered name; read only.
+        queue: the queue that it goes to; read only, for the store and the id are chosen by it.
+        metadata: JSON data that travels with the task, the caller's own included.
+        trace: text that travels with the task and only middleware reads.
+
+    >>> draft = Draft("mail.send", "mail")
+    >>> draft.metadata["by"] = "cron"
+    >>> draft.queue = "slow"
+    Traceback (most recent call last):
+        ...
+    AttributeError: the queue of a draft cannot be changed: say it at the call, .options(queue=…), or in the routes
+    """
+
+    __slots__ = ("_name", "_queue", "metadata", "trace")
+
+    def __init__(
+        self, name: str, queue: str, metadata: dict[str, Any] | None = None, trace: dict[str, str] | None = None
+    ) -> None:
+        self._name = name
+        self._queue = queue
+        self.metadata: dict[str, Any] = {} if metadata is None else metadata
+        self.trace: dict[str, str] = {} if trace is None else trace
+
+    @property
+    def name(self) -> str:
+        """The task's registered name."""
+        return self._name
+
+    @property
+    def queue(self) -> str:
+        """The queue that it goes to."""
+        return self._queue
+
+    def __setattr__(self, attribute: str, value: object) -> None:
+        if attribute == "name":
+            raise AttributeError("the name of a draft cannot be changed: raise to refuse the task, and enqueue another")
+        if attribute == "queue":
+            raise AttributeError(
+                "the queue of a draft cannot be changed: say it at the call, .options(queue=…), or in the routes"
+            )
+        object.__setattr__(self, attribute, value)
+
+    def __repr__(self) -> str:
+        return f"Draft(name={self.name!r}, queue={self.queue!r}, metadata={self.metadata!r}, trace={self.trace!r})"
 
 
 class Middleware:
-    """A base class for those who like one; any object with some of these methods will do."""
+    """A base class for those who like one; any object with some of these methods will do (see App.add_middleware).
+
+    >>> class Stamp(Middleware):
+    ...     def on_enqueue(self, draft):
+    ...         draft.metadata.setdefault("by", "web")
+    ...
+    ...     async def around_run(self, context, call_next):
+    ...         context.logger.info("begins")
+    ...         return await call_next()
+    >>> draft = Draft("mail.send", "mail")
+    >>> Stamp().on_enqueue(draft); draft.metadata
+    {'by': 'web'}
+    """
 
     def on_enqueue(self, draft: Draft) -> None:
-        """Before a task is stored, in the process that enqueues it."""
+        """Before each task is stored, in the process that enqueues it.
+
+        Arguments:
+            draft: the task's name and queue, to be read, and its metadata and trace, to be added to.
+
+        Raises:
+            Exception: whatever it raises refuses the call and reaches its caller; of many tasks none is stored.
+
+        >>> Middleware().on_enqueue(Draft("mail.send", "mail"))
+        """
 
     async def around_run(self, context: TaskContext, call_next: CallNext) -> Outcome:
-        """Around each run, in the worker; what it returns is the outcome that counts."""
+        """Around each run, in the worker.
+
+        Arguments:
+            context: of the run.
+            call_next: runs the task and the middleware inside; call it once, or not at all. It does not raise what
+                the task raises, but returns it as an outcome.
+
+        Returns:
+            The outcome that counts: that of `call_next`, or another one (taskq.domain.outcome).
+
+        Raises:
+            Exception: it counts as if the task had raised it.
+
+        >>> import asyncio
+        >>> from taskq.domain.outcome import Succeeded
+        >>> async def run():
+        ...     return Succeeded(b"3")
+        >>> asyncio.run(Middleware().around_run(None, run))
+        Succeeded(result=b'3')
+        """
         return await call_next()
 
     def on_settled(self, delivery: Delivery, settlement: Settlement) -> None:
-        """After a store has accepted what became of a run."""
+        """After a store has accepted what became of a run, in the worker.
+
+        Arguments:
+            delivery: what was run.
+            settlement: what became of it (taskq.domain.outcome).
+
+        What it raises is logged and changes nothing.
+
+        >>> from taskq.domain.outcome import Complete
+        >>> held = Delivery("5b", "mail.send", b"", "mail", 1, fence=1, attempt=1, lost_leases=0, worker="w")
+        >>> Middleware().on_settled(held, Complete())
+        """
 
 
 class Stack:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from itertools import repeat
 from typing import Any, TypeVar, cast
 
 from taskq.backends import Stores
@@ -18,6 +20,8 @@ from taskq.errors import (
     InvalidOption,
     InvalidPayload,
     LeaseLost,
+    NotApplied,
+    OutcomeUnknown,
     PayloadTooLarge,
     QueueFull,
 )
@@ -64,13 +68,44 @@ class StoreSubmitter:
     async def submit(
         self, task: Task[..., R], payloads: Sequence[bytes], call: CallOptions, *, atomic: bool = False
     ) -> list[TaskHandle[R]]:
-        """Enqueue one task for each payload."""
+        """Enqueue one task for each payload, a batch a call to the store.
+
+        Raises:
+            OutcomeUnknown: something went wrong after batches before were stored; it says how many tasks.
+        """
+        if atomic and len(payloads) > self._stores.batch and call.connection is None:
+            most = self._stores.batch
+            raise InvalidOption(f"{task.name}: atomic=True is for at most {most} tasks, not for {len(payloads)}")
         messages = self._messages(task, payloads, call)
         if call.connection is not None:
             return self._handles(task, await self._transactional().aenqueue_in(call.connection, messages))
         broker = (await self._stores.backend()).broker
-        answers = await broker.enqueue(messages, parent=self._parent(), atomic=atomic)
+        step, parent = self._stores.step, self._parent()
+        if len(messages) <= step:
+            answers = await broker.enqueue(messages, parent=parent, atomic=atomic)
+        else:
+            answers = await self._in_steps(task.name, messages, lambda some: broker.enqueue(some, parent=parent), step)
         return self._handles(task, answers, refuse_any=atomic)
+
+    @staticmethod
+    async def _in_steps(
+        name: str, messages: Sequence[Message], enqueue: Callable[..., Awaitable[list[Enqueued]]], step: int
+    ) -> list[Enqueued]:
+        answers: list[Enqueued] = []
+        for start in range(0, len(messages), step):
+            some = messages[start : start + step]
+            try:
+                answers += await enqueue(some)
+            except (NotApplied, OutcomeUnknown) as error:
+                if start == 0:
+                    raise
+                # "Nothing happened" is true of the last batch, and no longer of the call.
+                perhaps = "then" if isinstance(error, NotApplied) else f"and perhaps some of the next {len(some)}"
+                text = f"{name}: {start:,} of {len(messages):,} tasks were stored, {perhaps}: {error}"
+                raise OutcomeUnknown(text, stored=start) from error
+            if answers[-1].status is EnqueueStatus.STALE_PARENT:
+                raise LeaseLost(_stale(name, f"{start:,} of {len(messages):,} were stored"))
+        return answers
 
     def submit_inside(self, task: Task[..., R], payloads: Sequence[bytes], call: CallOptions) -> list[TaskHandle[R]]:
         """Enqueue inside the transaction of a blocking connection."""
@@ -88,33 +123,25 @@ class StoreSubmitter:
         if call.idempotency_key is not None and len(payloads) != 1:
             raise InvalidOption(f"{name}: one idempotency_key is for one task, not for {len(payloads)}")
         queue = call.queue or self.queue_of(task)
-        headers = self._headers(name, queue, call)
         shard = self._stores.root.shard_of(queue)
-        priority = as_priority(declared.priority if call.priority is None else call.priority)
-        retention = declared.retention if call.retention is None else call.retention
+        terms = (
+            queue,
+            as_priority(declared.priority if call.priority is None else call.priority),
+            "",
+            as_seconds(call.delay),
+            None if call.eta is None else call.eta.timestamp(),
+            as_seconds(call.expires) or declared.expires,
+            declared.max_lost_leases,
+            declared.dead_letter,
+            declared.retention if call.retention is None else call.retention,
+            call.tenant,
+        )
         messages = []
-        for payload in payloads:
+        for payload, headers in zip(payloads, self._headers(name, queue, call), strict=False):
             if (size := len(payload) + len(headers)) > self._max_payload:
                 raise PayloadTooLarge(name, size, self._max_payload)
             id, digest = self._identity(task, payload, call, shard)
-            messages.append(
-                Message(
-                    id,
-                    name,
-                    seal(id, name, payload, headers),
-                    queue,
-                    priority,
-                    "",
-                    as_seconds(call.delay),
-                    None if call.eta is None else call.eta.timestamp(),
-                    as_seconds(call.expires) or declared.expires,
-                    declared.max_lost_leases,
-                    declared.dead_letter,
-                    retention,
-                    call.tenant,
-                    digest,
-                )
-            )
+            messages.append(Message(id, name, seal(id, name, payload, headers), *terms, digest))
         return messages
 
     def _identity(self, task: Task[..., Any], payload: bytes, call: CallOptions, shard: int) -> tuple[str, str]:
@@ -123,20 +150,16 @@ class StoreSubmitter:
         id = derived_id(shard, self._namespace, call.tenant, task.name, call.idempotency_key)
         return id, digest(payload)
 
-    def _headers(self, name: str, queue: str, call: CallOptions) -> bytes:
-        metadata, trace = dict(call.metadata or {}), {}
-        if hooks := self._hooks():
-            draft = Draft(name, queue, metadata)
+    def _headers(self, name: str, queue: str, call: CallOptions) -> Iterator[bytes]:
+        """The headers of each task in turn: all alike, unless a hook makes them."""
+        hooks = self._hooks()
+        if not hooks:
+            yield from repeat(_encoded(name, call, dict(call.metadata or {}), {}))
+        while True:
+            draft = Draft(name, queue, _copied(name, call.metadata))
             for hook in hooks:
                 hook(draft)
-            metadata, trace = draft.metadata, draft.trace
-        if not (metadata or trace or call.retry or call.timeout):
-            return b""
-        retry = None if call.retry is None else to_dict(call.retry)
-        try:
-            return encode_headers(Headers(metadata, retry, call.timeout, trace))
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidPayload(f"{name}: the metadata cannot be written as JSON: {error}") from None
+            yield _encoded(name, call, draft.metadata, draft.trace)
 
     def queue_of(self, task: Task[..., Any]) -> str:
         """The queue that calls of a task go to which name none."""
@@ -162,8 +185,8 @@ class StoreSubmitter:
     def _handles(
         self, task: Task[..., R], answers: Sequence[Enqueued], *, refuse_any: bool = False
     ) -> list[TaskHandle[R]]:
-        if refuse_any or len(answers) == 1:
-            for answer in answers:
+        for answer in answers:
+            if refuse_any or len(answers) == 1 or answer.status is EnqueueStatus.STALE_PARENT:
                 _refuse(task.name, answer.status)
         codec = None if task.function is stands_for_unknown else task.codec
         return [TaskHandle(answer.id, self._stores, codec, answer.status) for answer in answers]
@@ -173,6 +196,32 @@ def stands_for_unknown(**payload: Any) -> Any:
     """Stands for a function that only the workers know."""
 
 
+def _encoded(name: str, call: CallOptions, metadata: dict[str, Any], trace: dict[str, str]) -> bytes:
+    if not (metadata or trace or call.retry or call.timeout):
+        return b""
+    retry = None if call.retry is None else to_dict(call.retry)
+    try:
+        return encode_headers(Headers(metadata, retry, call.timeout, trace))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _unwritable(name, error) from None
+
+
+def _copied(name: str, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The metadata for one draft to change: neither the caller's own nor that of the next task."""
+    try:
+        return deepcopy(dict(metadata or {}))
+    except Exception as error:  # noqa: BLE001 - a value's own code may raise anything
+        raise _unwritable(name, error) from None
+
+
+def _unwritable(name: str, error: Exception) -> InvalidPayload:
+    return InvalidPayload(f"{name}: the metadata cannot be written as JSON: {error}")
+
+
+def _stale(name: str, what: str) -> str:
+    return f"{name}: the task that enqueues it has lost its lease; {what}"
+
+
 def _refuse(name: str, status: EnqueueStatus) -> None:
     match status:
         case EnqueueStatus.CONFLICT:
@@ -180,6 +229,6 @@ def _refuse(name: str, status: EnqueueStatus) -> None:
         case EnqueueStatus.FULL:
             raise QueueFull(f"{name}: its queue holds as many tasks as it may; try again later")
         case EnqueueStatus.STALE_PARENT:
-            raise LeaseLost(f"{name}: the task that enqueues it has lost its lease, so nothing was enqueued")
+            raise LeaseLost(_stale(name, "nothing was stored"))
         case EnqueueStatus.CREATED | EnqueueStatus.DUPLICATE:
             pass

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from taskq import App, Middleware, NoRetry, Retry, TaskContext, TaskFailed, TaskState, current
+from taskq import App, InvalidPayload, Middleware, NoRetry, Retry, TaskContext, TaskFailed, TaskState, current
 from taskq.config import WorkerOptions
 from taskq.context import current_or_none
 from taskq.domain.message import Delivery
@@ -58,6 +59,73 @@ async def test_on_enqueue_may_refuse(app: App) -> None:
     assert await count(app) == 0
     await app.aenqueue("allowed")
     assert await count(app) == 1
+
+
+async def test_on_enqueue_sees_each_task_of_many(app: App) -> None:
+    class Numbering:
+        seen = 0
+
+        def on_enqueue(self, draft: Draft) -> None:
+            draft.metadata["number"] = self.seen
+            draft.metadata["tags"].append(self.seen)
+            draft.trace["span"] = str(self.seen)
+            self.seen += 1
+
+    app.add_middleware(Numbering())
+
+    @app.task(name="job")
+    def job(x: int) -> None: ...
+
+    given: dict[str, Any] = {"tags": ["own"]}
+    handles = await job.options(metadata=given).aenqueue_many([(1,), (2,), (3,)])
+    headers = [headers_of(await record_of(app, handle)) for handle in handles]
+    assert [found.metadata for found in headers] == [{"number": n, "tags": ["own", n]} for n in range(3)]
+    assert [found.trace for found in headers] == [{"span": str(n)} for n in range(3)]
+    assert given == {"tags": ["own"]}
+
+
+async def test_a_hook_that_refuses_one_of_many_refuses_all(app: App) -> None:
+    class Third:
+        seen = 0
+
+        def on_enqueue(self, draft: Draft) -> None:
+            self.seen += 1
+            if self.seen == 3:
+                raise Refused("the third")
+
+    app.add_middleware(Third())
+
+    @app.task(name="job")
+    def job(x: int) -> None: ...
+
+    with pytest.raises(Refused, match="the third"):
+        await job.aenqueue_many([(1,), (2,), (3,)])
+    assert await count(app) == 0
+
+
+async def test_metadata_that_cannot_be_copied_for_a_hook(app: App) -> None:
+    app.add_middleware(Tagger("t"))
+    with pytest.raises(InvalidPayload, match="job: the metadata cannot be written as JSON"):
+        await app.aenqueue("job", metadata={"lock": threading.Lock()})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda draft: setattr(draft, "queue", "slow"),
+            r"the queue of a draft cannot be changed: .*options\(queue=…\)",
+        ),
+        (lambda draft: setattr(draft, "name", "other"), "the name of a draft cannot be changed"),
+        (lambda draft: setattr(draft, "nmae", "other"), "nmae"),
+    ],
+)
+def test_what_a_hook_may_not_change_is_refused(change: Callable[[Draft], None], message: str) -> None:
+    draft = Draft("job", "default")
+    with pytest.raises(AttributeError, match=message):
+        change(draft)
+    draft.metadata, draft.trace = {"a": 1}, {"b": "2"}
+    assert repr(draft) == "Draft(name='job', queue='default', metadata={'a': 1}, trace={'b': '2'})"
 
 
 def test_a_stack_takes_only_the_hooks_that_there_are() -> None:
@@ -191,7 +259,7 @@ async def test_a_raising_on_settled_changes_nothing(app: App, caplog: pytest.Log
         for number in range(3):
             assert await (await job.aenqueue(number)).aresult(PATIENCE) == number
     assert log.count("after settled job Complete") == 3
-    assert "Refused: settled" in caplog.text
+    assert "on_settled failed" in caplog.text
 
 
 async def test_the_lifespan_s_state_is_in_the_context() -> None:
