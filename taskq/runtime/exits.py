@@ -19,18 +19,35 @@ def contained_exits() -> Iterator[None]:
     end with everything that it runs.
     """
     loop = asyncio.get_running_loop()
-    before = loop.get_task_factory()
-
-    def create(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
-        if current_or_none() is not None:
-            coroutine = _Contained(coroutine)
-        return asyncio.Task(coroutine, loop=loop, **options) if before is None else before(loop, coroutine, **options)
-
-    loop.set_task_factory(create)
+    before: Any = loop.get_task_factory()
+    factory = before if isinstance(before, _Factory) else _Factory(before)
+    loop.set_task_factory(factory)
+    factory.users += 1
     try:
         yield
     finally:
-        loop.set_task_factory(before)
+        factory.users -= 1
+        if factory.users == 0 and loop.get_task_factory() is factory:
+            loop.set_task_factory(factory.before)
+
+
+class _Factory:
+    """Makes the tasks of a loop while workers run on it.
+
+    Arguments:
+        before: the factory that the loop had, and has again when the last worker has stopped.
+    """
+
+    def __init__(self, before: Any) -> None:
+        self.before = before
+        self.users = 0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
+        if current_or_none() is not None:
+            coroutine = _Contained(coroutine)
+        if self.before is None:
+            return asyncio.Task(coroutine, loop=loop, **options)
+        return self.before(loop, coroutine, **options)
 
 
 class _Contained(Coroutine[Any, Any, Any]):

@@ -121,6 +121,21 @@ def is_killed() -> None:
 
 
 @app.task(executor="process")
+def chatters() -> None:
+    """Report progress without end."""
+    context = current()
+    while True:
+        context.progress(0.5, "x" * 900)
+
+
+@app.task(executor="process")
+def counts_to_the_end() -> None:
+    """Report progress, and return at once."""
+    for step in range(1, 21):
+        current().progress(step / 20)
+
+
+@app.task(executor="process")
 def reports(gate: str) -> str:
     """Report progress, then wait until the file `gate` is there."""
     context = current()

@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from taskq import App, Task, TaskState
+from taskq import App, Failure, Task, TaskState
 from taskq.config import WorkerOptions
+from taskq.domain.outcome import Crash
 from taskq.domain.record import TaskRecord
 from taskq.errors import BackendUnavailable, OutcomeUnknown
 from taskq.handle import TaskHandle
+from taskq.ports import Settled
 from taskq.runtime.worker import Parts, Worker
 
 PATIENCE = 30.0
@@ -81,6 +83,16 @@ def parts(worker: Worker) -> Parts:
     """The parts of a worker that has started."""
     assert worker.parts is not None
     return worker.parts
+
+
+async def make_suspects(app: App, handles: list[TaskHandle[Any]]) -> None:
+    """Have the only tasks of the default queue lose all leases but one."""
+    broker = (await app.backend()).broker
+    for turn in range((await handles[0].ainfo()).max_lost_leases - 1):
+        fetched = await broker.fetch(["default"], 100, worker="ghost", lease=30.0, request_id=f"request {turn}")
+        assert {delivery.id for delivery in fetched.deliveries} == {handle.id for handle in handles}
+        crash = Crash(Failure("ProcessCrashed", "gone"))
+        await broker.settle([Settled(delivery, crash) for delivery in fetched.deliveries])
 
 
 async def registered(app: App, worker: Worker) -> None:

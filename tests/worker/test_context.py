@@ -124,6 +124,26 @@ async def test_progress_arrives_while_the_task_runs(any_app: App, kind: str, tmp
         released.set()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_last_progress_is_written_before_the_end(any_app: App, kind: str) -> None:
+    @any_app.task(name="async")
+    async def on_the_loop() -> None:
+        for step in range(1, 21):
+            current().progress(step / 20)
+
+    @any_app.task(name="thread")
+    def in_a_thread() -> None:
+        for step in range(1, 21):
+            current().progress(step / 20)
+
+    tasks: dict[str, Task[..., Any]]
+    tasks = {"async": on_the_loop, "thread": in_a_thread, "process": adopt(any_app, jobs.counts_to_the_end)}
+    async with work(any_app):
+        record = await ended(await tasks[kind].aenqueue())
+    assert record.progress is not None
+    assert record.progress.fraction == 1.0
+
+
 async def test_only_the_newest_progress_is_written(app: App) -> None:
     gate = Gate()
 

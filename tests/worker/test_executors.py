@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from taskq import App, Fixed, NoRetry, Task, TaskFailed, TaskState
 from taskq.config import Settings
 from tests.worker import jobs
-from tests.worker.support import adopt, ended, until_state, work
+from tests.worker.support import adopt, ended, until, until_state, work
 
 KINDS = ("async", "thread", "process")
 AWKWARD = (
@@ -262,3 +264,53 @@ async def test_process_tasks_run_in_children_and_loop_and_thread_tasks_here(app:
         assert (await (await task.aenqueue()).aresult(30))["pid"] != os.getpid()
         assert await (await on_the_loop.aenqueue()).aresult(30) == os.getpid()
         assert await (await in_a_thread.aenqueue()).aresult(30) == os.getpid()
+
+
+async def test_a_child_that_is_killed_in_the_middle_of_a_report_silences_no_other(app: App) -> None:
+    chatters = adopt(app, jobs.chatters, retry=NoRetry())
+    counts = adopt(app, jobs.counts_to_the_end)
+    async with work(app):
+        for handle in await chatters.options(timeout=0.2).aenqueue_many([()] * 6):
+            assert (await ended(handle)).state is TaskState.DEAD
+        handle = await counts.options(timeout=30).aenqueue()
+        assert (await ended(handle)).state is TaskState.COMPLETED
+
+
+async def test_a_module_that_fails_to_import_in_a_child_fails_that_run_alone(
+    app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, failures = tmp_path / "here", tmp_path / "failures"
+    (tmp_path / "imported_late.py").write_text(
+        f"""
+from pathlib import Path
+
+if not Path({str(here)!r}).exists():
+    with open({str(failures)!r}, "a") as file:
+        file.write("x")
+    raise MemoryError
+
+from taskq import App
+
+app = App("memory://")
+
+@app.task(executor="process", name="answer")
+def answer() -> int:
+    return 42
+"""
+    )
+    here.touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    declared = importlib.import_module("imported_late").answer
+    answer = adopt(app, declared, retry=Fixed(0.05, max_retries=1000))
+    add = adopt(app, jobs.add)
+    here.unlink()
+    async with work(app, processes=1):
+        handle = await answer.aenqueue()
+        await until(lambda: failures.exists() and len(failures.read_text()) >= 3, "its import has failed")
+        assert await (await add.aenqueue(1, 2)).aresult(30) == 3
+        here.touch()
+        assert await handle.aresult(30) == 42
+    record = await handle.ainfo()
+    assert record.lost_leases == 0
+    assert record.attempts[0].failure is not None
+    assert record.attempts[0].failure.type == "MemoryError"

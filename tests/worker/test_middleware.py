@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from taskq import App, NoRetry, Snooze, TaskContext, TaskState
@@ -134,3 +135,40 @@ async def test_on_enqueue_adds_what_the_run_reads(any_app: App) -> None:
 
     async with work(any_app):
         assert await (await reads.aenqueue()).aresult(30) == "reads"
+
+
+async def test_one_that_forgets_to_return_the_outcome_is_told_so(app: App) -> None:
+    class Forgetful:
+        async def around_run(self, context: TaskContext, call_next: CallNext) -> Any:
+            await call_next()
+
+    app.add_middleware(Forgetful())
+
+    @app.task(retry=NoRetry())
+    async def quick() -> None: ...
+
+    async with work(app):
+        record = await ended(await quick.aenqueue())
+    assert record.failure is not None
+    assert record.failure.type == "MiddlewareError"
+    assert "call_next()" in record.failure.message
+
+
+async def test_its_own_timeout_around_a_run_is_its_own(app: App) -> None:
+    class Hasty:
+        async def around_run(self, context: TaskContext, call_next: CallNext) -> Outcome:
+            try:
+                async with asyncio.timeout(0.05):
+                    return await call_next()
+            except TimeoutError:
+                return Succeeded(b'"in vain"')
+
+    app.add_middleware(Hasty())
+
+    @app.task
+    async def waits() -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    async with work(app):
+        assert await (await waits.aenqueue()).aresult(30) == "in vain"

@@ -175,3 +175,28 @@ async def test_an_idle_worker_sends_at_most_one_command_a_second(any_app: App, m
     # Twelve more at the start, when everything is due at once.
     assert commands <= seconds + 12
     assert wrapped.calls["extend"] == 0
+
+
+async def test_an_error_of_an_adapter_that_nobody_expected_ends_no_worker(
+    app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrapped = wrap(app)
+    failures = 3
+
+    def fail(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        nonlocal failures
+        if name == "fetch" and failures:
+            failures -= 1
+            raise ValueError("the secret is 4711")
+
+    wrapped.switch.on_call = fail
+
+    @app.task
+    async def quick() -> str:
+        return "done"
+
+    async with work(app):
+        assert await (await quick.aenqueue()).aresult(30) == "done"
+    assert failures == 0
+    assert "ValueError at " in caplog.text
+    assert "4711" not in caplog.text

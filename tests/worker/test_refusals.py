@@ -178,3 +178,21 @@ async def test_options_that_make_no_sense_are_refused() -> None:
     with pytest.raises(Exception, match="concurrency"):
         options(concurrency=0)
     await asyncio.sleep(0)
+
+
+async def test_headers_that_are_no_text_bury_the_task_and_not_the_worker(any_app: App) -> None:
+    add = adopt(any_app, jobs.add)
+    backend = await any_app.backend()
+    id = new_id(backend.shard_of("default"))
+    await backend.broker.enqueue([Message(id, add.name, seal(id, add.name, b"[]", b'{"m":{"a":"\xff"}}'))])
+    async with work(any_app):
+        assert await (await add.aenqueue(1, 2)).aresult(30) == 3
+
+        async def is_dead() -> bool:
+            record = await backend.inspector.get(id)
+            return record is not None and record.state is TaskState.DEAD
+
+        await until(is_dead, "it is buried")
+    record = await backend.inspector.get(id)
+    assert record is not None
+    assert record.reason == "undecodable"

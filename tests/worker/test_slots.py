@@ -8,29 +8,29 @@ from typing import Any
 
 import pytest
 
-from taskq import App, Failure, TaskContext, TaskState
-from taskq.domain.outcome import Crash
-from taskq.handle import TaskHandle
-from taskq.ports import Settled
+from taskq import App, TaskContext, TaskState
 from taskq.runtime import executor, slots
 from tests.worker import jobs
-from tests.worker.support import Gate, adopt, ended, options, parts, registered, twin, until, until_state, work, wrap
+from tests.worker.support import (
+    Gate,
+    adopt,
+    ended,
+    make_suspects,
+    options,
+    parts,
+    registered,
+    twin,
+    until,
+    until_state,
+    work,
+    wrap,
+)
 
 
 async def counts(app: App) -> dict[TaskState, int]:
     """How many tasks of the default queue are in each state."""
     found = await (await app.backend()).inspector.counts()
     return dict(found.get("default", {}))
-
-
-async def make_suspects(app: App, handles: list[TaskHandle[Any]]) -> None:
-    """Have the only tasks of the default queue lose all leases but one."""
-    broker = (await app.backend()).broker
-    for turn in range((await handles[0].ainfo()).max_lost_leases - 1):
-        fetched = await broker.fetch(["default"], 100, worker="ghost", lease=30.0, request_id=f"request {turn}")
-        assert {delivery.id for delivery in fetched.deliveries} == {handle.id for handle in handles}
-        crash = Crash(Failure("ProcessCrashed", "gone"))
-        await broker.settle([Settled(delivery, crash) for delivery in fetched.deliveries])
 
 
 async def test_a_suspect_never_overlaps_another_task_of_its_worker(any_app: App) -> None:

@@ -7,15 +7,17 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from taskq import App, TaskContext, TaskState
+from taskq.errors import UnsafeStore
 from taskq.ports import WorkerCommand, WorkerState
 from taskq.runtime.worker import Worker
 from tests.worker import jobs
-from tests.worker.support import PATIENCE, Gate, adopt, ended, options, parts, registered, until, work
+from tests.worker.support import PATIENCE, Gate, adopt, ended, make_suspects, options, parts, registered, until, work
 
 
 async def test_what_runs_is_finished_and_what_has_not_begun_is_given_back(any_app: App) -> None:
@@ -284,3 +286,118 @@ async def test_a_worker_that_was_told_to_stop_before_it_began_does_not_begin(app
     worker.stop()
     worker.stop()
     await asyncio.wait_for(worker.run(), PATIENCE)
+
+
+async def test_a_suspect_that_waits_when_the_worker_stops_is_given_back(app: App) -> None:
+    gate = Gate()
+
+    @app.task
+    async def waits() -> None:
+        await gate.passed()
+
+    @app.task
+    async def doubtful() -> None: ...
+
+    suspect = await doubtful.aenqueue()
+    await make_suspects(app, [suspect])
+    backend = await app.backend()
+    await backend.inspector.pause("default")
+    async with work(app, queues={"default": 1.0, "other": 1.0}) as worker:
+        handle = await waits.options(queue="other").aenqueue()
+        await gate.until_arrived(1)
+        await backend.inspector.resume("default")
+        await until(lambda: suspect.id in parts(worker).executor.runs, "the suspect is held")
+        worker.stop()
+        gate.open()
+    assert (await handle.ainfo()).state is TaskState.COMPLETED
+    record = await suspect.ainfo()
+    assert (record.state, record.attempt, record.lost_leases) == (TaskState.PENDING, 0, 2)
+
+
+async def test_what_a_claim_on_its_way_takes_is_given_back(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrived, release = asyncio.Event(), asyncio.Event()
+    broker: Any = type((await app.backend()).broker)
+    fetch = broker.fetch
+
+    async def slow(self: Any, *args: Any, **options: Any) -> Any:
+        fetched = await fetch(self, *args, **options)
+        if fetched.deliveries:
+            arrived.set()
+            await release.wait()
+        return fetched
+
+    @app.task
+    async def quick() -> None: ...
+
+    monkeypatch.setattr(broker, "fetch", slow)
+    worker = Worker(app, options())
+    running = asyncio.create_task(worker.run())
+    handle = await quick.aenqueue()
+    await arrived.wait()
+    worker.stop()
+    release.set()
+    await running
+    record = await handle.ainfo()
+    assert (record.state, record.attempt, record.lost_leases) == (TaskState.PENDING, 0, 0)
+    assert [attempt.outcome.value for attempt in record.attempts] == ["released"]
+
+
+async def test_a_worker_that_is_cancelled_gives_back_what_runs(any_app: App) -> None:
+    gate = Gate()
+
+    @any_app.task
+    async def waits() -> None:
+        await gate.passed()
+
+    running = asyncio.create_task(Worker(any_app, options()).run())
+    handles = await waits.aenqueue_many([()] * 5)
+    await gate.until_arrived(5)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    for handle in handles:
+        record = await handle.ainfo()
+        assert (record.state, record.attempt) == (TaskState.PENDING, 0)
+    assert gate.interrupted == 5
+
+
+async def test_the_body_of_running_hears_that_the_worker_could_not_start(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unfit(self: Any) -> list[str]:
+        raise UnsafeStore("it forgets tasks")
+
+    monkeypatch.setattr(type(app.stores.root), "check", unfit)
+    with pytest.raises(UnsafeStore, match="it forgets tasks"):
+        async with Worker(app).running():
+            pytest.fail("there is no worker")
+
+
+async def test_the_body_of_running_hears_that_the_worker_died(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    dies = asyncio.Event()
+
+    async def watch(self: Worker, backend: Any, work: Any) -> None:
+        await dies.wait()
+        raise MemoryError("gone")
+
+    monkeypatch.setattr(Worker, "_work", watch)
+    with pytest.raises(MemoryError, match="gone"):
+        async with Worker(app, options()).running():
+            dies.set()
+            await asyncio.Event().wait()
+
+
+async def test_an_error_of_the_body_is_the_bodys_own(app: App) -> None:
+    with pytest.raises(KeyError):
+        async with Worker(app, options()).running():
+            raise KeyError
+
+
+async def test_two_workers_on_one_loop_contain_exits_until_the_last_has_stopped(app: App) -> None:
+    loop = asyncio.get_running_loop()
+    before = loop.get_task_factory()
+    async with work(app):
+        async with work(app):
+            pass
+        assert loop.get_task_factory() is not before
+    assert loop.get_task_factory() is before
