@@ -92,29 +92,28 @@ end $$;
 
 -- The queues among these whose lanes compete, or may once due tasks are promoted. Their rows of `turn` are made, and locked
 -- in the order of the names, before the claim holds any task: two claims that name the same queues in another order would
--- else wait for each other. A null stands for a paused queue.
+-- else wait for each other. (This and the next two are parts of claim_v1 and are planned under its settings.)
 create function {schema}.lock_turns_v1(p_queues text[], p_after bigint[], p_now timestamptz, p_aged timestamptz)
-returns text[] language plpgsql
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
-set enable_hashjoin = off set enable_mergejoin = off as $$
+returns text[] language plpgsql as $$
 declare
     v_queues text[];
 begin
-    select array_agg(u.queue) into v_queues
-        from unnest(p_queues) with ordinality u(queue, ord)
-            cross join lateral (select count(h.ready_at) as heads, min(h.ready_at) as oldest
+    -- Sub-selects with a limit, because the planner may make a hash of a whole index out of an `exists`.
+    select array_agg(u.queue) into v_queues from unnest(p_queues) with ordinality u(queue, ord)
+        where (select true from {schema}.task t
+                where t.queue = u.queue and t.state = 0 and not t.front and t.lane_group <> '' limit 1)
+            or (select min(h.ready_at) < p_aged and count(h.ready_at) + (
+                    select count(*) from (select 1 from {schema}.task t
+                        where t.queue = u.queue and t.due_at <= p_now limit 1) d) > 1
                 from generate_series(0, 3) p cross join lateral (
                     select t.ready_at from {schema}.task t
                         where t.queue = u.queue and t.priority = p::smallint and t.lane_group = '' and t.state = 0
                             and not t.front and t.seq > p_after[u.ord * 4 - 3 + p] and t.lease_until is null
-                        order by t.queue, t.priority, t.lane_group, t.seq limit 1) h) l
-        where l.heads > 1 and l.oldest < p_aged
-            or exists (select 1 from {schema}.task t
-                where t.queue = u.queue and t.state = 0 and not t.front and t.lane_group <> '')
-            or exists (select 1 from (
+                        order by t.queue, t.priority, t.lane_group, t.seq limit 1) h)
+            or (select true from (
                     select t.lane_group from {schema}.task t where t.queue = u.queue and t.due_at <= p_now
                         order by t.queue, t.due_at, t.seq limit 200) d
-                where l.oldest < p_aged or d.lane_group <> '');
+                where d.lane_group <> '' limit 1);
     if v_queues is not null then
         insert into {schema}.turn (queue) select distinct q from unnest(v_queues) q order by q on conflict do nothing;
         perform 1 from {schema}.turn k where k.queue = any(v_queues) order by k.queue for no key update;
@@ -125,8 +124,7 @@ end $$;
 -- Lock tasks of a front lane, waiting for who holds one: it would be odd to pass over a task that stays where it is (a late
 -- settle, a child enqueued by a late run). In the order of their ids, as everybody who waits does; returns their row ids in
 -- the order of the lane.
-create function {schema}.wait_for_front_v1(p_queue text, p_limit int, p_now timestamptz) returns tid[] language plpgsql
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off as $$
+create function {schema}.wait_for_front_v1(p_queue text, p_limit int, p_now timestamptz) returns tid[] language plpgsql as $$
 declare
     v_ids uuid[];
     v_rows tid[];
@@ -146,9 +144,7 @@ end $$;
 create function {schema}.take_aged_v1(
     p_queue text, p_priorities smallint[], p_groups text[], p_after bigint[], p_limit int, p_now timestamptz,
     p_aged timestamptz
-) returns tid[] language plpgsql
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
-set enable_hashjoin = off set enable_mergejoin = off as $$
+) returns tid[] language plpgsql as $$
 begin
     return array(
         with picked as materialized (
@@ -187,6 +183,7 @@ declare
     v_request text;
     v_last {schema}.delivery;
     v_turns text[];
+    v_is_front boolean;
     v_rows tid[];
     v_before int;
     v_taken tid[];
@@ -217,17 +214,17 @@ begin
     end if;
     v_no := nextval('{schema}.claim_number');
 
-    p_queues := array(
-        select case when not exists (select 1 from {schema}.queue k where k.name = u.queue and k.paused_reason is not null
-                and (k.paused_until is null or k.paused_until > v_now)) then u.queue end
-            from unnest(p_queues) with ordinality u(queue, ord) order by u.ord);
     v_turns := {schema}.lock_turns_v1(p_queues, p_after, v_now, v_aged);
     for v_queue, v_index in
-        select u.queue, u.ord from unnest(p_queues) with ordinality u(queue, ord) where u.queue is not null order by u.ord
+        select u.queue, u.ord from unnest(p_queues) with ordinality u(queue, ord)
+            where not exists (select 1 from {schema}.queue k where k.name = u.queue and k.paused_reason is not null
+                and (k.paused_until is null or k.paused_until > v_now))
+            order by u.ord
     loop
         v_before := coalesce(cardinality(v_rows), 0);
+        select exists (select 1 from {schema}.task t where t.queue = v_queue and t.front) into v_is_front;
         if v_rows is null then  -- the first queue
-            v_rows := {schema}.wait_for_front_v1(v_queue, p_limit, v_now);
+            v_rows := case when v_is_front then {schema}.wait_for_front_v1(v_queue, p_limit, v_now) else '{}' end;
             perform 1 from {schema}.task t where t.expires_at <= v_now and t.lease_until is null
                 order by t.expires_at limit 1;
             if found then
@@ -241,11 +238,13 @@ begin
         end if;
         continue when cardinality(v_rows) >= p_limit;
 
-        v_rows := v_rows || array(select t.ctid from {schema}.task t
-            where t.queue = v_queue and t.front and (t.expires_at is null or t.expires_at > v_now)
-                and t.ctid <> all(v_rows)
-            order by t.queue, t.priority desc, t.seq limit p_limit - cardinality(v_rows) for no key update skip locked);
-        continue when cardinality(v_rows) >= p_limit;
+        if v_is_front then
+            v_rows := v_rows || array(select t.ctid from {schema}.task t
+                where t.queue = v_queue and t.front and (t.expires_at is null or t.expires_at > v_now)
+                    and t.ctid <> all(v_rows)
+                order by t.queue, t.priority desc, t.seq limit p_limit - cardinality(v_rows) for no key update skip locked);
+            continue when cardinality(v_rows) >= p_limit;
+        end if;
 
         v_priorities := '{3,2,1,0}';
         v_groups := array['', '', '', ''];
@@ -254,8 +253,9 @@ begin
         v_is_turn := coalesce(v_queue = any(v_turns), false);
         if v_is_turn then
             select * into v_turn from {schema}.turn k where k.queue = v_queue;
-            select g.* into v_more from {schema}.groups_v1(v_queue) g;
-            if v_more.p_groups is not null then
+            select g.* into v_more from {schema}.task t, {schema}.groups_v1(v_queue) g
+                where t.queue = v_queue and t.state = 0 and not t.front and t.lane_group <> '' limit 1;
+            if found then
                 v_priorities := v_priorities || v_more.p_priorities;
                 v_groups := v_groups || v_more.p_groups;
                 v_after := v_after || array_fill(0::bigint, array[cardinality(v_more.p_groups)]);

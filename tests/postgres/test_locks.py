@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -23,10 +22,14 @@ from tests.postgres.support import eventually
 
 
 class Meeting:
-    """Makes two calls meet: both are held up by a row that a third one holds, and then let go."""
+    """Makes two calls meet: both are held up by a row that a third one holds, and then let go.
 
-    def __init__(self, url: str) -> None:
+    `refusals` are the calls that the server has ended for another's sake; the store repeats them in silence.
+    """
+
+    def __init__(self, url: str, refusals: list[str]) -> None:
         self._url = url
+        self._refusals = refusals
 
     async def of(self, row: str, first: Awaitable[Any], second: Awaitable[Any]) -> tuple[Any, Any]:
         """The answers of two calls; the second begins when the first waits for `row`, or for who does."""
@@ -35,7 +38,7 @@ class Meeting:
             one = asyncio.ensure_future(first)
             await eventually(lambda: self._waiting(1))
             two = asyncio.ensure_future(second)
-            await eventually(lambda: two.done() or self._waiting(2))
+            await eventually(lambda: two.done() or self._refusals or self._waiting(2))
         return await one, await two
 
     def _waiting(self, number: int) -> bool:
@@ -49,26 +52,24 @@ class Meeting:
 @pytest.fixture
 def meeting(backend: PostgresBackend, postgres_url: str) -> Iterator[Meeting]:
     """Two calls that meet; fails where the server found a circle."""
-    with no_deadlock(backend):
-        yield Meeting(postgres_url)
+    refusals = note_refusals(backend)
+    yield Meeting(postgres_url, refusals)
+    assert not [refusal for refusal in refusals if "deadlock" in refusal]
 
 
-@contextmanager
-def no_deadlock(backend: PostgresBackend) -> Iterator[None]:
-    """Fails where a call of this backend was the victim of a deadlock, which the store would repeat in silence."""
-    send, deadlocks = backend._store.try_once, list[str]()
+def note_refusals(backend: PostgresBackend) -> list[str]:
+    """What the server says to the calls of this backend that it refuses, from now on."""
+    send, refusals = backend._store.try_once, list[str]()
 
     async def noting(name: str, *rest: Any) -> Any:
         try:
             return await send(name, *rest)
         except LostConnection as lost:
-            if "deadlock" in lost.detail:
-                deadlocks.append(name)
+            refusals.append(f"{name}: {lost.detail}")
             raise
 
     backend._store.try_once = noting  # type: ignore[method-assign, assignment]
-    yield
-    assert deadlocks == []
+    return refusals
 
 
 def in_order(deliveries: list[Delivery]) -> list[Delivery]:
