@@ -13,7 +13,6 @@ import psutil
 import pytest
 
 from taskq import App, TaskContext, TaskState
-from taskq.errors import UnsafeStore
 from taskq.ports import WorkerCommand, WorkerState
 from taskq.runtime.worker import Worker
 from tests.worker import jobs
@@ -359,45 +358,3 @@ async def test_a_worker_that_is_cancelled_gives_back_what_runs(any_app: App) -> 
         record = await handle.ainfo()
         assert (record.state, record.attempt) == (TaskState.PENDING, 0)
     assert gate.interrupted == 5
-
-
-async def test_the_body_of_running_hears_that_the_worker_could_not_start(
-    app: App, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def unfit(self: Any) -> list[str]:
-        raise UnsafeStore("it forgets tasks")
-
-    monkeypatch.setattr(type(app.stores.root), "check", unfit)
-    with pytest.raises(UnsafeStore, match="it forgets tasks"):
-        async with Worker(app).running():
-            pytest.fail("there is no worker")
-
-
-async def test_the_body_of_running_hears_that_the_worker_died(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    dies = asyncio.Event()
-
-    async def watch(self: Worker, backend: Any, work: Any) -> None:
-        await dies.wait()
-        raise MemoryError("gone")
-
-    monkeypatch.setattr(Worker, "_work", watch)
-    with pytest.raises(MemoryError, match="gone"):
-        async with Worker(app, options()).running():
-            dies.set()
-            await asyncio.Event().wait()
-
-
-async def test_an_error_of_the_body_is_the_bodys_own(app: App) -> None:
-    with pytest.raises(KeyError):
-        async with Worker(app, options()).running():
-            raise KeyError
-
-
-async def test_two_workers_on_one_loop_contain_exits_until_the_last_has_stopped(app: App) -> None:
-    loop = asyncio.get_running_loop()
-    before = loop.get_task_factory()
-    async with work(app):
-        async with work(app):
-            pass
-        assert loop.get_task_factory() is not before
-    assert loop.get_task_factory() is before
