@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from taskq import blocking
 from taskq.domain.record import Failure, Progress, TaskRecord
 from taskq.domain.state import TaskState
-from taskq.errors import ResultTimeout, TaskCancelled, TaskExpired, TaskFailed, TaskNotFound
+from taskq.errors import ResultTimeout, TaskCancelled, TaskExpired, TaskFailed, TaskNotFound, TaskqError
 from taskq.payload import Codec
 from taskq.ports import Backend, CancelStatus, EnqueueStatus, Finished, ResultStore
 from taskq.ports.events import CONTROL, Event
@@ -103,8 +104,9 @@ class TaskHandle(Generic[R]):
         backend = await self._access.backend()
         [status] = await backend.broker.cancel([self.id], reason)
         if status is CancelStatus.REQUESTED:
-            # A hint, so that the worker does not first learn of it at its next heartbeat.
-            await backend.events.publish([Event(CONTROL, self.id)])
+            # Only a hint, so that the worker learns of it before its next heartbeat: the request is kept already.
+            with suppress(TaskqError):
+                await backend.events.publish([Event(CONTROL, self.id)])
         return status in (CancelStatus.CANCELLED, CancelStatus.REQUESTED)
 
     # ------------------------------------------------------------ blocking

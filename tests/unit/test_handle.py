@@ -11,8 +11,10 @@ import pytest
 
 from taskq import (
     App,
+    BackendUnavailable,
     Failure,
     InvalidPayload,
+    OutcomeUnknown,
     Progress,
     ResultTimeout,
     Task,
@@ -20,12 +22,14 @@ from taskq import (
     TaskExpired,
     TaskFailed,
     TaskNotFound,
+    TaskqError,
     TaskState,
 )
 from taskq.domain.outcome import Bury, Cancel, Complete, Fail, Retry
 from taskq.handle import TaskHandle
 from taskq.ports.events import CONTROL, Event
 from taskq.testing.clock import VirtualClock
+from taskq_memory.events import MemoryEvents
 from tests.unit.shapes import Color, Model, Point
 from tests.unit.support import claim, settle
 
@@ -96,6 +100,20 @@ async def test_cancelling_a_running_task_tells_its_worker(app: App, job: Task[..
     assert await handle.astatus() is TaskState.RUNNING
     await settle(app, delivery, Cancel("enough"))
     assert await handle.astatus() is TaskState.CANCELLED
+
+
+@pytest.mark.parametrize("error", [BackendUnavailable("away"), OutcomeUnknown("broke")])
+async def test_a_cancel_that_was_applied_stays_applied_though_its_hint_is_lost(
+    app: App, job: Task[..., list[Point]], monkeypatch: pytest.MonkeyPatch, error: TaskqError
+) -> None:
+    async def away(_: MemoryEvents, events: Any) -> None:
+        raise error
+
+    handle = await job.aenqueue()
+    await claim(app)
+    monkeypatch.setattr(MemoryEvents, "publish", away)
+    assert await handle.acancel("enough") is True
+    assert (await handle.ainfo()).cancel_requested
 
 
 async def test_an_expired_task(app: App, clock: VirtualClock, job: Task[..., list[Point]]) -> None:
