@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from taskq.domain.message import Delivery
 from taskq.domain.record import LOG_LIMIT, Progress
 from taskq_redis.connection import Argument
-from taskq_redis.record import pack_progress
+from taskq_redis.record import pack_progress, plain
 from taskq_redis.store import Store
 
 
@@ -27,7 +27,7 @@ class RedisAnnotations:
 
     async def log(self, delivery: Delivery, lines: Sequence[str]) -> bool:
         """Append lines to the task's own log."""
-        return await self._write(delivery, "log", *lines[-LOG_LIMIT:])
+        return await self._write(delivery, "log", *map(plain, lines[-LOG_LIMIT:]))
 
     async def _write(self, delivery: Delivery, field: str, *values: Argument) -> bool:
         run = (delivery.id, delivery.fence, delivery.worker)

@@ -79,14 +79,16 @@ class RedisBackend:
         return []
 
     async def __aenter__(self) -> Self:
+        self._store.reopen()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._listening.close()
-        await self.broker.close()
+        # The store first: it tells those who wait whether what they asked for may have happened.
         await self._store.close()
+        await self.broker.close()
 
 
 def create_backend(url: str, options: BackendOptions) -> RedisBackend:

@@ -25,7 +25,7 @@ from taskq.ports import (
 )
 from taskq_redis.connection import Argument
 from taskq_redis.gathering import Gathering
-from taskq_redis.record import milliseconds, pack_options, unpack_options
+from taskq_redis.record import check_text, milliseconds, pack_options, plain, unpack_options
 from taskq_redis.store import Store
 from taskq_redis.waiting import Waiting
 
@@ -65,9 +65,9 @@ class RedisBroker:
         self._gathering = Gathering(self._enqueue, store.options.batch)
 
     async def close(self) -> None:
-        """Give up what is under way, and close the connections that wait."""
-        await self._gathering.close()
+        """Close the connections that wait, and see off what is under way; the store is closed before."""
         self._waiting.close()
+        await self._gathering.close()
 
     # ------------------------------------------------------------ enqueue
 
@@ -75,6 +75,8 @@ class RedisBroker:
         self, messages: Sequence[Message], *, parent: Parent | None = None, atomic: bool = False
     ) -> list[Enqueued]:
         """Store messages; single ones of concurrent callers share a call."""
+        for message in messages:
+            check_text(message)
         if len(messages) == 1 and parent is None:
             return [await self._gathering.add(self._store.shard_of_id(messages[0].id), messages[0])]
         return await self._enqueue(messages, parent, atomic)
@@ -143,8 +145,8 @@ class RedisBroker:
 
     async def cancel(self, ids: Sequence[str], reason: str = "") -> list[CancelStatus]:
         """Cancel tasks."""
-        token = token_hex(8)
-        return await self._answers(ids, "cancel", lambda some: [reason, token, *(ids[i] for i in some)], _CANCELLED)
+        head = (plain(reason), token_hex(8))
+        return await self._answers(ids, "cancel", lambda some: [*head, *(ids[i] for i in some)], _CANCELLED)
 
     async def _answers(
         self, ids: Sequence[str], name: str, args: Callable[[Sequence[int]], list[Argument]], meaning: dict[int, Item]
@@ -283,7 +285,7 @@ def _settlements(settled: Sequence[Settled]) -> list[Argument]:
 def _settlement_likeness(item: Settled) -> tuple[str, str, Argument, str]:
     settlement = item.settlement
     delay = milliseconds(settlement.delay) if isinstance(settlement, Retry | Snooze) else 0
-    reason = str(settlement.reason) if isinstance(settlement, Bury | Fail | Cancel) else ""
+    reason = plain(str(settlement.reason)) if isinstance(settlement, Bury | Fail | Cancel) else ""
     return (item.delivery.worker, _KINDS[type(settlement)], delay, reason)
 
 
@@ -293,5 +295,7 @@ def _data(settlement: Settlement) -> bytes:
             return result
         case Retry(failure=failure) | Bury(failure=failure) | Fail(failure=failure) | Crash(failure=failure):
             return failure.to_json()
-        case Snooze() | Release() | Cancel():
+        case Snooze(failure=failure):
+            return b"" if failure is None else failure.to_json()
+        case Release() | Cancel():
             return b""

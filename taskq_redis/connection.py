@@ -201,12 +201,6 @@ class Connection(asyncio.Protocol):
             self._closed.set_result(None)
 
 
-def look_at_outcome(task: asyncio.Task[Any]) -> None:
-    """A shared attempt may fail after all who asked for it have gone: that is nothing to complain about."""
-    if not task.cancelled():
-        task.exception()
-
-
 async def connect(
     address: Address, login: Login, timeout: float, on_message: Callable[[list[Any]], None] | None = None
 ) -> Connection:

@@ -7,16 +7,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from taskq.domain.message import Message
+from taskq.errors import BackendUnavailable, OutcomeUnknown
 from taskq.ports import Enqueued
 
 Enqueue = Callable[[Sequence[Message]], Awaitable[list[Enqueued]]]
+_Waiting = tuple[Message, asyncio.Future[Enqueued]]
 
 
 @dataclass(slots=True)
 class _Line:
     """Who waits for one shard."""
 
-    waiting: list[tuple[Message, asyncio.Future[Enqueued]]] = field(default_factory=list)
+    waiting: list[_Waiting] = field(default_factory=list)
     is_busy: bool = False
 
 
@@ -51,10 +53,9 @@ class Gathering:
                 sender.add_done_callback(self._senders.discard)
 
     async def close(self) -> None:
-        """Give up what is under way."""
-        for sender in self._senders:
-            sender.cancel()
-        await asyncio.gather(*self._senders, return_exceptions=True)
+        """Wait for the calls under way, and for those that follow them: over a closed store they end at once."""
+        while self._senders:
+            await asyncio.wait(self._senders)
 
     async def _send(self, line: _Line) -> None:
         try:
@@ -63,21 +64,24 @@ class Gathering:
                 await self._send_batch(batch)
         finally:
             line.is_busy = False
-            for _, future in line.waiting:
-                future.cancel()
+            # Nobody has cancelled those who wait: only the event loop ends this task early.
+            _fail(line.waiting, BackendUnavailable("enqueue: given up before it was sent"))
 
-    async def _send_batch(self, batch: Sequence[tuple[Message, asyncio.Future[Enqueued]]]) -> None:
+    async def _send_batch(self, batch: Sequence[_Waiting]) -> None:
         try:
             answers = await self._enqueue([message for message, _ in batch])
         except Exception as error:  # noqa: BLE001 - each caller gets it
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
+            _fail(batch, error)
         except BaseException:
-            for _, future in batch:
-                future.cancel()
+            _fail(batch, OutcomeUnknown("enqueue: given up while it was under way; it may or may not be applied"))
             raise
         else:
             for (_, future), answer in zip(batch, answers, strict=True):
                 if not future.done():
                     future.set_result(answer)
+
+
+def _fail(waiting: Sequence[_Waiting], error: Exception) -> None:
+    for _, future in waiting:
+        if not future.done():
+            future.set_exception(error)

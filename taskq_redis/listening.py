@@ -64,13 +64,13 @@ class Listening:
     # ------------------------------------------------------------ inside
 
     async def _run(self) -> None:
-        backoff = Backoff()
-        while True:
+        backoff, route, slot = Backoff(), self._store.transport.route, self._store.keys[0].slot
+        while not route.closed.is_set():
             with contextlib.suppress(ConnectionLost, TaskqError):
-                connection = await self._store.transport.open(self._store.keys[0].slot, self._on_message)
+                connection = await self._store.transport.open(slot, self._on_message)
                 backoff = Backoff()
                 await self._serve(connection)
-            self._store.transport.route.forget()
+            route.forget(slot)
             await asyncio.sleep(backoff.next())
 
     async def _serve(self, connection: Connection) -> None:

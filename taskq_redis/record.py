@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 from taskq.domain.message import DEFAULT_MAX_LOST_LEASES, DEFAULT_RETENTION, Message, Priority
 from taskq.domain.record import HISTORY_LIMIT, Attempt, AttemptOutcome, Failure, Progress, TaskRecord
 from taskq.domain.state import FINAL, TaskState
+from taskq.errors import InvalidOption
 
 STATES: Mapping[bytes, TaskState] = {
     b"p": TaskState.PENDING,
@@ -65,6 +66,26 @@ def milliseconds(seconds: float) -> int:
     (1, 1500)
     """
     return math.ceil(round(seconds * 1000, 3))
+
+
+def plain(text: str) -> str:
+    """Text as UTF-8 can hold it: without lone surrogates.
+
+    >>> plain("a" + chr(0xD800))
+    'a?'
+    """
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def check_text(message: Message) -> None:
+    """Refuse a message that cannot be written down, before it shares a call with others.
+
+    Raises:
+        InvalidOption: one of its texts holds a lone surrogate.
+    """
+    text = f"{message.id}{message.name}{message.queue}{message.group}{message.tenant}{message.digest}"
+    if plain(text) != text:
+        raise InvalidOption(f"{message.name!a}: name, queue, group and tenant of a task must not hold lone surrogates")
 
 
 def pack_options(message: Message) -> str:

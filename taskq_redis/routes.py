@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from hiredis import ReplyError
 
-from taskq_redis.connection import Address, Connection, Login, connect, look_at_outcome
+from taskq_redis.connection import Address, Connection, Login, connect
 from taskq_redis.errors import ConnectionLost
+from taskq_redis.flight import Flight
 from taskq_redis.urls import Target
 
 
@@ -20,26 +22,33 @@ class Node:
         self.address = address
         self._login = login
         self._timeout = timeout
+        self._is_closed = False
         self._connection: Connection | None = None
-        self._connecting: asyncio.Task[Connection] | None = None
+        self._opening = Flight(self._open)
 
     async def connection(self) -> Connection:
-        """The open connection; callers that come while it is being opened share the attempt."""
+        """The open connection; callers that come while it is being opened share the attempt.
+
+        Raises:
+            ConnectionLost: the server cannot be reached.
+            ReplyError: it refuses the login.
+        """
         if self._connection is not None and self._connection.is_open:
             return self._connection
-        if self._connecting is None or self._connecting.done():
-            self._connecting = asyncio.create_task(connect(self.address, self._login, self._timeout))
-            self._connecting.add_done_callback(look_at_outcome)
-        self._connection = await asyncio.shield(self._connecting)
+        if self._is_closed:
+            raise ConnectionLost(f"the connection to {self.address} is closed", was_sent=False)
+        return await self._opening.join()
+
+    async def _open(self) -> Connection:
+        self._connection = await connect(self.address, self._login, self._timeout)
         return self._connection
 
     async def close(self) -> None:
         """Close the connection, or the attempt to open it."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.gather(self._connecting, return_exceptions=True)
-            if not self._connecting.cancelled() and self._connecting.exception() is None:
-                self._connecting.result().close()
+        self._is_closed = True
+        await self._opening.cancel()
+        if self._connection is not None:
+            self._connection.close()
 
 
 class Route(ABC):
@@ -51,30 +60,57 @@ class Route(ABC):
         self._target = target
         self._timeout = timeout
         self._nodes: dict[Address, Node] = {}
+        self.closed = asyncio.Event()
+        """Set while the backend is closed: no connection is opened any more."""
+
+    async def node(self, slot: int) -> Node:
+        """The node that serves a slot.
+
+        Raises:
+            ConnectionLost: nobody could say, or the backend is closed.
+            ReplyError: who was asked refuses the login.
+        """
+        self._refuse_if_closed()
+        return self.node_at(await self._find(slot))
 
     def node_at(self, address: Address) -> Node:
-        """The node at an address."""
+        """The node at an address.
+
+        Raises:
+            ConnectionLost: the backend is closed.
+        """
+        self._refuse_if_closed()
         node = self._nodes.get(address)
         if node is None:
             node = self._nodes[address] = Node(address, self._target.login, self._timeout)
         return node
 
-    @abstractmethod
-    async def node(self, slot: int) -> Node:
-        """The node that serves a slot.
+    def forget(self, slot: int, wrong: Address | None = None) -> None:  # noqa: B027 - one server has nothing to forget
+        """Ask again before the next use: a connection broke, or a node said that it is not the right one.
 
-        Raises:
-            ConnectionLost: nobody could say.
+        Arguments:
+            slot: what was looked for.
+            wrong: where that was. Of many callers who were sent to the same wrong place, only the first has news.
         """
 
-    def forget(self) -> None:  # noqa: B027 - one server has nothing to forget
-        """Ask again before the next use: a connection broke, or a node said that it is not the right one."""
+    def reopen(self) -> None:
+        """Undo `close`."""
+        self.closed.clear()
 
     async def close(self) -> None:
         """Close all connections."""
-        for node in self._nodes.values():
+        self.closed.set()
+        nodes, self._nodes = self._nodes, {}
+        for node in nodes.values():
             await node.close()
-        self._nodes.clear()
+
+    @abstractmethod
+    async def _find(self, slot: int) -> Address:
+        """Where the node of a slot listens."""
+
+    def _refuse_if_closed(self) -> None:
+        if self.closed.is_set():
+            raise ConnectionLost("the backend is closed", was_sent=False)
 
     async def _ask(self, address: Address, login: Login, *command: str) -> Any:
         connection = await connect(address, login, self._timeout)
@@ -89,27 +125,32 @@ class Route(ABC):
 class SingleRoute(Route):
     """One server."""
 
-    async def node(self, slot: int) -> Node:
-        """The server."""
-        return self.node_at(self._target.addresses[0])
+    async def _find(self, slot: int) -> Address:
+        return self._target.addresses[0]
 
 
 class SentinelRoute(Route):
     """The master that the sentinels name."""
 
-    _master: Address | None = None
+    def __init__(self, target: Target, timeout: float) -> None:
+        super().__init__(target, timeout)
+        self._master: Address | None = None
+        self._asking = Flight(self._ask_sentinels)
 
-    async def node(self, slot: int) -> Node:
-        """The master."""
-        if self._master is None:
-            self._master = await self._find()
-        return self.node_at(self._master)
-
-    def forget(self) -> None:
+    def forget(self, slot: int, wrong: Address | None = None) -> None:
         """Ask the sentinels again."""
-        self._master = None
+        if wrong is None or wrong == self._master:
+            self._master = None
 
-    async def _find(self) -> Address:
+    async def close(self) -> None:
+        """Close all connections, that to a sentinel too."""
+        await super().close()
+        await self._asking.cancel()
+
+    async def _find(self, slot: int) -> Address:
+        return self._master or await self._asking.join()
+
+    async def _ask_sentinels(self) -> Address:
         trouble: Exception = ConnectionLost("no sentinel", was_sent=False)
         for sentinel in self._target.addresses:
             try:
@@ -118,7 +159,8 @@ class SentinelRoute(Route):
                 trouble = error
                 continue
             if found:
-                return Address(found[0].decode(), int(found[1]))
+                self._master = Address(found[0].decode(), int(found[1]))
+                return self._master
             trouble = ConnectionLost(f"{sentinel} knows no service {self._target.service!r}", was_sent=False)
         raise ConnectionLost(f"no sentinel names the master ({trouble})", was_sent=False)
 
@@ -130,24 +172,28 @@ class ClusterRoute(Route):
 
     def __init__(self, target: Target, timeout: float) -> None:
         super().__init__(target, timeout)
-        self._ranges: list[tuple[int, int, Address]] = []
+        self._ranges: list[_Range] = []
         self._known = list(target.addresses)
+        self._reading = Flight(self._read_map)
 
-    async def node(self, slot: int) -> Node:
-        """The master of a slot."""
-        if not self._ranges:
-            self._ranges = await self._read_map()
-        for first, last, address in self._ranges:
-            if first <= slot <= last:
-                return self.node_at(address)
-        self._ranges = []
-        raise ConnectionLost(f"the cluster has no node for slot {slot}", was_sent=False)
-
-    def forget(self) -> None:
+    def forget(self, slot: int, wrong: Address | None = None) -> None:
         """Read the map again."""
-        self._ranges = []
+        if wrong is None or _find_in(self._ranges, slot) == wrong:
+            self._ranges = []
 
-    async def _read_map(self) -> list[tuple[int, int, Address]]:
+    async def close(self) -> None:
+        """Close all connections, that over which the map is read too."""
+        await super().close()
+        await self._reading.cancel()
+
+    async def _find(self, slot: int) -> Address:
+        address = _find_in(self._ranges or await self._reading.join(), slot)
+        if address is None:
+            self._ranges = []
+            raise ConnectionLost(f"the cluster has no node for slot {slot}", was_sent=False)
+        return address
+
+    async def _read_map(self) -> list[_Range]:
         trouble: Exception = ConnectionLost("no address", was_sent=False)
         for address in dict.fromkeys([*self._target.addresses, *self._known]):
             try:
@@ -155,10 +201,28 @@ class ClusterRoute(Route):
             except ConnectionLost as error:
                 trouble = error
                 continue
-            ranges = [(row[0], row[1], Address(row[2][0].decode() or address.host, row[2][1])) for row in rows]
-            self._known = [found for _, _, found in ranges]
-            return ranges
+            self._ranges = [_Range(row[0], row[1], _address(row[2], address)) for row in rows]
+            self._known = [found.address for found in self._ranges]
+            return self._ranges
         raise ConnectionLost(f"no node of the cluster answers ({trouble})", was_sent=False)
+
+
+class _Range(NamedTuple):
+    """A row of the cluster's map: the slots from `first` to `last` and their master."""
+
+    first: int
+    last: int
+    address: Address
+
+
+def _find_in(ranges: Sequence[_Range], slot: int) -> Address | None:
+    return next((found.address for found in ranges if found.first <= slot <= found.last), None)
+
+
+def _address(master: Sequence[Any], asked: Address) -> Address:
+    """Where a master listens; a missing name means the one by which the asked node was reached."""
+    host: bytes | None = master[0]
+    return Address(host.decode() if host else asked.host, master[1])
 
 
 def route_to(target: Target, timeout: float) -> Route:

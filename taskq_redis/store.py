@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from secrets import token_hex
 from typing import Any
 from zlib import crc32
 
 from taskq.errors import ConfigError, SchemaMismatch
 from taskq.ports import BackendOptions
-from taskq_redis.connection import Argument, look_at_outcome
+from taskq_redis.connection import Argument
+from taskq_redis.flight import Flight
 from taskq_redis.keys import Keys
 from taskq_redis.scripts import script
 from taskq_redis.transport import Transport, confirmation
@@ -37,7 +39,7 @@ class Store:
         self._epochs: dict[int, str] = {}
         self.ages: Counter[int] = Counter()
         """The greatest age of each shard that this process has seen (fetch.lua)."""
-        self._opening: dict[int, asyncio.Task[None]] = {}
+        self._opening = [Flight(partial(self._read_layout, shard)) for shard in self.shards]
 
     # ------------------------------------------------------------ where things lie
 
@@ -71,7 +73,7 @@ class Store:
     async def run(self, shard: int, name: str, *args: Argument) -> Any:
         """Run a script in a shard."""
         if shard not in self._epochs:
-            await self._open(shard)
+            await self._opening[shard].join()
         return await self.transport.call(self.keys[shard], script(name), args)
 
     async def run_durably(self, shard: int, name: str, *args: Argument) -> Any:
@@ -81,41 +83,36 @@ class Store:
             OutcomeUnknown: it was applied, but not confirmed in time.
         """
         if shard not in self._epochs:
-            await self._open(shard)
+            await self._opening[shard].join()
         return await self._durable.call(self.keys[shard], script(name), args)
 
+    def reopen(self) -> None:
+        """Undo `close`."""
+        self.transport.reopen()
+        self._durable.reopen()
+
     async def close(self) -> None:
-        """Close all connections."""
-        for opening in self._opening.values():
-            opening.cancel()
-        await asyncio.gather(*self._opening.values(), return_exceptions=True)
+        """Close all connections; what is under way ends with an error."""
         await self.transport.close()
         await self._durable.close()
+        await asyncio.gather(*(opening.ended() for opening in self._opening))
 
     async def command(self, shard: int, *command: Argument) -> Any:
         """Send a plain command about keys of a shard."""
         if shard not in self._epochs:
-            await self._open(shard)
+            await self._opening[shard].join()
         return await self.transport.command(self._slots[shard], *command)
 
     async def epoch(self, shard: int) -> str:
         """The epoch of a shard, as it was when this process first saw it."""
         if shard not in self._epochs:
-            await self._open(shard)
+            await self._opening[shard].join()
         return self._epochs[shard]
 
     async def queues(self, shard: int) -> list[str]:
         """The queues of a shard that have, or had, tasks."""
         names: Sequence[bytes] = await self.command(shard, "SMEMBERS", self.keys[shard].queues)
         return sorted(name.decode() for name in names)
-
-    async def _open(self, shard: int) -> None:
-        """Read how the shard is laid out; callers that come meanwhile share the attempt."""
-        opening = self._opening.get(shard)
-        if opening is None or opening.done():
-            opening = self._opening[shard] = asyncio.create_task(self._read_layout(shard))
-            opening.add_done_callback(look_at_outcome)
-        await asyncio.shield(opening)
 
     async def _read_layout(self, shard: int) -> None:
         """Read how the shard is laid out; the first client of a store writes it.

@@ -7,13 +7,14 @@ script of taskq may be said twice with the same effect as once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from hiredis import ReplyError
 
-from taskq.errors import OutcomeUnknown, UnsafeStore
+from taskq.errors import InvalidOption, OutcomeUnknown, UnsafeStore
 from taskq.ports import BackendOptions
 from taskq_redis.connection import Address, Argument, Connection, connect, pack
 from taskq_redis.errors import ConnectionLost, Verdict, code_of, judge, map_error
@@ -80,13 +81,14 @@ class Transport:
         Raises:
             BackendUnavailable: the store could not be reached within `retry_for` seconds, nothing was applied.
             OutcomeUnknown: a try may have been applied.
+            InvalidOption: an argument cannot be written down.
         """
-        packed = pack("EVALSHA", script.sha, 2, keys.meta, keys.nothing, *args)
+        packed = _pack("EVALSHA", script.sha, 2, keys.meta, keys.nothing, *args)
         return await self._repeat(_Call(keys.slot, packed, script.name, script, keys.meta))
 
     async def command(self, slot: int, *command: Argument) -> Any:
         """Send a plain command, which must be safe to repeat."""
-        return await self._repeat(_Call(slot, pack(*command), str(command[0])))
+        return await self._repeat(_Call(slot, _pack(*command), str(command[0])))
 
     async def open(self, slot: int, on_message: Callable[[list[Any]], None] | None = None) -> Connection:
         """A connection of the caller's own to the node of a slot: to block on, or to subscribe with.
@@ -94,14 +96,24 @@ class Transport:
         Raises:
             ConnectionLost: the node cannot be reached.
         """
-        node = await self.route.node(slot)
+        where = "login"
         try:
-            return await connect(node.address, self._target.login, self._options.connect_timeout, on_message)
+            node = await self.route.node(slot)
+            where = f"login at {node.address}"
+            connection = await connect(node.address, self._target.login, self._options.connect_timeout, on_message)
         except ReplyError as refused:
-            raise map_error(refused, f"login at {node.address}", was_sent=False) from None
+            raise map_error(refused, where, was_sent=False) from None
+        if self.route.closed.is_set():
+            connection.close()
+            raise ConnectionLost("the backend was closed", was_sent=False)
+        return connection
+
+    def reopen(self) -> None:
+        """Undo `close`."""
+        self.route.reopen()
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; whoever waits for a reply, or for the next try, is told so at once."""
         await self.route.close()
 
     # ------------------------------------------------------------ one loop around everything
@@ -109,16 +121,17 @@ class Transport:
     async def _repeat(self, call: _Call) -> Any:
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self._options.retry_for
-        backoff, was_sent, where = Backoff(), False, ""
+        backoff, was_sent = Backoff(), False
+        where, address = call.what, None
         while True:
             error: Exception
             try:
                 node = await self.route.node(call.slot)
-                where = f"{call.what} at {node.address}"
-                reply = await self._send(node, call)
+                where, address = f"{call.what} at {node.address}", node.address
+                connection, reply = await self._send(node, call)
             except ConnectionLost as lost:
                 was_sent = was_sent or lost.was_sent
-                self.route.forget()
+                self.route.forget(call.slot, address)
                 error = lost
             except ReplyError as refused:  # of a login
                 raise map_error(refused, where, was_sent=was_sent) from None
@@ -129,20 +142,27 @@ class Transport:
                 if verdict is Verdict.GIVE_UP:
                     raise map_error(reply, where, was_sent=was_sent)
                 if verdict is Verdict.ELSEWHERE:
-                    await self._leave(node, reply)
+                    self._leave(call.slot, connection, reply)
                 error = reply
             pause = backoff.next()
-            if loop.time() + pause > give_up:
-                raise map_error(error, where or call.what, was_sent=was_sent) from None
-            await asyncio.sleep(pause)
+            if self.route.closed.is_set() or loop.time() + pause > give_up:
+                raise map_error(error, where, was_sent=was_sent) from None
+            await self._pause(pause)
 
-    async def _leave(self, node: Node, reply: ReplyError) -> None:
-        self.route.forget()
+    async def _pause(self, seconds: float) -> None:
+        """Let some time pass, but none once the backend is closed."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.route.closed.wait()
+
+    def _leave(self, slot: int, connection: Connection, reply: ReplyError) -> None:
+        self.route.forget(slot, connection.address)
         if code_of(reply) != "MOVED":
             # A replica that was our master: the name may lead to another server by now.
-            (await node.connection()).close("the node serves no writes any more")
+            connection.close("the node serves no writes any more")
 
-    async def _send(self, node: Node, call: _Call) -> Any:
+    async def _send(self, node: Node, call: _Call) -> tuple[Connection, Any]:
+        """Send a command once; the connection that has answered, and its reply."""
         connection = await node.connection()
         await connection.room()
         reply = await connection.send(call.packed, self._options.command_timeout)
@@ -151,20 +171,20 @@ class Transport:
             if verdict is Verdict.LOAD and call.script is not None:
                 reply = (await self._in_a_row(connection, _load(call.script), call.packed))[-1]
             elif verdict is Verdict.ASK and call.script is None:
-                reply = await self._ask(reply, call)
+                connection = await self._asked(connection, reply)
+                reply = (await self._in_a_row(connection, pack("ASKING"), call.packed))[-1]
         if self._confirmation is not None and not isinstance(reply, ReplyError):
             await self._confirm(connection, self._confirmation, call)
-        return reply
+        return connection, reply
 
     async def _in_a_row(self, connection: Connection, *commands: bytes) -> Sequence[Any]:
         """The replies to commands that nobody else's can come between."""
         return await asyncio.gather(*[connection.send(command, self._options.command_timeout) for command in commands])
 
-    async def _ask(self, reply: ReplyError, call: _Call) -> Any:
-        """Follow a key that has gone before its slot; a script, which needs all keys, waits for the others instead."""
+    async def _asked(self, connection: Connection, reply: ReplyError) -> Connection:
+        """To where a key has gone before its slot; a script, which needs all keys, waits for the others instead."""
         host, _, port = str(reply).split(" ")[2].rpartition(":")
-        connection = await self.route.node_at(Address(host, int(port))).connection()
-        return (await self._in_a_row(connection, pack("ASKING"), call.packed))[-1]
+        return await self.route.node_at(Address(host or connection.address.host, int(port))).connection()
 
     async def _confirm(self, connection: Connection, wanted: Confirmation, call: _Call) -> None:
         """Wait for copies of all that the server has written so far.
@@ -195,6 +215,18 @@ class _Call(NamedTuple):
     what: str
     script: Script | None = None
     key: str = ""
+
+
+def _pack(*command: Argument) -> bytes:
+    """A command of a caller, who may have given anything.
+
+    Raises:
+        InvalidOption: a text holds a lone surrogate.
+    """
+    try:
+        return pack(*command)
+    except UnicodeEncodeError as error:
+        raise InvalidOption(f"an argument of {command[0]!s} cannot be sent to Redis: {error.reason}") from None
 
 
 def _load(script: Script) -> bytes:

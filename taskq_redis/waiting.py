@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import chain
 
 from hiredis import ReplyError
 
@@ -25,6 +26,7 @@ class Waiting:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._idle: dict[int, list[Connection]] = {}
+        self._busy: set[Connection] = set()
         self._backoff = Backoff()
 
     async def wait(self, queues: Sequence[str], timeout: float) -> bool:
@@ -46,10 +48,9 @@ class Waiting:
             await asyncio.gather(*waits, return_exceptions=True)
 
     def close(self) -> None:
-        """Close the connections."""
-        for connections in self._idle.values():
-            for connection in connections:
-                connection.close()
+        """Close the connections; whoever waits takes it for a hint."""
+        for connection in chain(self._busy, *self._idle.values()):
+            connection.close()
         self._idle.clear()
 
     def _lists(self, queues: Sequence[str]) -> dict[int, list[str]]:
@@ -66,7 +67,7 @@ class Waiting:
             connection = await self._take(home)
             reply = await self._block(connection, ("BLPOP", *lists, f"{max(timeout, 0.01):.3f}"), timeout)
         except ConnectionLost:
-            return await self._pause(timeout)
+            return await self._pause(home, timeout)
         if not isinstance(reply, ReplyError):
             self._idle.setdefault(home, []).append(connection)
             self._backoff = Backoff()
@@ -74,15 +75,18 @@ class Waiting:
         connection.close()
         if judge(reply) is Verdict.GIVE_UP:
             raise map_error(reply, f"BLPOP at {connection.address}", was_sent=False)
-        return await self._pause(timeout)
+        return await self._pause(home, timeout)
 
     async def _block(self, connection: Connection, command: tuple[str, ...], timeout: float) -> object:
+        self._busy.add(connection)
         try:
             return await connection.send(pack(*command), timeout + _SLACK)
         except BaseException:
             # Also when the caller is cancelled: a token that is on its way must not be taken for another's reply.
             connection.close()
             raise
+        finally:
+            self._busy.discard(connection)
 
     async def _take(self, home: int) -> Connection:
         connections = self._idle.get(home, [])
@@ -92,7 +96,7 @@ class Waiting:
                 return connection
         return await self._store.transport.open(self._store.keys[home].slot)
 
-    async def _pause(self, timeout: float) -> bool:
-        self._store.transport.route.forget()
+    async def _pause(self, home: int, timeout: float) -> bool:
+        self._store.transport.route.forget(self._store.keys[home].slot)
         await asyncio.sleep(min(timeout, self._backoff.next()))
         return True
