@@ -6,11 +6,11 @@ import pytest
 
 from taskq.ports import Backend, BackendOptions
 from taskq.testing.clock import VirtualClock
-from taskq.testing.conformance import FreshBackend, VirtualTimeConformance
+from taskq.testing.conformance import CloneWakingRules, FreshBackend, VirtualTimeConformance
 from taskq_memory import create_backend
 
 
-class TestMemoryBackend(VirtualTimeConformance):
+class TestMemoryBackend(VirtualTimeConformance, CloneWakingRules):
     """taskq_memory."""
 
     clock = VirtualClock()

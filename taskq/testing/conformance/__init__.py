@@ -9,5 +9,6 @@ class TestMyBackend(BackendConformance):
 from taskq.testing.conformance.bench import Bench
 from taskq.testing.conformance.kit import FreshBackend, Kit
 from taskq.testing.conformance.suite import BackendConformance, VirtualTimeConformance
+from taskq.testing.conformance.waking import CloneWakingRules
 
-__all__ = ["BackendConformance", "Bench", "FreshBackend", "Kit", "VirtualTimeConformance"]
+__all__ = ["BackendConformance", "Bench", "CloneWakingRules", "FreshBackend", "Kit", "VirtualTimeConformance"]

@@ -45,15 +45,16 @@ class EnqueueAgain:
     """A message that was sent before, or another under its id."""
 
     pick: int
-    is_changed: bool
+    digest: str | None
+    """The digest of the other one, None for the same message."""
 
     def bind(self, memory: Memory) -> Step | None:
         """Send it again, twice in one call."""
         if not memory.messages:
             return None
         message = memory.message(self.pick)
-        if self.is_changed:
-            message = message._replace(body=b"changed", digest=message.digest and "another")
+        if self.digest is not None:
+            message = message._replace(body=b"changed", digest=self.digest)
         return enqueueing(memory, [message, message])
 
 

@@ -180,6 +180,17 @@ class RepeatedEnqueueRules(Kit):
         assert await bench.enqueue(task._replace(digest="d2")) == [CONFLICT]
         assert await bench.record(task.id) == before
 
+    async def test_a_message_without_a_key_is_a_duplicate_of_one_with_a_key(self, bench: Bench) -> None:
+        task = await bench.put(digest="d1")
+        assert await bench.enqueue(task._replace(digest="")) == [DUPLICATE]
+        assert await bench.enqueue(task._replace(digest="d2"), task) == [CONFLICT, DUPLICATE]
+
+    async def test_a_duplicate_leaves_no_key(self, bench: Bench) -> None:
+        task = await bench.put()
+        assert await bench.enqueue(task._replace(digest="d1")) == [DUPLICATE]
+        assert await bench.enqueue(task._replace(digest="d2"), task) == [DUPLICATE, DUPLICATE]
+        assert await bench.take_ids() == [task.id]
+
     async def test_a_conflict_is_known_after_the_end(self, bench: Bench) -> None:
         task = await bench.put(digest="d1")
         await bench.apply(await bench.take_one(), Complete())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from taskq.domain.message import Priority
-from taskq.domain.outcome import Complete, Release, Retry, Settlement, Snooze
+from taskq.domain.message import Delivery, Priority
+from taskq.domain.outcome import Complete, Crash, Release, Retry, Settlement, Snooze
 from taskq.domain.state import TaskState
+from taskq.ports import Reaped
 from taskq.testing.conformance.bench import FAILURE, LONG, Bench, new_worker
 from taskq.testing.conformance.kit import Kit
+from taskq.testing.conformance.settle import name_of
 
 
 class FetchRules(Kit):
@@ -109,6 +111,19 @@ class FetchRules(Kit):
         assert record.completed_at is not None
         assert record.fence == 0
 
+    async def test_a_backlog_of_expired_tasks_keeps_nobody_from_what_is_behind_it(self, bench: Bench) -> None:
+        await bench.put_many(450, expires=bench.short)
+        fresh = await bench.put()
+        await bench.lapse()
+
+        async def work() -> str:
+            while not (fetched := await bench.fetch()).deliveries:
+                pause = LONG if fetched.next_due is None else fetched.next_due
+                await bench.backend.broker.wait([bench.queue], pause)
+            return fetched.deliveries[0].id
+
+        assert await bench.finish(work()) == fresh.id
+
     async def test_an_expired_task_in_front_ends_instead_of_being_handed_out(self, bench: Bench) -> None:
         # Long enough that the claim comes before it, over when the time has passed.
         task = await bench.put(expires=self.tick)
@@ -155,6 +170,26 @@ class ReplayRules(Kit):
         await bench.reap()
         assert await bench.take(worker=worker, request_id="r1") == []
 
+    async def test_a_repeated_request_leaves_out_what_was_lost_whatever_is_said_late(self, bench: Bench) -> None:
+        task = await bench.put()
+        worker = new_worker()
+        delivery = await bench.take_one(worker=worker, request_id="r1", lease=bench.short)
+        await bench.lapse()
+        await bench.reap()
+        await self._stays_away(bench, delivery)
+        record = await bench.record(task.id)
+        assert (record.state, record.fence, record.lost_leases) == (TaskState.PENDING, 1, 1)
+
+    async def test_a_repeated_request_leaves_out_what_came_back_whatever_is_said_late(self, bench: Bench) -> None:
+        settlements: list[Settlement] = [Release(), Crash(FAILURE), Snooze(LONG), Complete()]
+        for settlement in settlements:
+            there = bench.apart(name_of(settlement))
+            await there.put()
+            delivery = await there.take_one(worker=new_worker(), request_id="r1")
+            before = await there.apply(delivery, settlement)
+            await self._stays_away(there, delivery)
+            assert await there.record(delivery.id) == before, settlement
+
     async def test_a_repeated_request_extends_the_leases(self, bench: Bench) -> None:
         task = await bench.put()
         worker = new_worker()
@@ -188,3 +223,11 @@ class ReplayRules(Kit):
         again = await bench.take_ids(5, queues=queues, worker=worker, request_id="r1")
         assert sorted(again) == sorted(first)
         assert len(first) == 5
+
+    @staticmethod
+    async def _stays_away(bench: Bench, delivery: Delivery) -> None:
+        """A run that is over stays so, though its worker, which does not know yet, extends it and asks again."""
+        assert (await bench.backend.broker.extend([delivery], bench.short)).lost == {delivery.id}
+        await bench.lapse()
+        assert await bench.reap() == Reaped()
+        assert await bench.take(worker=delivery.worker, request_id="r1") == []

@@ -28,6 +28,7 @@ QUEUES = ("images", "mail")
 _QUICK = {Phase.explicit, Phase.reuse, Phase.generate}
 MOST_TASKS = 14
 
+digests = st.sampled_from([None, None, "one", "another", ""])
 # In the model everything happens at a whole second and a bit and ends at a half: nothing ends in the very moment in
 # which it is looked at.
 spans = st.sampled_from([0.5, 5.5, 60.5, LONG + 0.5])
@@ -41,7 +42,7 @@ failures = st.builds(Failure, st.sampled_from(["ValueError", "OSError"]), st.jus
 verdicts: st.SearchStrategy[Settlement] = st.one_of(
     st.builds(Complete, st.sampled_from([b"null", b"1"])),
     st.builds(Retry, spans, failures),
-    st.builds(Snooze, spans),
+    st.builds(Snooze, spans, st.none() | failures),
     st.builds(Release),
     st.builds(Bury, st.just("rejected"), failures),
     st.builds(Fail, st.just("exhausted"), failures),
@@ -86,7 +87,7 @@ words: st.SearchStrategy[Command] = st.one_of(
     st.builds(do.Annotate, choices, st.sampled_from(["progress", "checkpoint", "log"])),
 )
 repeats: st.SearchStrategy[Command] = st.one_of(
-    st.builds(do.EnqueueAgain, recent, st.booleans()),
+    st.builds(do.EnqueueAgain, recent, digests),
     st.builds(do.EnqueueChild, choices),
     st.builds(do.FetchAgain, recent, spans),
     st.builds(do.Redrive, picks),
@@ -107,7 +108,7 @@ singles: st.SearchStrategy[Command] = st.one_of(
     st.builds(do.Extend, st.tuples(choices), spans),
     st.builds(do.CancelSome, single, st.sampled_from(["", "enough"]), st.booleans()),
     st.builds(do.Annotate, choices, st.sampled_from(["progress", "checkpoint", "log"])),
-    st.builds(do.EnqueueAgain, recent, st.booleans()),
+    st.builds(do.EnqueueAgain, recent, digests),
     st.builds(do.EnqueueChild, choices),
     st.builds(do.Redrive, single),
 )
@@ -295,14 +296,18 @@ class QueueMachine(_Driver):
 
     @rule(commands=st.lists(singles, min_size=2, max_size=3))
     def at_once(self, commands: list[Command]) -> None:
-        """Several commands at once: some order of them must explain all answers."""
+        """Several commands at once: some order of them must explain all answers.
+
+        While more than one order explains those before, they go out one after the other: the models would multiply.
+        """
         self.provide_task()
         self.provide_run()
         # A worker claims once at a time.
         claims = {command.worker: command for command in commands if isinstance(command, do.Fetch)}
         others = [command for command in commands if not isinstance(command, do.Fetch)]
-        if len(self.models) == 1:
-            self.send([*claims.values(), *others])
+        commands = [*claims.values(), *others]
+        for together in [commands] if len(self.models) == 1 else [[command] for command in commands]:
+            self.send(together)
 
     @invariant()
     def counts_agree(self) -> None:

@@ -62,9 +62,11 @@ class QueueModel(Tasks):
 
     def _enqueue(self, message: Message, position: int) -> EnqueueStatus:
         digest, until = self.digests.get(message.id, ("", 0.0))
-        if until > self.now and digest != message.digest:
+        # A message without a digest asks for no comparison.
+        is_remembered = message.digest != "" and until > self.now
+        if is_remembered and digest != message.digest:
             return EnqueueStatus.CONFLICT
-        if message.id in self.tasks or self.tombstones.get(message.id, 0.0) > self.now or until > self.now:
+        if message.id in self.tasks or self.tombstones.get(message.id, 0.0) > self.now or is_remembered:
             return EnqueueStatus.DUPLICATE
         task = Task(message, created_at=self.now)
         self.tasks[message.id] = task

@@ -88,15 +88,30 @@ class WaitForResultRules(Kit):
         with pytest.raises(TaskNotFound):
             await bench.finish(bench.backend.results.wait(new_id(bench.backend.shard_of(bench.queue)), LONG))
 
-    async def test_waiting_may_be_given_up(self, bench: Bench) -> None:
+    async def test_waiting_may_be_given_up_at_any_moment(self, bench: Bench) -> None:
         delivery = await bench.running()
+        for n in range(15):
+            waiting = asyncio.create_task(bench.backend.results.wait(delivery.id, LONG))
+            await asyncio.sleep(0)
+            for _ in range(n % 4):
+                await self._wait_for_another(bench)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await bench.finish(waiting)
+        waiting = asyncio.create_task(bench.backend.results.wait(delivery.id, LONG))
+        await self._wait_for_another(bench)
+        await bench.apply(delivery, Complete(b"1"))
+        assert await bench.finish(waiting) is not None
+        assert await bench.finish(bench.backend.results.wait(delivery.id, LONG)) is not None
+
+    @staticmethod
+    async def _wait_for_another(bench: Bench) -> None:
+        """Wait for a task that ends; who began to wait before has come as far, and waits."""
+        delivery = await bench.running(queue=f"{bench.queue}-another")
         waiting = asyncio.create_task(bench.backend.results.wait(delivery.id, LONG))
         await asyncio.sleep(0)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await bench.finish(waiting)
-        await bench.apply(delivery, Complete(b"1"))
-        assert await bench.finish(bench.backend.results.wait(delivery.id, LONG)) is not None
+        await bench.apply(delivery, Complete())
+        assert await bench.finish(waiting) is not None
 
 
 class ResultStoreRules(Kit):

@@ -203,6 +203,11 @@ class HistoryRules(Kit):
             assert attempt.started_at == record.started_at
             assert attempt.ended_at >= attempt.started_at
 
+    async def test_a_snooze_may_tell_what_was_wrong(self, bench: Bench) -> None:
+        record = await bench.apply(await bench.running(), Snooze(LONG, FAILURE))
+        assert [(each.outcome, each.failure) for each in record.attempts] == [(AttemptOutcome.SNOOZED, FAILURE)]
+        assert (record.state, record.attempt) == (TaskState.SCHEDULED, 0)
+
     async def test_a_task_keeps_the_story_of_its_runs(self, bench: Bench) -> None:
         delivery = await bench.running()
         for settlement in (Retry(0.0, FAILURE), Snooze(0.0), Release(), Crash(FAILURE)):

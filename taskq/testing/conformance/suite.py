@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from taskq.testing.conformance.annotations import AnnotationRules
 from taskq.testing.conformance.cancel import CancelRules
+from taskq.testing.conformance.contention import ContentionRules
 from taskq.testing.conformance.enqueue import AtomicEnqueueRules, EnqueueRules, RepeatedEnqueueRules
 from taskq.testing.conformance.fencing import FencedWrites, FreshWrites
 from taskq.testing.conformance.fetch import FetchRules, ReplayRules
@@ -20,6 +21,7 @@ from taskq.testing.conformance.sharing import BackendRules, CloneRules, Concurre
 from taskq.testing.conformance.transitions import TransitionRules
 from taskq.testing.conformance.upkeep import ExpireRules, PromoteRules, PruneRules, RelayRules
 from taskq.testing.conformance.virtual_time import VirtualTimeRules
+from taskq.testing.conformance.waking import WakingRules
 
 
 class BackendConformance(
@@ -55,9 +57,11 @@ class BackendConformance(
     RegistryRules,
     EventRules,
     WaitRules,
+    WakingRules,
     CloneRules,
     NamespaceRules,
     ConcurrencyRules,
+    ContentionRules,
     BackendRules,
     TransitionRules,
     RandomRules,

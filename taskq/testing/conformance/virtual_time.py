@@ -66,6 +66,19 @@ class VirtualTimeRules(Kit):
         await bench.pass_time(20.0)
         assert await bench.enqueue(task) == [EnqueueStatus.CREATED]
 
+    async def test_a_message_without_a_key_is_new_once_the_tombstone_is_gone(self, bench: Bench) -> None:
+        task = await bench.put(retention=1.0, digest="d1")
+        await bench.apply(await bench.take_one(), Complete())
+        await bench.pass_time(2.0)
+        await bench.backend.maintenance.prune()
+        await bench.pass_time(TOMBSTONE + 1.0)
+        await bench.backend.maintenance.prune()
+        assert await bench.enqueue(task._replace(digest="")) == [EnqueueStatus.CREATED]
+        assert await bench.enqueue(task._replace(digest="d2"), task) == [
+            EnqueueStatus.CONFLICT,
+            EnqueueStatus.DUPLICATE,
+        ]
+
     async def test_a_dead_letter_goes_after_thirty_days(self, bench: Bench) -> None:
         delivery = await bench.running(retention=1.0)
         await bench.apply(delivery, Bury("rejected", FAILURE))
