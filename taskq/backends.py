@@ -6,11 +6,10 @@ import asyncio
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol, cast
-from weakref import WeakKeyDictionary
 
 from taskq import blocking
 from taskq.errors import CapabilityMissing, ConfigError
@@ -87,13 +86,19 @@ class Opener(Protocol):
 
 
 class BackendPool:
-    """One store, opened once for each event loop that asks for it, and opened anew after a fork."""
+    """One store, opened once for each event loop that asks for it, and opened anew after a fork.
+
+    What a loop has opened ends with the loop at the latest: at its end `asyncio.run` closes the loop's asynchronous
+    generators, and the backend lives in one. In a loop that was closed without it nobody can say goodbye any more: what
+    it had opened is forgotten when the next loop comes, and its sockets go with it.
+    """
 
     def __init__(self, url: str, options: BackendOptions) -> None:
         self.url = url
         self._root = create_backend(url, options)
-        self._open: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[Backend]] = WeakKeyDictionary()
+        self._open: dict[asyncio.AbstractEventLoop, _Opened] = {}
         self._pid = os.getpid()
+        self._inherited: list[object] = []
 
     @property
     def root(self) -> Backend:
@@ -104,36 +109,57 @@ class BackendPool:
         """The backend of the running loop."""
         loop = asyncio.get_running_loop()
         if self._pid != os.getpid():
-            self._open, self._pid = WeakKeyDictionary(), os.getpid()
-        opening = self._open.get(loop)
-        if opening is None:
-            opening = loop.create_task(self._open_here())
-            self._open[loop] = opening
+            # It is the parent's, and stays referred to: its end would be written into the parent's own sockets.
+            self._inherited.append(self._open)
+            self._open, self._pid = {}, os.getpid()
+        opened = self._open.get(loop)
+        if opened is None:
+            for other in [known for known in self._open if known.is_closed()]:
+                self._open.pop(other, None)
+            opened = self._open[loop] = _Opened(loop, self._live(loop))
         try:
-            return await asyncio.shield(opening)
+            return await asyncio.shield(opened.opening)
         except BaseException:
             # One that only gave up waiting must not take from the others what was opened.
-            if _has_failed(opening) and self._open.get(loop) is opening:
+            if _has_failed(opened.opening) and self._open.get(loop) is opened:
                 del self._open[loop]
             raise
 
-    async def _open_here(self) -> Backend:
+    async def _live(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[Backend, None]:
+        """Open the backend, and close it when this generator is closed."""
         if is_child and Capability.SHARED not in self._root.capabilities:
             raise CapabilityMissing(
                 'the memory backend lives in the worker\'s process: a task with executor="process" cannot reach it'
             )
         backend = self._root.clone()
         await backend.__aenter__()
-        if blocking.is_background(asyncio.get_running_loop()):
+        opened = self._open.get(loop)
+        if blocking.is_background(loop):
             blocking.at_exit(self.close)
-        return backend
+        try:
+            yield backend
+        finally:
+            if self._open.get(loop) is opened:
+                self._open.pop(loop, None)
+            await backend.__aexit__(None, None, None)
 
     async def close(self) -> None:
         """Close the backend of the running loop."""
-        opening = self._open.pop(asyncio.get_running_loop(), None)
-        if opening is not None:
-            backend = await opening
-            await backend.__aexit__(None, None, None)
+        opened = self._open.pop(asyncio.get_running_loop(), None)
+        if opened is not None:
+            await opened.opening
+            await opened.life.aclose()
+
+
+class _Opened:
+    """A backend as one loop has it: on its way, and then for as long as `life` is not closed."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, life: AsyncGenerator[Backend, None]) -> None:
+        self.life = life
+        self.opening = loop.create_task(self._begin())
+
+    async def _begin(self) -> Backend:
+        return await anext(self.life)
 
 
 def _has_failed(opening: asyncio.Future[Backend]) -> bool:

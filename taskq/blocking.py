@@ -55,7 +55,8 @@ class _Portal:
         return loop is self._loop
 
     def at_exit(self, close: Callable[[], Awaitable[None]]) -> None:
-        self._closers.append(close)
+        if close not in self._closers:  # what was closed and opened again
+            self._closers.append(close)
 
     def close(self) -> None:
         with self._lock:
