@@ -11,6 +11,9 @@ from taskq_postgres.errors import LostConnection
 from taskq_postgres.hints import Hints
 from taskq_postgres.store import DAYS_AHEAD, Store
 
+MOST_ROUNDS = 100
+"""Statements of one `prune` that forget digests, tombstones and the like."""
+
 
 class PostgresMaintenance:
     """See taskq.ports.Maintenance."""
@@ -38,6 +41,9 @@ class PostgresMaintenance:
         """Forget finished tasks by age and by count; make the coming days, and drop the one that is over."""
         pruned = int(await self._store.value("prune", (limit, DEFAULT_MAX_FINISHED)))
         await self._store.run("make_days", (DAYS_AHEAD,))
+        for _ in range(MOST_ROUNDS):
+            if int(await self._store.value("forget", (limit,))) < limit:
+                break
         with suppress(LostConnection):  # somebody reads from the old day: the next tick tries again
             [[dropped]] = await self._store.try_once("drop_day")
             pruned += int(dropped)

@@ -80,6 +80,7 @@ create table {schema}.finished (
 ) partition by range (completed_at);
 create index finished_browse on {schema}.finished (queue, state, completed_at, seq);
 create index finished_brief on {schema}.finished (prune_at) where retention < 604800;
+create index finished_long on {schema}.finished (prune_at) where retention > 604800;
 
 create table {schema}.dead (
     like {schema}.task including defaults,
@@ -90,9 +91,11 @@ create table {schema}.dead (
     primary key (id)
 );
 create index dead_browse on {schema}.dead (queue, state, completed_at, seq);
+create index dead_prune on {schema}.dead (prune_at);
 
 -- Ids of finished tasks that were forgotten less than ten minutes after their end.
 create table {schema}.tombstone (id uuid primary key, forget_at timestamptz not null);
+create index tombstone_forget on {schema}.tombstone (forget_at);
 -- Digests of idempotency keys.
 create table {schema}.digest (id uuid primary key, digest text not null, forget_at timestamptz not null);
 create index digest_forget on {schema}.digest (forget_at);

@@ -1,4 +1,5 @@
--- The periodic duties: bounded, idempotent, never waiting for a row.
+-- The periodic duties: bounded, idempotent, and passing over rows that somebody holds; only the reaper waits for the tasks
+-- that it takes away. Behind them what an operator and a worker's report ask for.
 
 -- One tick of the reaper. It looks only at claims of which a lease may have run out.
 create function {schema}.reap_v1(
@@ -105,16 +106,18 @@ begin
         return 0;  -- another pruner is at it
     end if;
     -- By age: what is kept for less than the usual time, and dead letters.
-    with doomed as (
-        delete from {schema}.finished f using (
-            select k.id, k.completed_at from {schema}.finished k where k.retention < 604800 and k.prune_at <= v_now
-                order by k.prune_at limit p_limit for update skip locked) x
+    with old as materialized (
+        select k.id, k.completed_at from {schema}.finished k where k.retention < 604800 and k.prune_at <= v_now
+            order by k.prune_at limit p_limit for update skip locked
+    ), doomed as (
+        delete from {schema}.finished f using old x
             where f.id = x.id and f.completed_at = x.completed_at returning f.id, f.completed_at
     ) select array_agg(id), array_agg(completed_at) into v_ids, v_ended from doomed;
     v_pruned := v_pruned + coalesce({schema}.bury_ids_v1(v_ids, v_ended), 0);
     with doomed as (
-        delete from {schema}.dead f where f.id in (
-            select k.id from {schema}.dead k where k.prune_at <= v_now limit p_limit - v_pruned for update skip locked)
+        delete from {schema}.dead f where f.id = any(array(
+            select k.id from {schema}.dead k where k.prune_at <= v_now
+                order by k.prune_at limit p_limit - v_pruned for update skip locked))
             returning f.id, f.completed_at
     ) select array_agg(id), array_agg(completed_at) into v_ids, v_ended from doomed;
     v_pruned := v_pruned + coalesce({schema}.bury_ids_v1(v_ids, v_ended), 0);
@@ -146,11 +149,12 @@ begin
                 into v_cut, v_seq using v_queue, v_limit;
             continue when v_cut is null;
             execute replace($q$
-                with doomed as (
-                    delete from {schema}.%1 f using (
-                        select k.id, k.completed_at from {schema}.%1 k
-                            where k.queue = $1 and (k.completed_at, k.seq) <= ($2, $3)
-                            order by k.completed_at, k.seq limit $4 for update skip locked) x
+                with old as materialized (
+                    select k.id, k.completed_at from {schema}.%1 k
+                        where k.queue = $1 and (k.completed_at, k.seq) <= ($2, $3)
+                        order by k.completed_at, k.seq limit $4 for update skip locked
+                ), doomed as (
+                    delete from {schema}.%1 f using old x
                         where f.id = x.id and f.completed_at = x.completed_at returning f.id, f.completed_at
                 ) select array_agg(id), array_agg(completed_at) from doomed $q$, '%1', v_table)
                 into v_ids, v_ended using v_queue, v_cut, v_seq, p_limit - v_pruned;
@@ -158,38 +162,78 @@ begin
         end loop;
     end loop;
 
-    delete from {schema}.tombstone where forget_at <= v_now;
-    delete from {schema}.digest where forget_at <= v_now;
-    delete from {schema}.event where at < v_now - interval '1 minute';
-    delete from {schema}.worker where lapses_at < v_now;
     return v_pruned;
 end $$;
 
--- Drop the oldest day once nothing in it is kept any more. Returns how many tasks went with it.
+-- Forget what is remembered for a while, up to p_limit of each kind. Returns how many of the kind of which most went.
+create function {schema}.forget_v1(p_limit int) returns int language plpgsql as $$
+declare
+    v_now timestamptz := clock_timestamp();
+    v_most int := 0;
+    v_count int;
+begin
+    delete from {schema}.tombstone k where k.id = any(array(select x.id from {schema}.tombstone x
+        where x.forget_at <= v_now order by x.forget_at limit p_limit for update skip locked));
+    get diagnostics v_count = row_count;
+    v_most := greatest(v_most, v_count);
+    delete from {schema}.digest k where k.id = any(array(select x.id from {schema}.digest x
+        where x.forget_at <= v_now order by x.forget_at limit p_limit for update skip locked));
+    get diagnostics v_count = row_count;
+    v_most := greatest(v_most, v_count);
+    delete from {schema}.event k where k.no = any(array(select x.no from {schema}.event x
+        where x.at < v_now - interval '1 minute' order by x.no limit p_limit for update skip locked));
+    get diagnostics v_count = row_count;
+    v_most := greatest(v_most, v_count);
+    delete from {schema}.worker k where k.id = any(array(select x.id from {schema}.worker x
+        where x.lapses_at < v_now limit p_limit for update skip locked));
+    get diagnostics v_count = row_count;
+    return greatest(v_most, v_count);
+end $$;
+
+-- Drop the oldest day of which nothing is kept any more. Returns how many tasks went with it (a million and more are not
+-- counted).
 create function {schema}.drop_day_v1() returns bigint language plpgsql as $$
 declare
-    v_day date;
     v_name text;
     v_is_kept boolean;
     v_count bigint;
 begin
-    select min(to_date(right(c.relname, 8), 'YYYYMMDD')) into v_day
-        from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid
-        where i.inhparent = '{schema}.finished'::regclass;
-    if v_day is null or (v_day + 1)::timestamp at time zone 'UTC' > clock_timestamp() - interval '10 minutes' then
+    -- Younger days hold tasks that are kept for the usual time, or are empty.
+    for v_name in select c.relname from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid
+        where i.inhparent = '{schema}.finished'::regclass and c.relname
+            < 'finished_' || to_char((clock_timestamp() - interval '604800 seconds') at time zone 'UTC', 'YYYYMMDD')
+        order by c.relname
+    loop
+        v_is_kept := {schema}.is_day_kept_v1(v_name);
+        exit when not v_is_kept;
+    end loop;
+    -- While somebody reads the day for long, all others would wait here behind us.
+    if v_is_kept is distinct from false or exists (
+        select 1 from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid
+            where l.relation = format('{schema}.%I', v_name)::regclass and a.xact_start < clock_timestamp() - interval '1 second')
+        or not pg_try_advisory_xact_lock(hashtext({literal}), 0)
+    then
         return 0;
     end if;
-    v_name := 'finished_' || to_char(v_day, 'YYYYMMDD');
-    execute format('select exists (select 1 from {schema}.%I where prune_at > clock_timestamp())', v_name) into v_is_kept;
-    if v_is_kept or not pg_try_advisory_xact_lock(hashtext({literal}), 0) then
-        return 0;
-    end if;
-    -- Whoever reads holds it up for this call only; the next one tries again.
+    execute format('select count(*) from (select 1 from {schema}.%I limit 1000000) k', v_name) into v_count;
+    -- The whole table first, as everybody who reads it does. Whoever holds it holds us up for this call only.
     perform set_config('lock_timeout', '200ms', true);
-    execute format('lock table {schema}.%I in access exclusive mode', v_name);
-    execute format('select count(*) from {schema}.%I', v_name) into v_count;
+    lock table only {schema}.finished in access exclusive mode;
+    if {schema}.is_day_kept_v1(v_name) then
+        return 0;
+    end if;
     execute format('drop table {schema}.%I', v_name);
     return v_count;
+end $$;
+
+-- Whether a day holds a task that is kept for longer than usual, and still is.
+create function {schema}.is_day_kept_v1(p_name text) returns boolean language plpgsql as $$
+declare
+    v_is_kept boolean;
+begin
+    execute format('select exists (select 1 from {schema}.%I where retention > 604800 and prune_at > clock_timestamp())',
+        p_name) into v_is_kept;
+    return v_is_kept;
 end $$;
 
 -- FAILED, DEAD, CANCELLED, EXPIRED → PENDING; the ids in their order.
