@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from typing import Any
 
 import click
 
 from taskq.app import App
+from taskq.backends import redact
 from taskq.cli.commands import WRONG_USAGE, app_option, backend_option, load_app, look_at_store, run, says_errors
 from taskq.config import WorkerOptions
-from taskq.errors import TaskqError
 from taskq.telemetry import logs
 
+_MEMORY = "memory://"
 _IN_CHILD = "TASKQ_DEV_PROCESS"
+"""Set in the process that is started anew at each change, to the store that stands for the memory of all of them."""
 LONGEST_LINE = 4 * 1024 * 1024
 
 
@@ -28,21 +33,22 @@ LONGEST_LINE = 4 * 1024 * 1024
 @click.option("--reload/--no-reload", default=True, show_default=True, help="Start anew when a file changes.")
 @says_errors(WRONG_USAGE)
 def dev(app_path: str, url: str | None, reload: bool) -> None:
-    """Run a worker for every queue of the application, in one process, in memory unless told otherwise.
+    """Run a worker for every queue of the application, in one process.
 
-    Lines that are typed are enqueued: `NAME {"argument": "value"}`. What waits in memory survives a reload.
+    It works in memory, whatever store the application names, unless --backend or TASKQ_BACKEND gives another. What
+    waits in memory survives a reload. Lines that are typed are enqueued: `NAME {"argument": "value"}`.
     """
     logs.configure("console", "DEBUG")
-    if not reload or _IN_CHILD in os.environ:
+    memory = os.environ.get(_IN_CHILD, _MEMORY)
+    if not reload or memory != _MEMORY:
         from taskq.runtime.process import leave
 
         known = threading.enumerate()
-        leave(run(_work(load_app(app_path, url))), known)
+        leave(run(_work(load_app(app_path, memory if url in (None, _MEMORY) else url))), known)
     from taskq.cli.reload import run_and_reload
 
     with tempfile.TemporaryDirectory(prefix="taskq-dev-") as folder:
-        os.environ[_IN_CHILD] = "1"
-        os.environ.setdefault("TASKQ_BACKEND", f"memory://?snapshot={folder}/tasks")
+        os.environ[_IN_CHILD] = f"{_MEMORY}?snapshot={folder}/tasks"
         raise SystemExit(run_and_reload([sys.executable, "-m", "taskq", *sys.argv[1:]]))
 
 
@@ -52,25 +58,37 @@ async def _work(app: App) -> int:
     await look_at_store(app)
     queues = dict.fromkeys((task.queue for task in app.tasks), 1.0) or {"default": 1.0}
     names = ", ".join(sorted(task.name for task in app.tasks)) or "none"
-    click.echo(f"tasks: {names}\ntype NAME {{JSON}} to enqueue one, Ctrl-C to end", err=True)
-    typing = asyncio.create_task(_enqueue_lines(app))
-    try:
-        return await serve(app, WorkerOptions(queues=queues))
-    finally:
-        typing.cancel()
+    place = "in memory" if app.url.startswith(_MEMORY) else f"on {redact(app.url)}"
+    click.echo(f"{place}, tasks: {names}\ntype NAME {{JSON}} to enqueue one, Ctrl-C to end", err=True)
+    # In the background of a terminal there is nothing to read, which is no reason to be stopped.
+    signal.signal(signal.SIGTTIN, signal.SIG_IGN)
+    # A thread, because reading in the event loop would make the terminal non-blocking, also for the shell behind it.
+    typing = threading.Thread(target=_enqueue_lines, args=(app, asyncio.get_running_loop()), daemon=True)
+    typing.start()
+    return await serve(app, WorkerOptions(queues=queues))
 
 
-async def _enqueue_lines(app: App) -> None:
+def _enqueue_lines(app: App, loop: asyncio.AbstractEventLoop) -> None:
     """Enqueue what is typed; a line that cannot be is answered with the reason."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=LONGEST_LINE)
+    for text in _typed():
+        answer = _enqueue_line(app, text)
+        try:
+            click.echo(asyncio.run_coroutine_threadsafe(answer, loop).result(), err=True)
+        except (RuntimeError, CancelledError):  # the worker has ended meanwhile
+            answer.close()
+            return
+
+
+def _typed() -> Iterator[str]:
+    """Each line of standard input that holds something."""
     try:
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    except (OSError, ValueError):  # standard input is a file, or closed
+        # Not sys.stdin: its lock, held by a thread that reads, would trouble the end of the interpreter.
+        with open(sys.stdin.fileno(), "rb", closefd=False) as lines:
+            while line := lines.readline(LONGEST_LINE):
+                if text := line.decode("utf-8", "replace").strip():
+                    yield text
+    except (OSError, ValueError, AttributeError):  # standard input is closed, or another's
         return
-    while line := await reader.readline():
-        if text := line.decode("utf-8", "replace").strip():
-            click.echo(await _enqueue_line(app, text), err=True)
 
 
 async def _enqueue_line(app: App, text: str) -> str:
@@ -79,6 +97,6 @@ async def _enqueue_line(app: App, text: str) -> str:
     try:
         arguments: dict[str, Any] = json.loads(payload or "{}")
         handle = await app.aenqueue(name, arguments)
-    except (TaskqError, ValueError, TypeError, RecursionError) as error:
+    except Exception as error:  # noqa: BLE001 - a mistake in what was typed, or in the application's own middleware
         return f"not enqueued: {error}"
     return f"enqueued {handle.id}"

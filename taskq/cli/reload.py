@@ -15,7 +15,11 @@ STOP_TIMEOUT = 30.0
 
 
 def run_and_reload(command: Sequence[str], folder: str = ".") -> int:
-    """Run `command`, stop it gracefully and start it again at each change; ends with Ctrl-C or SIGTERM."""
+    """Run `command`, stop it gracefully and start it again at each change; ends with Ctrl-C or SIGTERM.
+
+    Returns:
+        The exit status of the last run; 0 where it was stopped before it could listen.
+    """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -25,15 +29,22 @@ def run_and_reload(command: Sequence[str], folder: str = ".") -> int:
             names = ", ".join(sorted({path.rpartition("/")[2] for _, path in changes})[:3])
             logger.warning("%s changed: starting anew", names)
             _end(process)
+            if stop.is_set():
+                break
             process = _start(command)
     finally:
         status = _end(process)
-    return status
+    return 0 if status == -signal.SIGTERM else status
 
 
 def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    # Ctrl-C in the terminal reaches this process alone, which then stops the other gracefully.
-    return subprocess.Popen(command, process_group=0)
+    # It stays in the foreground of the terminal, or it could not read what is typed; so Ctrl-C reaches it too. That
+    # waits until it listens (see taskq.runtime.signals): a program that still imports would end in a traceback.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return subprocess.Popen(command)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:

@@ -58,11 +58,10 @@ def worker(
     options = _options(**said)
     if _IN_CHILD in os.environ:
         _work_supervised(app_path, url, options)
-    if processes == 0:
-        _work(load_app(app_path, url), options)
     if reload:
         _watch_files()
-        return
+    if processes == 0:
+        _work(load_app(app_path, url), options)
     # What would make every process refuse to start is said once, here; a store that is away is not waited for.
     run(look_at_store(load_app(app_path, url)))
     command = [sys.executable, "-m", "taskq", *sys.argv[1:]]
@@ -119,8 +118,8 @@ def _work_supervised(app_path: str, url: str | None, options: WorkerOptions) -> 
         raise SystemExit(FAILED) from None
 
 
-def _watch_files() -> None:
+def _watch_files() -> NoReturn:
     from taskq.cli.reload import run_and_reload
 
     arguments = [argument for argument in sys.argv[1:] if argument != "--reload"]
-    run_and_reload([sys.executable, "-m", "taskq", *arguments])
+    raise SystemExit(run_and_reload([sys.executable, "-m", "taskq", *arguments]))

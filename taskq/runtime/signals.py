@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from taskq.runtime.supervisor import LIFELINE
 ECHO = 1.0
 """Seconds after the first request to stop in which a SIGTERM is that request once more: systemd tells each process of
 a service, and the supervisor passes on what it was told."""
+logger = logging.getLogger("taskq.worker")
 
 
 class Stoppable(Protocol):
@@ -39,13 +41,14 @@ class StopRequests:
     def on_signal(self, number: signal.Signals) -> None:
         """The first signal begins a stop; a later one hurries it, unless it is an echo of the first."""
         if self._asked_at is None:
-            self.begin()
+            self.begin(f"by {number.name}")
         elif number == signal.SIGINT or self._now() - self._asked_at > ECHO:
             self._worker.stop()
 
-    def begin(self) -> None:
+    def begin(self, why: str) -> None:
         """Begin a stop, unless one has begun."""
         if self._asked_at is None:
+            logger.info("told to stop %s", why)
             self._asked_at = self._now()
             self._worker.stop()
 
@@ -68,4 +71,4 @@ def install(worker: Stoppable) -> None:
 def _orphaned(loop: asyncio.AbstractEventLoop, watch: int, requests: StopRequests) -> None:
     """The pipe came to its end: the supervisor is gone."""
     loop.remove_reader(watch)
-    requests.begin()
+    requests.begin("because its supervisor is gone")

@@ -48,6 +48,12 @@ async def blocks_a_thread(path: str) -> None:
 
 
 @app.task
+async def hold(path: str) -> None:
+    Path(path).touch()
+    await asyncio.Event().wait()
+
+
+@app.task
 def when_told(path: str) -> None:
     if not Path("go").exists():
         raise Snooze(0.05)

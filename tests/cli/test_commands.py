@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -128,51 +127,3 @@ def test_the_log_in_json(shell: Shell, redis_url: str) -> None:
     lines = [json.loads(line) for line in worker.log.splitlines()]
     assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
     assert "4711" not in worker.log
-
-
-# ------------------------------------------------------------ dev
-
-
-def test_what_is_typed_into_dev_runs(shell: Shell, tmp_path: Path) -> None:
-    noted = tmp_path / "noted"
-    dev = shell.start("dev", "-A", "tasks:app", "--no-reload")
-    dev.until_it_says("tasks: ")
-    dev.type("")
-    dev.type("nonsense {")
-    dev.until_it_says("not enqueued")
-    dev.type('tasks.add {"x": "one"}')
-    dev.until_it_says("not enqueued: .*parameter")
-    dev.type(f'tasks.note {{"path": "{noted}", "text": "hello"}}')
-    wait_until(noted.exists, "the task has run")
-    assert dev.stop() == 0
-
-
-def test_dev_starts_anew_when_a_file_changes_and_keeps_what_waits(shell: Shell, tmp_path: Path) -> None:
-    said = tmp_path / "said"
-    dev = shell.start("dev", "-A", "tasks:app")
-    dev.until_it_says("tasks: ")
-    dev.type(f'tasks.when_told {{"path": "{said}"}}')
-    dev.until_it_says("enqueued ")
-    source = shell.folder / "tasks.py"
-    source.write_text(source.read_text().replace('VERSION = "old"', 'VERSION = "new"'))
-    dev.until_it_says("tasks.py changed")
-    dev.until_it_says("tasks: ", times=2)
-    (shell.folder / "go").touch()
-    wait_until(said.exists, "the task that waited has run")
-    wait_until(lambda: said.read_text() == "new", "it ran anew")
-    assert dev.stop() == 0
-
-
-def test_dev_survives_a_mistake_in_the_source(shell: Shell, tmp_path: Path) -> None:
-    noted = tmp_path / "noted"
-    dev = shell.start("dev", "-A", "tasks:app")
-    dev.until_it_says("tasks: ")
-    source = shell.folder / "tasks.py"
-    right = source.read_text()
-    source.write_text("def (:\n")
-    dev.until_it_says("SyntaxError")
-    source.write_text(right)
-    dev.until_it_says("tasks: ", times=2)
-    dev.type(f'tasks.note {{"path": "{noted}", "text": "hello"}}')
-    wait_until(noted.exists, "the task has run")
-    assert dev.stop() == 0

@@ -55,8 +55,8 @@ def test_a_sigterm_soon_after_the_first_is_its_echo(signals: list[tuple[float, S
 def test_the_end_of_the_supervisor_begins_a_stop_and_hurries_none() -> None:
     told = Told()
     requests = StopRequests(told, lambda: 0.0)
-    requests.begin()
-    requests.begin()
+    requests.begin("because the test says so")
+    requests.begin("because the test says so")
     assert told.times == 1
     requests.on_signal(SIGTERM)
     assert told.times == 1
