@@ -108,6 +108,7 @@ class RedisBroker:
         self, queues: Sequence[str], limit: int, *, worker: str, lease: float, request_id: str, aging: float = AGING
     ) -> Fetched:
         """Claim up to `limit` tasks, in as many calls as batches and shards ask for."""
+        self._waiting.looked_into(queues)
         request = request_id if len(self._store.shards) == 1 else self._requests.name(worker, request_id)
         claim = _Claim(self._store, limit, worker, (milliseconds(lease), request, milliseconds(aging)))
         rest: dict[int, list[str]] = {}

@@ -141,6 +141,15 @@ class Keys(NamedTuple):
         return f"{self.prefix}event:{topic}"
 
 
+def queue_of_wake(key: bytes) -> str:
+    """The queue whose tokens lie in a list.
+
+    >>> queue_of_wake(Keys("default", 0).of("wake", "mail").encode())
+    'mail'
+    """
+    return key.decode().partition("}:wake:")[2]
+
+
 def is_ours(key: bytes) -> bool:
     """Whether the adapter may have written a key of this name.
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
 from hiredis import ReplyError
 
 from taskq_redis.connection import Connection, pack
 from taskq_redis.errors import ConnectionLost, Verdict, judge, map_error
+from taskq_redis.keys import queue_of_wake
 from taskq_redis.store import Store
 from taskq_redis.transport import Backoff
 
@@ -27,6 +29,8 @@ class Waiting:
         self._store = store
         self._idle: dict[int, list[Connection]] = {}
         self._busy: set[Connection] = set()
+        self._hinted: set[str] = set()
+        """Queues of which a token was taken, and that nobody has claimed from since: their hint still stands."""
         self._backoff = Backoff()
 
     async def wait(self, queues: Sequence[str], timeout: float) -> bool:
@@ -34,6 +38,8 @@ class Waiting:
 
         A lost connection counts as a hint, after a pause: there may be work, and `fetch` finds out.
         """
+        if not self._hinted.isdisjoint(queues):
+            return True
         waits = {asyncio.ensure_future(self._pop(home, keys, timeout)) for home, keys in self._lists(queues).items()}
         pending = waits
         try:
@@ -46,6 +52,10 @@ class Waiting:
             for wait in pending:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
+
+    def looked_into(self, queues: Sequence[str]) -> None:
+        """These queues are claimed from: whatever was hinted is found now."""
+        self._hinted.difference_update(queues)
 
     def close(self) -> None:
         """Close the connections; whoever waits takes it for a hint."""
@@ -71,13 +81,15 @@ class Waiting:
         if not isinstance(reply, ReplyError):
             self._idle.setdefault(home, []).append(connection)
             self._backoff = Backoff()
+            if reply is not None:
+                self._hinted.add(queue_of_wake(reply[0]))
             return reply is not None
         connection.close()
         if judge(reply) is Verdict.GIVE_UP:
             raise map_error(reply, f"BLPOP at {connection.address}", was_sent=False)
         return await self._pause(home, timeout)
 
-    async def _block(self, connection: Connection, command: tuple[str, ...], timeout: float) -> object:
+    async def _block(self, connection: Connection, command: tuple[str, ...], timeout: float) -> Any:
         self._busy.add(connection)
         try:
             return await connection.send(pack(*command), timeout + _SLACK)
