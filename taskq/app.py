@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import lru_cache
 from inspect import iscoroutinefunction
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 
@@ -23,6 +24,8 @@ from taskq.task import AsyncTask, Task
 P = ParamSpec("P")
 R = TypeVar("R")
 
+STRANGERS = 256
+"""Names that are kept of tasks which are enqueued by name and not registered here."""
 Lifespan = Callable[["App"], AbstractAsyncContextManager[Any]]
 
 
@@ -69,6 +72,8 @@ class App:
         self._submitter = StoreSubmitter(
             self.stores, self.namespace, self.settings.max_payload, routes or {}, lambda: self.middleware.on_enqueue
         )
+
+        self._stranger = lru_cache(STRANGERS)(self._make_stranger)
 
     # ------------------------------------------------------------ declaring
 
@@ -172,8 +177,11 @@ class App:
         task = self.tasks.find(name)
         if task is not None:
             return task.options(**options), task.codec.encode_object(payload)
-        stranger: Task[..., Any] = Task(name, stands_for_unknown, TaskOptions(), self._submitter)
-        return stranger.options(**options), plain_payload(name, payload)
+        return self._stranger(name).options(**options), plain_payload(name, payload)
+
+    def _make_stranger(self, name: str) -> Task[..., Any]:
+        """A task of which only the name is known here."""
+        return Task(name, stands_for_unknown, TaskOptions(), self._submitter)
 
     def handle(self, id: str) -> TaskHandle[Any]:
         """The handle of a task whose id is known."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Protocol
 
 import msgspec
@@ -77,7 +78,7 @@ class TaskContext:
         """Whether the run should end. Long work in a thread looks at this now and then and returns."""
         return self._run.is_cancelled()
 
-    @property
+    @cached_property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger whose lines carry the task's id, name, attempt and worker."""
         extra = {"task_id": self.id, "task": self.name, "attempt": self.attempt, "worker_id": self.worker_id}
@@ -117,6 +118,3 @@ def current() -> TaskContext:
 def current_or_none() -> TaskContext | None:
     """The context of the task that runs here, None outside of a task."""
     return current_context.get(None)
-
-
-Injector = Callable[[Delivery], TaskContext]

@@ -251,3 +251,34 @@ def test_every_duration_may_be_as_long_as_ten_years() -> None:
 def test_a_namespace_that_cannot_be(namespace: Any) -> None:
     with pytest.raises(InvalidOption, match="namespace "):
         App("memory://", namespace=namespace)
+
+
+def test_options_share_what_reads_the_signature(job: Task[..., int]) -> None:
+    once, twice = job.options(delay=1), job.options(delay=1).options(priority="high")
+    codec = twice.codec
+    assert once.codec is codec
+    assert job.codec is codec
+
+
+async def test_a_task_that_is_not_known_here_is_made_once_for_each_name(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    begin = Task.__init__
+
+    def counted(self: Task[..., Any], name: str, *more: Any) -> None:
+        made.append(name)
+        begin(self, name, *more)
+
+    monkeypatch.setattr(Task, "__init__", counted)
+    for number in range(3):
+        record = await record_of(app, await app.aenqueue("elsewhere", {"x": number}, tenant=f"t{number}"))
+        assert record.tenant == f"t{number}"
+    await app.aenqueue("elsewhere.too")
+    assert made == ["elsewhere", "elsewhere.too"]
+
+    @app.task(name="elsewhere")
+    def known(x: int) -> None: ...
+
+    with pytest.raises(InvalidPayload):
+        await app.aenqueue("elsewhere", {"x": "one"})

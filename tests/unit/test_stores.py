@@ -161,6 +161,7 @@ def test_a_context_tells_of_its_delivery(context: TaskContext) -> None:
     assert (context.id, context.name, context.queue, context.attempt, context.fence) == ("id", "job", "mail", 2, 3)
     assert (context.worker_id, context.tenant, context.metadata, context.state) == ("w", "acme", {"a": 1}, None)
     assert context.cancelled
+    assert context.logger is context.logger
     assert context.logger.extra == {"taskq": {"task_id": "id", "task": "job", "attempt": 2, "worker_id": "w"}}
 
 
