@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -23,7 +24,7 @@ from taskq.domain.record import Progress
 from taskq.errors import ConfigError, InvalidPayload
 from taskq.headers import decode_headers
 from taskq.runtime.failures import describe, outcome_of, result_of, undecodable
-from taskq.runtime.reports import send
+from taskq.runtime.reports import PATIENCE, Begun, Forwarder, Progressed, send
 from taskq.task import Task
 
 _outbox: socket.socket
@@ -41,19 +42,35 @@ class Assignment(NamedTuple):
     """Seconds that the task may take, from its beginning in the child."""
 
 
-def start(outbox: socket.socket, preload: Sequence[str] = ()) -> None:
-    """Prepare a fresh child: Ctrl-C is its worker's affair, and so is the memory of the worker's store.
+class Setup(NamedTuple):
+    """What a child is started with."""
+
+    outbox: socket.socket
+    preload: Sequence[str]
+    log_levels: tuple[int, int]
+    """Of all records, and of taskq's."""
+
+
+def start(setup: Setup) -> None:
+    """Prepare a fresh child: signals to the process group are its worker's affair, and so is a store in memory.
 
     It never raises: a pool whose children fail to start is broken for good. What cannot be imported fails the task
     that needs it.
     """
     global _outbox
-    _outbox = outbox
+    _outbox = setup.outbox
     backends.is_child = True
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # An init system may send SIGTERM to every process of a service; the worker waits for what runs here.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    # Whatever the task starts is in its group, and ends with it when the task has to.
+    with contextlib.suppress(OSError):
+        os.setpgid(0, 0)
+    logging.root.handlers[:] = [Forwarder(_outbox)]
+    logging.root.setLevel(setup.log_levels[0])
+    logging.getLogger("taskq").setLevel(setup.log_levels[1])
     threading.Thread(target=_end_with_worker, name="taskq-lifeline", daemon=True).start()
-    for module in preload:
+    for module in setup.preload:
         with contextlib.suppress(BaseException):
             importlib.import_module(module)
 
@@ -108,10 +125,10 @@ class _ChildRun:
 
     def begin(self) -> None:
         """Tell the worker that the task begins: its timeout counts from now."""
-        send(_outbox, (*self._key, None), patience=1.0)
+        send(_outbox, Begun(*self._key, os.getpid()), PATIENCE)
 
     def report(self, progress: Progress) -> None:
-        send(_outbox, (*self._key, progress))
+        send(_outbox, Progressed(*self._key, progress))
 
 
 def _find(module: str, qualified_name: str, name: str) -> Task[..., Any]:

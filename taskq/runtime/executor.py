@@ -17,11 +17,12 @@ from taskq.domain import outcome as domain
 from taskq.domain.envelope import unseal
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import CancelledRun, Failed, Interrupted, Outcome, Settlement, Succeeded, Unknown
-from taskq.domain.record import Failure, Progress
+from taskq.domain.record import Failure
 from taskq.errors import CorruptRecord, InvalidPayload
 from taskq.headers import decode_headers
 from taskq.runtime.detached import keep_result
 from taskq.runtime.failures import outcome_of, result_of, undecodable
+from taskq.runtime.reports import Begun, Progressed
 from taskq.runtime.run import Run, StopReason
 from taskq.runtime.slots import SOLITUDE, Slots
 from taskq.runtime.threads import Raised, ThreadPool
@@ -234,13 +235,12 @@ class Executor:
             return await keep_result(self._app, run, outcome)
         return self._after(run, outcome)
 
-    def _reported(self, key: tuple[str, int], progress: Progress | None) -> None:
-        """A child says how far it is; None: it begins."""
-        run = self.runs.get(key[0])
-        if run is None or run.delivery.fence != key[1]:
+    def _reported(self, report: Begun | Progressed) -> None:
+        run = self.runs.get(report.id)
+        if run is None or run.delivery.fence != report.fence:
             return
-        if progress is not None:
-            run.report(progress)
+        if isinstance(report, Progressed):
+            run.report(report.progress)
         elif run.timeout is not None:
             run.deadline = time.monotonic() + run.timeout
 

@@ -6,24 +6,28 @@ import asyncio
 import contextlib
 import logging
 import multiprocessing
+import os
+import signal
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
 from multiprocessing.context import BaseContext
-from signal import Signals
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
+from pebble.common.types import CONSTS
 
 from taskq.domain.outcome import Crashed, Interrupted, Outcome
-from taskq.domain.record import Failure, Progress
+from taskq.domain.record import Failure
 from taskq.registry import importable_module
 from taskq.runtime import child
-from taskq.runtime.child import Assignment
-from taskq.runtime.reports import Reports
+from taskq.runtime.child import Assignment, Setup
+from taskq.runtime.reports import Begun, Progressed, Reports
 from taskq.runtime.run import Run
 from taskq.task import Task
 
 logger = logging.getLogger("taskq.worker")
+# The pool ends a child with SIGTERM, which it ignores (see child.start), and after so many seconds with SIGKILL.
+CONSTS.term_timeout = 0.05
 
 
 class Children:
@@ -32,20 +36,22 @@ class Children:
     Arguments:
         size: how many children there may be.
         tasks: their modules are imported by each child as it starts.
-        report: told of each run how far it is, or by None that it begins.
+        report: told of each run that it begins, and how far it is.
     """
 
     def __init__(
         self,
         size: int,
         tasks: Iterable[Task[..., Any]],
-        report: Callable[[tuple[str, int], Progress | None], None],
+        report: Callable[[Begun | Progressed], None],
     ) -> None:
         self._size = size
         functions = (task.function for task in tasks if task.executor == "process")
         self._preload = tuple(sorted({importable_module(function.__module__) for function in functions}))
         self._loop = asyncio.get_running_loop()
-        self._reports = Reports(report)
+        self._report = report
+        self._pids: dict[tuple[str, int], int] = {}
+        self._reports = Reports(self._take)
         self._pool: asyncio.Task[Any] | None = None
 
     async def run(self, run: Run) -> Outcome | None:
@@ -66,14 +72,14 @@ class Children:
             return Interrupted()
         ended: asyncio.Future[Outcome | None] = self._loop.create_future()
         future.add_done_callback(lambda done: self._tell(ended, _outcome(done)))
+        key = (run.delivery.id, run.delivery.fence)
+        ended.add_done_callback(lambda ended: self._clear_up(key, ended))
         try:
             # Shielded: what kills the child is `future.cancel`, and its end is heard of by itself.
-            outcome = await asyncio.shield(ended)
+            return await asyncio.shield(ended)
         except asyncio.CancelledError:
             future.cancel()
             raise
-        self._reports.read()
-        return outcome
 
     def close(self) -> None:
         """Kill the children."""
@@ -91,13 +97,30 @@ class Children:
         return ProcessPool(
             max_workers=self._size,
             initializer=child.start,
-            initargs=(self._reports.outbox, self._preload),
+            initargs=(Setup(self._reports.outbox, self._preload, _log_levels()),),
             context=_context(),
         )
+
+    def _take(self, report: Begun | Progressed) -> None:
+        if isinstance(report, Begun):
+            self._pids[report.id, report.fence] = report.pid
+        self._report(report)
+
+    def _clear_up(self, key: tuple[str, int], ended: asyncio.Future[Outcome | None]) -> None:
+        """After a run: hear its last reports; where its child was killed, end what the task had started too."""
+        self._reports.read()
+        pid = self._pids.pop(key, None)
+        if pid is not None and (ended.result() is None or isinstance(ended.result(), Crashed)):
+            with contextlib.suppress(OSError):
+                os.killpg(pid, signal.SIGKILL)
 
     def _tell(self, ended: asyncio.Future[Outcome | None], outcome: Outcome | None) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(_resolve, ended, outcome)
+
+
+def _log_levels() -> tuple[int, int]:
+    return logging.root.getEffectiveLevel(), logging.getLogger("taskq").getEffectiveLevel()
 
 
 def _stop(pool: Any) -> None:
@@ -133,7 +156,7 @@ def _outcome(done: Any) -> Outcome | None:
 def _exit(code: int | None) -> str:
     if code is not None and code < 0:
         try:
-            return f"killed by {Signals(-code).name}"
+            return f"killed by {signal.Signals(-code).name}"
         except ValueError:
             return f"killed by signal {-code}"
     return f"exit status {code}"

@@ -87,6 +87,8 @@ class Worker:
         self._stopping = asyncio.Event()
         self._started = asyncio.Event()
         self._is_paused = False
+        self._was_told = False
+        """Whether somebody has called `stop`: one that drains by itself has not been told yet."""
         self._rushes = False
         self.wants_restart = False
         """Whether it stopped to make room for a fresh process: it has done or grown enough, or threads are stuck."""
@@ -97,9 +99,10 @@ class Worker:
 
     def stop(self) -> None:
         """Drain: take no more tasks, give back what has not begun, wait for the rest. A second call ends at once."""
-        if self._stopping.is_set() and not self._rushes and self.parts is not None:
+        if self._was_told and not self._rushes and self.parts is not None:
             logger.warning("told to stop a second time: what runs is interrupted and given back")
             self._rush()
+        self._was_told = True
         self.drain()
 
     def drain(self) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +121,36 @@ def exits(code: int) -> None:
 def is_killed() -> None:
     """As the kernel does it when memory runs out."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(executor="process")
+def starts_a_program(path: str) -> None:
+    """Start a program, write its process id to `path`, and wait for it."""
+    program = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    Path(path).with_suffix(".new").write_text(str(program.pid))
+    Path(path).with_suffix(".new").rename(path)
+    program.wait()
+
+
+@app.task(executor="process")
+def logs() -> None:
+    """Log in each way that there is."""
+    current().logger.info("it is %s", "noted")
+    logging.getLogger("somebody.else").info("not worth a line")
+    logging.getLogger("somebody.else").warning("worth a line")
+    try:
+        raise ValueError("seen")
+    except ValueError:
+        logging.getLogger("somebody.else").exception("caught")
+
+
+@app.task(executor="process")
+def says_who_it_is(path: str, gate: str) -> str:
+    """Write the process id to `path`, then wait for the file `gate`."""
+    Path(path).with_suffix(".new").write_text(str(os.getpid()))
+    Path(path).with_suffix(".new").rename(path)
+    _await_file(gate)
+    return "done"
 
 
 @app.task(executor="process")

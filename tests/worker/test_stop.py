@@ -358,3 +358,20 @@ async def test_a_worker_that_is_cancelled_gives_back_what_runs(any_app: App) -> 
         record = await handle.ainfo()
         assert (record.state, record.attempt) == (TaskState.PENDING, 0)
     assert gate.interrupted == 5
+
+
+async def test_a_worker_that_drains_by_itself_takes_the_first_stop_for_the_first(app: App) -> None:
+    gate = Gate()
+
+    @app.task
+    async def waits() -> str:
+        await gate.passed()
+        return "done"
+
+    async with work(app, max_tasks=1) as worker:
+        handle = await waits.aenqueue()
+        await gate.until_arrived(1)
+        worker._restart()
+        worker.stop()
+        gate.open()
+    assert (await handle.ainfo()).state is TaskState.COMPLETED
