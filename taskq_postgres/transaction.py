@@ -10,6 +10,8 @@ from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any
 
+from psycopg.rows import tuple_row
+
 from taskq.domain.message import Message
 from taskq.errors import ConfigError
 from taskq.ports import Enqueued
@@ -31,8 +33,9 @@ def enqueue(schema: str, connection: Any, messages: Sequence[Message]) -> list[E
         raise ConfigError("this connection is asynchronous: enqueue with the a-twin, such as `await add.aenqueue(…)`")
     items, driver = to_json(messages), _driver(connection)
     if driver == "psycopg":
-        _refuse_autocommit(connection)
-        letters = connection.execute(_statement(schema, "%s"), (items,)).fetchone()[0]
+        owner = _psycopg(connection)
+        with owner.cursor(row_factory=tuple_row) as cursor:
+            letters = cursor.execute(_statement(schema, "%s"), (items,)).fetchone()[0]
     elif driver == "sqlalchemy":
         letters = _sqlalchemy(connection).exec_driver_sql(_statement(schema, "%s"), (items,)).scalar()
     elif driver == "django":
@@ -58,9 +61,10 @@ async def aenqueue(schema: str, connection: Any, messages: Sequence[Message]) ->
         return enqueue(schema, connection, messages)
     items, driver = to_json(messages), _driver(connection)
     if driver == "psycopg":
-        _refuse_autocommit(connection)
-        cursor = await connection.execute(_statement(schema, "%s"), (items,))
-        letters = (await cursor.fetchone())[0]
+        owner = _psycopg(connection)
+        async with owner.cursor(row_factory=tuple_row) as cursor:
+            await cursor.execute(_statement(schema, "%s"), (items,))
+            letters = (await cursor.fetchone())[0]
     elif driver == "asyncpg":
         if not connection.is_in_transaction():
             raise _no_transaction()
@@ -109,10 +113,12 @@ async def _sqlalchemy_async(owner: Any, schema: str, items: str) -> Any:
     return (await connection.exec_driver_sql(_statement(schema, placeholder), (items,))).scalar()
 
 
-def _refuse_autocommit(connection: Any) -> None:
-    owner = getattr(connection, "connection", connection)  # of a cursor
+def _psycopg(connection: Any) -> Any:
+    """The connection itself, or of a cursor, where it is in a transaction or begins one by itself."""
+    owner = getattr(connection, "connection", connection)
     if owner.autocommit and owner.info.transaction_status.name == "IDLE":
         raise _no_transaction()
+    return owner
 
 
 def _refuse_isolation_level(connection: Any) -> None:

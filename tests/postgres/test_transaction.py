@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from taskq.domain.state import TaskState
 from taskq.errors import ConfigError
@@ -78,3 +79,12 @@ async def test_a_hint_after_the_commit_wakes_a_worker(
         backend.enqueue_in(connection, [bench.message()])
     backend.hint(bench.queue)
     assert await backend.broker.wait([bench.queue], 20.0)
+
+
+async def test_rows_of_any_kind(bench: Bench, backend: PostgresBackend, postgres_url: str) -> None:
+    messages = [bench.message(), bench.message()]
+    with psycopg.connect(postgres_url, row_factory=dict_row) as connection:
+        backend.enqueue_in(connection, messages[:1])
+    async with await psycopg.AsyncConnection.connect(postgres_url, row_factory=dict_row) as connection:
+        await backend.aenqueue_in(connection, messages[1:])
+    assert await bench.take_ids(2) == [message.id for message in messages]
