@@ -9,7 +9,7 @@ from typing import Any
 from taskq.domain.message import Delivery
 from taskq.domain.record import LOG_LIMIT, Progress
 from taskq_postgres.record import from_progress, plain
-from taskq_postgres.store import Store
+from taskq_postgres.store import Store, new_token
 
 
 class PostgresAnnotations:
@@ -28,7 +28,9 @@ class PostgresAnnotations:
 
     async def log(self, delivery: Delivery, lines: Sequence[str]) -> bool:
         """Append lines to the task's own log."""
-        return await self._write("log", [json.dumps(line) for line in lines[-LOG_LIMIT:]], delivery)
+        encoded = [json.dumps(line) for line in lines[-LOG_LIMIT:]]
+        run = (delivery.id, delivery.fence, plain(delivery.worker))
+        return bool(await self._store.value("log", (encoded, *run, new_token())))
 
     async def _write(self, name: str, value: Any, delivery: Delivery) -> bool:
         return await self._store.count(name, (value, delivery.id, delivery.fence, plain(delivery.worker))) > 0

@@ -22,8 +22,8 @@ from taskq.ports import (
 from taskq_postgres.cursors import Cursors
 from taskq_postgres.hints import Hints, Mailbox
 from taskq_postgres.holdings import Holdings
-from taskq_postgres.record import plain, to_delivery
-from taskq_postgres.store import Row, Store
+from taskq_postgres.record import is_id, plain, to_delivery
+from taskq_postgres.store import Row, Store, new_token
 
 CHUNK = 1000
 """Tasks in one round trip; beyond that a larger one gains nothing."""
@@ -103,6 +103,7 @@ class PostgresBroker:
         self._holdings.claimed(worker, last[14], deliveries)
         self._remember(worker, request_id, last[14], is_empty=not deliveries)
         self._poll = FIRST_POLL if deliveries else self._poll
+        self._hints.ended(last[17] or ())
         return Fetched(deliveries, last[16])
 
     def _remember(self, worker: str, request_id: str, number: int, *, is_empty: bool) -> None:
@@ -190,14 +191,14 @@ class PostgresBroker:
 
     async def cancel(self, ids: Sequence[str], reason: str = "") -> list[CancelStatus]:
         """Cancel tasks."""
-        if not ids:
-            return []
-        ordered = sorted(ids)
-        codes = await self._store.value("cancel", (ordered, plain(reason)))
+        ordered = sorted(filter(is_id, ids))
+        if not ordered:
+            return [CancelStatus.UNKNOWN] * len(ids)
+        codes = await self._store.value("cancel", (ordered, plain(reason), new_token()))
         # The first of two for one id says what happened.
         answers = dict(reversed(list(zip(ordered, codes, strict=True))))
         self._hints.ended(ordered)
-        return [_CANCELLED[answers[id]] for id in ids]
+        return [_CANCELLED[answers[id]] if id in answers else CancelStatus.UNKNOWN for id in ids]
 
     # ------------------------------------------------------------ inside
 

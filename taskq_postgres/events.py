@@ -41,12 +41,11 @@ class PostgresEvents:
         inbox: asyncio.Queue[Event] = asyncio.Queue(BUFFER)
 
         def heard(kind: str, key: str) -> None:
-            if kind == "e" and not inbox.full():
-                event = Event(*json.loads(key))
-                if event.topic in topics:
-                    inbox.put_nowait(event)
+            topic, data = json.loads(key)
+            if topic in topics and not inbox.full():
+                inbox.put_nowait(Event(topic, str(data)))
 
-        stop = self._hints.listen(heard)
+        stop = self._hints.listen("e", heard)
         try:
             while True:
                 yield await inbox.get()

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from time import monotonic
@@ -18,6 +20,7 @@ from psycopg import sql
 from taskq.errors import TaskqError
 from taskq_postgres.errors import LostConnection, map_errors
 from taskq_postgres.pool import Connection, close
+from taskq_postgres.record import is_id
 from taskq_postgres.store import FIRST_PAUSE, LONGEST_PAUSE, Store
 
 DEBOUNCE = 0.025
@@ -31,6 +34,7 @@ INTEREST = 120.0
 MOST_INTERESTS = 10_000
 
 Listener = Callable[[str, str], None]
+logger = logging.getLogger("taskq.postgres")
 
 
 class Hints:
@@ -39,10 +43,12 @@ class Hints:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._channel = store.target.schema
-        self._listeners: set[Listener] = set()
+        self._listeners: dict[str, set[Listener]] = defaultdict(set)
+        self._waiters: dict[str, set[asyncio.Event]] = {}
         self._outbox: dict[str, None] = {}
         self._has_mail = asyncio.Event()
         self._awaited: dict[str, float] = {}
+        self._knows_waiters = False
         self._sender: asyncio.Task[None] | None = None
         self._receiver: asyncio.Task[None] | None = None
 
@@ -61,9 +67,13 @@ class Hints:
                 self._sender = asyncio.create_task(self._send())
 
     def ended(self, ids: Iterable[str]) -> None:
-        """Tell of tasks that may have ended: this process always, others where somebody waits."""
+        """Tell of tasks that may have ended: this process always, others where somebody waits.
+
+        Who ends tasks must hear who waits for them. Until it does, it tells everybody of every end.
+        """
         for id in ids:
-            if id in self._awaited:
+            self._begin_to_listen()
+            if id in self._awaited or not self._knows_waiters:
                 self.tell("f", [id])
             else:
                 self._spread("f", id)
@@ -74,12 +84,30 @@ class Hints:
 
     # ------------------------------------------------------------ listening
 
-    def listen(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener(kind, key)` for each hint from now on; returns the undo."""
-        self._listeners.add(listener)
-        if self._receiver is None and self._store.target.is_listening:
-            self._receiver = asyncio.create_task(self._receive())
-        return lambda: self._listeners.discard(listener)
+    def listen(self, kinds: str, listener: Listener) -> Callable[[], None]:
+        """Call `listener(kind, key)` for each hint of these kinds, a letter each, from now on; returns the undo."""
+        for kind in kinds:
+            self._listeners[kind].add(listener)
+        self._begin_to_listen()
+
+        def stop() -> None:
+            for kind in kinds:
+                self._listeners[kind].discard(listener)
+
+        return stop
+
+    def await_end(self, id: str, ended: asyncio.Event) -> Callable[[], None]:
+        """Set `ended` whenever the task may have ended, from now on; returns the undo."""
+        self._waiters.setdefault(id, set()).add(ended)
+        self._begin_to_listen()
+
+        def stop() -> None:
+            waiters = self._waiters[id]
+            waiters.discard(ended)
+            if not waiters:
+                del self._waiters[id]
+
+        return stop
 
     async def close(self) -> None:
         """Send what is left, and stop."""
@@ -92,9 +120,22 @@ class Hints:
 
     # ------------------------------------------------------------ inside
 
+    def _begin_to_listen(self) -> None:
+        if self._receiver is None and self._store.target.is_listening:
+            self._receiver = asyncio.create_task(self._receive())
+
     def _spread(self, kind: str, key: str) -> None:
-        for listener in tuple(self._listeners):
+        if kind == "f":
+            for ended in self._waiters.get(key, ()):
+                ended.set()
+        for listener in tuple(self._listeners.get(kind, ())):
             listener(kind, key)
+
+    def _catch_up(self) -> None:
+        """Whatever was said while nobody listened counts as said."""
+        self._spread("a", "")
+        for id in self._waiters:
+            self._spread("f", id)
 
     async def _send(self) -> None:
         while True:
@@ -118,7 +159,8 @@ class Hints:
                 with map_errors():
                     await connection.execute(sql.SQL("listen {}").format(sql.Identifier(self._channel)))
                     pause = FIRST_PAUSE
-                    self._spread("a", "")  # whatever was said before is caught up with
+                    self._knows_waiters = True
+                    self._catch_up()
                     await self._take_in(connection)
             except (LostConnection, TaskqError):
                 await asyncio.sleep(pause)
@@ -130,13 +172,19 @@ class Hints:
     async def _take_in(self, connection: Connection) -> None:
         while True:
             async for note in connection.notifies(timeout=PROBE_EVERY):
-                kind, _, key = note.payload.partition(":")
-                if kind == "w":
-                    self._remember(key)
-                else:
-                    self._spread(kind, key)
+                try:
+                    self._hear(note.payload)
+                except (ValueError, TypeError) as error:
+                    logger.debug("a notification on channel %s is no hint: %s", self._channel, error)
             async with asyncio.timeout(self._store.options.command_timeout):
                 await connection.execute("select 1")
+
+    def _hear(self, payload: str) -> None:
+        kind, _, key = payload.partition(":")
+        if kind != "w":
+            self._spread(kind, key)
+        elif is_id(key):
+            self._remember(key)
 
     def _remember(self, id: str) -> None:
         now = monotonic()
@@ -167,7 +215,7 @@ class Mailbox:
     def open(self) -> None:
         """Begin to listen; safe to say twice."""
         if self._stop is None:
-            self._stop = self._hints.listen(self._heard)
+            self._stop = self._hints.listen("qa", self._heard)
 
     def clear(self, queues: Sequence[str]) -> None:
         """Forget the hints at these queues: somebody looks into them now."""
@@ -195,10 +243,8 @@ class Mailbox:
     def _heard(self, kind: str, key: str) -> None:
         if kind == "q":
             self._dirty.add(key)
-        elif kind == "a":
-            self._unsure |= self._known
         else:
-            return
+            self._unsure |= self._known
         for future, queues in self._waiters.items():
             if (kind == "a" or key in queues) and not future.done():
                 future.set_result(kind)

@@ -12,9 +12,11 @@ from taskq.domain.record import TaskRecord
 from taskq.domain.state import TaskState
 from taskq.ports import Page, QueueConfig, TaskQuery
 from taskq_postgres.hints import Hints
-from taskq_postgres.record import CODES, STATES, plain, to_record
-from taskq_postgres.store import Row, Store
+from taskq_postgres.record import CODES, STATES, is_id, plain, to_record
+from taskq_postgres.store import Row, Store, new_token
 
+PURGE_STEP = 1000
+"""Tasks that one statement purges at most."""
 _RUNNING_CODE = 100
 _LAST_PLACE = 2**63 - 1
 
@@ -28,6 +30,8 @@ class PostgresInspector:
 
     async def get(self, id: str) -> TaskRecord | None:
         """All that is known of a task."""
+        if not is_id(id):
+            return None
         rows = await self._store.run("get", (id,), reads=True)
         return to_record(rows[0]) if rows else None
 
@@ -71,19 +75,27 @@ class PostgresInspector:
 
     async def purge(self, queue: str, limit: int = 1000) -> int:
         """Cancel waiting tasks of a queue."""
-        return int(await self._store.value("purge", (queue, limit)))
+        purged = 0
+        while purged < limit:
+            step = min(limit - purged, PURGE_STEP)
+            ended = await self._store.value("purge", (queue, step, new_token()))
+            self._hints.ended(ended)
+            purged += len(ended)
+            if len(ended) < step:
+                break
+        return purged
 
     async def redrive(self, ids: Sequence[str]) -> Sequence[bool]:
         """Give tasks that failed another life."""
-        if not ids:
-            return []
         # The rows are locked in the order of their ids, so that no two calls wait for each other.
-        order = sorted(range(len(ids)), key=ids.__getitem__)
-        moved: Sequence[bool] = await self._store.value("redrive", ([ids[place] for place in order],))
+        order = sorted((place for place in range(len(ids)) if is_id(ids[place])), key=ids.__getitem__)
+        if not order:
+            return [False] * len(ids)
+        moved: Sequence[bool] = await self._store.value("redrive", ([ids[place] for place in order], new_token()))
         if any(moved):
             self._hints.tell("a", [""])
         answers = dict(zip(order, moved, strict=True))
-        return [answers[place] for place in range(len(ids))]
+        return [answers.get(place, False) for place in range(len(ids))]
 
 
 def _listing(query: TaskQuery) -> tuple[str, Any]:

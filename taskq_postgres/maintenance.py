@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from taskq.domain.lease import RENEWAL
@@ -29,13 +30,16 @@ class PostgresMaintenance:
     async def reap(self, limit: int = 100, *, renewal: float = RENEWAL) -> Reaped:
         """Take away leases that ran out."""
         [row] = await self._store.run("reap", (limit, float(renewal)))
-        reaped = Reaped(*row)
+        reaped = Reaped(*row[:4])
         self._hint(reaped.requeued)
+        self._hints.ended(row[4])
         return reaped
 
     async def expire(self, limit: int = 1000) -> int:
         """End waiting tasks whose time to live is over."""
-        return int(await self._store.value("expire", (limit,)))
+        ended: Sequence[str] = await self._store.value("expire", (limit,))
+        self._hints.ended(ended)
+        return len(ended)
 
     async def prune(self, limit: int = 1000) -> int:
         """Forget finished tasks by age and by count; make the coming days, and drop the one that is over."""

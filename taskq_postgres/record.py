@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +23,7 @@ STATES: dict[int, TaskState] = {
     13: TaskState.CANCELLED,
     14: TaskState.EXPIRED,
 }
+_ID = re.compile("[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 CODES = {state: code for code, state in STATES.items()} | {TaskState.RUNNING: 0}
 
 
@@ -33,6 +35,11 @@ def to_delivery(row: Sequence[Any]) -> Delivery:
 def to_failure(text: bytes | str | None) -> Failure | None:
     """A stored failure."""
     return Failure.from_json(text) if text else None
+
+
+def is_id(text: str) -> bool:
+    """Whether it is the canonical text of a UUID, as the store writes it; there is no task with any other id."""
+    return _ID.fullmatch(text) is not None
 
 
 def plain(text: str) -> str:

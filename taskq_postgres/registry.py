@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from taskq.ports import WorkerCommand, WorkerInfo, WorkerState
-from taskq_postgres.store import Store
+from taskq_postgres.store import Store, new_token
 
 
 class PostgresRegistry:
@@ -18,7 +18,8 @@ class PostgresRegistry:
 
     async def report(self, info: WorkerInfo, ttl: float) -> Sequence[WorkerCommand]:
         """Note that the worker lives, and take what it is told."""
-        commands = await self._store.value("worker_report", (info.id, json.dumps(asdict(info)), float(ttl)))
+        report = (info.id, json.dumps(asdict(info)), float(ttl), new_token())
+        commands = await self._store.value("worker_report", report)
         return [WorkerCommand(command) for command in commands or ()]
 
     async def workers(self) -> Sequence[WorkerInfo]:

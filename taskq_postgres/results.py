@@ -9,7 +9,7 @@ from time import monotonic
 from taskq.errors import TaskNotFound
 from taskq.ports import Finished
 from taskq_postgres.hints import INTEREST, Hints
-from taskq_postgres.record import STATES, to_failure
+from taskq_postgres.record import STATES, is_id, to_failure
 from taskq_postgres.store import Store
 
 FIRST_LOOK = 0.05
@@ -26,13 +26,10 @@ class PostgresResults:
 
     async def wait(self, id: str, timeout: float) -> Finished | None:
         """How the task ended, waiting at most `timeout` seconds for its end."""
+        if not is_id(id):
+            raise _not_found(id)
         ended = asyncio.Event()
-
-        def heard(kind: str, key: str) -> None:
-            if kind == "f" and key == id:
-                ended.set()
-
-        stop = self._hints.listen(heard)
+        stop = self._hints.await_end(id, ended)
         try:
             return await self._wait(id, timeout, ended)
         finally:
@@ -57,7 +54,7 @@ class PostgresResults:
     async def _finished(self, id: str) -> Finished | None:
         rows = await self._store.run("result_wait", (id,), reads=True)
         if not rows:
-            raise TaskNotFound(f"no record of task {id}: it never existed, or its retention is over")
+            raise _not_found(id)
         code, fence, result, failure, reason = rows[0]
         state = STATES[code]
         return Finished(state, fence, result, to_failure(failure), reason) if state.is_final else None
@@ -81,3 +78,7 @@ class PostgresResults:
     async def expire(self, limit: int = 1000) -> int:
         """Forget results whose retention is over."""
         return await self._store.count("result_expire", (limit,))
+
+
+def _not_found(id: str) -> TaskNotFound:
+    return TaskNotFound(f"no record of task {id}: it never existed, or its retention is over")

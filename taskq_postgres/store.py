@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from taskq.errors import BackendUnavailable, OutcomeUnknown
 from taskq.ports import BackendOptions
@@ -22,6 +23,11 @@ Parameters = Sequence[Any] | Mapping[str, Any]
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 2.0
 DAYS_AHEAD = 7
+
+
+def new_token() -> str:
+    """What names a call through all its repetitions."""
+    return str(uuid4())
 
 
 class Store:

@@ -100,6 +100,10 @@ create index tombstone_forget on {schema}.tombstone (forget_at);
 create table {schema}.digest (id uuid primary key, digest text not null, forget_at timestamptz not null);
 create index digest_forget on {schema}.digest (forget_at);
 
+-- What was answered to calls whose repetition the tasks do not tell from another call: by a token of the call.
+create table {schema}.answer (token uuid primary key, answer text[] not null, forget_at timestamptz not null);
+create index answer_forget on {schema}.answer (forget_at);
+
 create table {schema}.queue (
     name text collate "C" primary key,
     paused_reason text,

@@ -3,7 +3,7 @@
 create type {schema}.delivery as (
     place bigint, id uuid, name text, body bytea, queue text, priority smallint, fence bigint, attempt int,
     lost_leases int, worker text, max_lost_leases int, dead_letter boolean, tenant text, age float8,
-    seq bigint, plain boolean, next_due float8);
+    seq bigint, plain boolean, next_due float8, ended uuid[]);
 
 -- Make due tasks ready, in the order of due_at; p_queues null: those of all queues. Returns how many.
 create function {schema}.promote_v1(p_queues text[], p_limit int) returns int language plpgsql
@@ -162,7 +162,7 @@ end $$;
 
 -- Claim up to p_limit tasks of these queues. p_after: for each queue, of the lanes of priorities 0 to 3 without a group,
 -- the place after which to look. p_older: this worker's claims up to that number are not of its newest request. The last
--- row has no id; it tells the number of the claim, and in how many seconds the next task becomes due.
+-- row has no id; it tells the number of the claim, in how many seconds the next task becomes due, and which tasks expired.
 --
 -- It waits for others only while it holds no task: for rows of `turn`, then in the front lane of its first queue.
 create function {schema}.claim_v1(
@@ -194,6 +194,7 @@ declare
     v_turn {schema}.turn;
     v_is_turn boolean;
     v_is_contended boolean;
+    v_ended uuid[];
 begin
     perform set_config('synchronous_commit', 'off', true);  -- a claim that is lost is handed out once more
     -- A request that is said again waits here for its first saying.
@@ -228,7 +229,7 @@ begin
             perform 1 from {schema}.task t where t.expires_at <= v_now and t.lease_until is null
                 order by t.expires_at limit 1;
             if found then
-                perform {schema}.expire_v1(100);
+                v_ended := {schema}.expire_v1(100);
             end if;
         end if;
         select t.due_at into v_due from {schema}.task t where t.queue = v_queue and t.due_at is not null
@@ -305,7 +306,7 @@ begin
                 from unnest(v_rows) with ordinality u(row, place) where t.ctid = u.row
                 returning u.place, t.id, t.name, t.body, t.queue, t.priority, t.fence, t.attempt, t.lost_leases, t.worker,
                     t.max_lost_leases, t.dead_letter, t.tenant, extract(epoch from v_now - t.created_at)::float8,
-                    t.seq, t.lane_group = '', null::float8
+                    t.seq, t.lane_group = '', null::float8, null::uuid[]
         ), noted as (
             insert into {schema}.claim (worker, request, no, lapses_at, ids)
             select p_worker, p_request, v_no, v_until, array_agg(k.id) from taken k
@@ -313,6 +314,7 @@ begin
     end if;
     v_last := {schema}.due_v1(p_queues);
     v_last.seq := v_no;
+    v_last.ended := v_ended;
     return next v_last;
 end $$;
 
@@ -330,7 +332,7 @@ begin
         where t.id = u.id and t.claim_no = v_claim.no and t.lease_until is not null
         returning u.place, t.id, t.name, t.body, t.queue, t.priority, t.fence, t.attempt, t.lost_leases, t.worker,
             t.max_lost_leases, t.dead_letter, t.tenant, extract(epoch from t.started_at - t.created_at)::float8,
-            t.seq, t.lane_group = '', null::float8;
+            t.seq, t.lane_group = '', null::float8, null::uuid[];
 end $$;
 
 -- A delivery that is none: in how many seconds the next task of these queues becomes due.

@@ -197,15 +197,33 @@ begin
     p_lost := array(select i::text from unnest(p_ids) i where v_kept is null or i <> all(v_kept));
 end $$;
 
+-- What was answered to the call with this token, null when it is said for the first time. Waits for its first saying, which
+-- may be under way still.
+create function {schema}.answered_v1(p_token uuid) returns text[] language plpgsql set enable_seqscan = off as $$
+begin
+    perform pg_advisory_xact_lock(hashtextextended({literal} || p_token, 1));
+    return (select a.answer from {schema}.answer a where a.token = p_token);
+end $$;
+
+-- Remember what is answered to a call that has changed something, in the same transaction.
+create function {schema}.remember_v1(p_token uuid, p_answer text[]) returns void language sql as $$
+    insert into {schema}.answer (token, answer, forget_at)
+    values (p_token, p_answer, clock_timestamp() + interval '600 seconds')
+$$;
+
 -- Cancel tasks, given in the order of their ids. Returns 0 cancelled, 1 requested, 2 final, 3 unknown, each.
-create function {schema}.cancel_v1(p_ids uuid[], p_reason text) returns smallint[] language plpgsql
+create function {schema}.cancel_v1(p_ids uuid[], p_reason text, p_token uuid) returns smallint[] language plpgsql
 set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     v_now timestamptz := clock_timestamp();
+    v_known text[] := {schema}.answered_v1(p_token);
     v_answer smallint[] := '{}';
     v_id uuid;
     t {schema}.task;
 begin
+    if v_known is not null then
+        return v_known;
+    end if;
     foreach v_id in array p_ids loop
         select * into t from {schema}.task k where k.id = v_id for update;
         if not found then
@@ -221,5 +239,27 @@ begin
             v_answer := v_answer || 1::smallint;
         end if;
     end loop;
+    if v_answer && '{0,1}' then
+        perform {schema}.remember_v1(p_token, v_answer::text[]);
+    end if;
     return v_answer;
+end $$;
+
+-- Append lines to the log of a run, of which 100 are kept. Returns whether the run is the newest.
+create function {schema}.log_v1(p_lines text[], p_id uuid, p_fence bigint, p_worker text, p_token uuid)
+returns boolean language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+begin
+    if {schema}.answered_v1(p_token) is not null then
+        return true;
+    end if;
+    update {schema}.task t
+        set logs = (select array_agg(line order by ord) from (
+            select line, ord from unnest(coalesce(t.logs, '{}') || p_lines) with ordinality x(line, ord)
+            order by ord desc limit 100) kept)
+        where t.id = p_id and t.fence = p_fence and t.worker = p_worker and t.settled_fence < t.fence and t.state = 0;
+    if not found then
+        return false;
+    end if;
+    perform {schema}.remember_v1(p_token, '{}');
+    return true;
 end $$;

@@ -3,7 +3,8 @@
 
 -- One tick of the reaper. It looks only at claims of which a lease may have run out.
 create function {schema}.reap_v1(
-    p_limit int, p_renewal float8, out p_requeued int, out p_buried int, out p_cancelled int, out p_is_holding boolean
+    p_limit int, p_renewal float8, out p_requeued int, out p_buried int, out p_cancelled int, out p_is_holding boolean,
+    out p_ended uuid[]
 ) language plpgsql as $$
 declare
     v_now timestamptz := clock_timestamp();
@@ -16,7 +17,7 @@ declare
     v_state smallint;
     t {schema}.task;
 begin
-    p_requeued := 0; p_buried := 0; p_cancelled := 0; p_is_holding := false;
+    p_requeued := 0; p_buried := 0; p_cancelled := 0; p_is_holding := false; p_ended := '{}';
     select * into v_watch from {schema}.watch for no key update skip locked;
     if not found then
         return;  -- another reaper is at it
@@ -44,6 +45,9 @@ begin
         p_requeued := p_requeued + (v_state = 0)::int;
         p_buried := p_buried + (v_state in (11, 12))::int;
         p_cancelled := p_cancelled + (v_state = 13)::int;
+        if v_state <> 0 then
+            p_ended := p_ended || t.id;
+        end if;
     end loop;
     for v_claim in select * from {schema}.claim c where c.no = any(v_claims) loop
         select min(k.lease_until) into v_next from {schema}.task k
@@ -62,12 +66,12 @@ begin
     end loop;
 end $$;
 
--- End waiting tasks whose time to live is over.
-create function {schema}.expire_v1(p_limit int) returns int language plpgsql
+-- End waiting tasks whose time to live is over. Returns their ids.
+create function {schema}.expire_v1(p_limit int) returns uuid[] language plpgsql
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
     v_now timestamptz := clock_timestamp();
-    v_ended int := 0;
+    v_ended uuid[] := '{}';
     t {schema}.task;
 begin
     for t in select * from {schema}.task k where k.expires_at <= v_now and k.lease_until is null
@@ -75,7 +79,7 @@ begin
     loop
         t.state := 14;
         perform {schema}.end_v1(t, '', null, v_now);
-        v_ended := v_ended + 1;
+        v_ended := v_ended || t.id;
     end loop;
     return v_ended;
 end $$;
@@ -180,6 +184,10 @@ begin
         where x.forget_at <= v_now order by x.forget_at limit p_limit for update skip locked));
     get diagnostics v_count = row_count;
     v_most := greatest(v_most, v_count);
+    delete from {schema}.answer k where k.token = any(array(select x.token from {schema}.answer x
+        where x.forget_at <= v_now order by x.forget_at limit p_limit for update skip locked));
+    get diagnostics v_count = row_count;
+    v_most := greatest(v_most, v_count);
     delete from {schema}.event k where k.no = any(array(select x.no from {schema}.event x
         where x.at < v_now - interval '1 minute' order by x.no limit p_limit for update skip locked));
     get diagnostics v_count = row_count;
@@ -237,14 +245,18 @@ begin
 end $$;
 
 -- FAILED, DEAD, CANCELLED, EXPIRED → PENDING; the ids in their order.
-create function {schema}.redrive_v1(p_ids uuid[]) returns boolean[] language plpgsql
+create function {schema}.redrive_v1(p_ids uuid[], p_token uuid) returns boolean[] language plpgsql
 set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
+    v_known text[] := {schema}.answered_v1(p_token);
     v_answer boolean[] := '{}';
     v_id uuid;
     v_now timestamptz := clock_timestamp();
     r {schema}.finished;
 begin
+    if v_known is not null then
+        return v_known;
+    end if;
     foreach v_id in array p_ids loop
         delete from {schema}.dead d where d.id = v_id returning * into r;
         if not found then
@@ -262,31 +274,44 @@ begin
             v_answer := v_answer || false;
         end if;
     end loop;
+    if true = any(v_answer) then
+        perform {schema}.remember_v1(p_token, v_answer::text[]);
+    end if;
     return v_answer;
 end $$;
 
 -- Note that a worker lives; returns what it is told, each command once.
-create function {schema}.report_v1(p_id text, p_info text, p_ttl float8) returns text[] language plpgsql as $$
+create function {schema}.report_v1(p_id text, p_info text, p_ttl float8, p_token uuid) returns text[] language plpgsql as $$
 declare
-    v_commands text[];
+    v_commands text[] := {schema}.answered_v1(p_token);
 begin
+    if v_commands is not null then
+        return v_commands;
+    end if;
     select w.commands into v_commands from {schema}.worker w where w.id = p_id for update;
     insert into {schema}.worker as w (id, info, seen_at, lapses_at)
         values (p_id, p_info, clock_timestamp(), clock_timestamp() + p_ttl * interval '1 second')
     on conflict (id) do update set info = excluded.info, commands = '{}', seen_at = excluded.seen_at,
         lapses_at = excluded.lapses_at;
+    if v_commands <> '{}' then
+        perform {schema}.remember_v1(p_token, v_commands);
+    end if;
     return v_commands;
 end $$;
 
--- Cancel up to p_limit waiting tasks of a queue. Returns how many.
-create function {schema}.purge_v1(p_queue text, p_limit int) returns int language plpgsql
+-- Cancel up to p_limit waiting tasks of a queue. Returns their ids.
+create function {schema}.purge_v1(p_queue text, p_limit int, p_token uuid) returns text[] language plpgsql
 set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     v_now timestamptz := clock_timestamp();
-    v_ended int := 0;
+    v_ended text[] := {schema}.answered_v1(p_token);
     v_id uuid;
     t {schema}.task;
 begin
+    if v_ended is not null then
+        return v_ended;
+    end if;
+    v_ended := '{}';
     for v_id in
         (select k.id from {schema}.task k where k.queue = p_queue and k.front limit p_limit)
         union all
@@ -295,12 +320,15 @@ begin
         union all
         (select k.id from {schema}.task k where k.queue = p_queue and k.due_at is not null limit p_limit)
     loop
-        exit when v_ended >= p_limit;
+        exit when cardinality(v_ended) >= p_limit;
         select * into t from {schema}.task k where k.id = v_id and k.lease_until is null for update skip locked;
         continue when not found;
         t.state := 13;
         perform {schema}.end_v1(t, 'purged', null, v_now);
-        v_ended := v_ended + 1;
+        v_ended := v_ended || t.id::text;
     end loop;
+    if v_ended <> '{}' then
+        perform {schema}.remember_v1(p_token, v_ended);
+    end if;
     return v_ended;
 end $$;

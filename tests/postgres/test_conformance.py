@@ -10,11 +10,12 @@ import pytest
 
 from taskq.ports import BackendOptions
 from taskq.testing.conformance import BackendConformance, FreshBackend
+from taskq.testing.conformance.waking import CloneWakingRules
 from taskq_postgres import PostgresBackend, create_backend
 
 
-class TestPostgresBackend(BackendConformance):
-    """taskq_postgres, with LISTEN and NOTIFY."""
+class PostgresKit(BackendConformance):
+    """What both ways have in common."""
 
     tick = 0.4
     parameters = ""
@@ -35,7 +36,11 @@ class TestPostgresBackend(BackendConformance):
         return fresh
 
 
-class TestPollingPostgresBackend(TestPostgresBackend):
+class TestPostgresBackend(PostgresKit, CloneWakingRules):
+    """taskq_postgres, with LISTEN and NOTIFY."""
+
+
+class TestPollingPostgresBackend(PostgresKit):
     """taskq_postgres as it works behind a pooler in transaction mode."""
 
     parameters = "?listen=off"

@@ -95,6 +95,7 @@ async def test_a_day_that_somebody_reads_is_dropped_later(
 KINDS = {
     "tombstone": "(id, forget_at) select gen_random_uuid(), now()",
     "digest": "(id, digest, forget_at) select gen_random_uuid(), 'd', now()",
+    "answer": "(token, answer, forget_at) select gen_random_uuid(), '{}', now()",
     "event": "(topic, data, at) select 't', 'd', now() - interval '1 hour'",
     "worker": "(id, info, seen_at, lapses_at) select gen_random_uuid(), '{}', now(), now() - interval '1 second'",
 }

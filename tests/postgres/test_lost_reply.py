@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
+import psycopg
 import pytest
 import pytest_asyncio
 
@@ -11,11 +13,15 @@ from taskq.domain.outcome import Complete, Retry
 from taskq.domain.record import Failure
 from taskq.domain.state import TaskState
 from taskq.errors import BackendUnavailable, OutcomeUnknown
-from taskq.ports import BackendOptions, CancelStatus, EnqueueStatus, Settled, SettleStatus
+from taskq.ports import BackendOptions, CancelStatus, EnqueueStatus, Settled, SettleStatus, WorkerCommand
 from taskq.testing.conformance import Bench
+from taskq.testing.conformance.fleet import worker_info
 from taskq.testing.conformance.kit import Kit
 from taskq_postgres import create_backend
+from taskq_postgres.statements import statements
+from taskq_postgres.store import new_token
 from tests.postgres.proxy import LossyProxy
+from tests.postgres.support import eventually
 
 
 @pytest_asyncio.fixture
@@ -58,10 +64,80 @@ async def test_a_settle_is_repeated(proxy: LossyProxy, lossy: Bench, settlement:
     assert len((await lossy.record(deliveries[0].id)).attempts) == 1
 
 
-async def test_a_cancel_is_final(proxy: LossyProxy, lossy: Bench) -> None:
-    message = await lossy.put()
+async def test_a_cancel_is_answered_as_it_was(proxy: LossyProxy, lossy: Bench) -> None:
+    running, waiting = await lossy.running(), await lossy.put()
+    ids = [waiting.id, running.id, lossy.message().id]
     proxy.lose_next_reply()
-    assert await lossy.backend.broker.cancel([message.id]) == [CancelStatus.FINAL]
+    answers = [CancelStatus.CANCELLED, CancelStatus.REQUESTED, CancelStatus.UNKNOWN]
+    assert await lossy.backend.broker.cancel(ids) == answers
+    assert await lossy.backend.broker.cancel(ids[:1]) == [CancelStatus.FINAL]
+
+
+async def test_a_redrive_is_answered_as_it_was(proxy: LossyProxy, lossy: Bench) -> None:
+    ids = await lossy.put_many(2)
+    await lossy.backend.broker.cancel(ids[:1])
+    proxy.lose_next_reply()
+    assert await lossy.backend.inspector.redrive(ids) == [True, False]
+    assert await lossy.backend.inspector.redrive(ids) == [False, False]
+
+
+async def test_a_purge_is_answered_as_it_was(proxy: LossyProxy, lossy: Bench) -> None:
+    await lossy.put_many(3)
+    proxy.lose_next_reply()
+    assert await lossy.backend.inspector.purge(lossy.queue) == 3
+    assert await lossy.backend.inspector.purge(lossy.queue) == 0
+
+
+async def test_a_worker_is_told_its_commands_again(proxy: LossyProxy, lossy: Bench) -> None:
+    registry, info = lossy.backend.registry, worker_info()
+    await registry.report(info, 60.0)
+    await registry.command(info.id, WorkerCommand.SHUTDOWN)
+    proxy.lose_next_reply()
+    assert list(await registry.report(info, 60.0)) == [WorkerCommand.SHUTDOWN]
+    assert list(await registry.report(info, 60.0)) == []
+
+
+async def test_lines_are_logged_once(proxy: LossyProxy, lossy: Bench) -> None:
+    delivery = await lossy.running()
+    proxy.lose_next_reply()
+    assert await lossy.backend.annotations.log(delivery, ["once"])
+    assert (await lossy.record(delivery.id)).logs == ("once",)
+
+
+async def test_nothing_is_remembered_of_a_call_that_changed_nothing(lossy: Bench, postgres_url: str) -> None:
+    delivery, info, backend = await lossy.running(), worker_info(), lossy.backend
+    await lossy.settle(delivery, Complete())
+    await backend.broker.cancel([delivery.id, lossy.message().id])
+    await backend.inspector.redrive([delivery.id])
+    await backend.inspector.purge(lossy.queue)
+    await backend.annotations.log(delivery, ["too late"])
+    for _ in range(2):
+        await backend.registry.report(info, 60.0)
+    assert answers(postgres_url) == 0
+
+
+async def test_a_repetition_waits_for_the_first_saying(lossy: Bench, postgres_url: str) -> None:
+    message, token = await lossy.put(), new_token()
+    cancel = statements("taskq")["cancel"], ([message.id], "", token)
+    with psycopg.connect(postgres_url) as first, psycopg.connect(postgres_url) as second:
+        said = first.execute(*cancel).fetchone()
+        again = asyncio.create_task(asyncio.to_thread(second.execute, *cancel))
+        await eventually(lambda: waits_for_a_lock(postgres_url, second))
+        first.commit()
+        assert (await again).fetchone() == said == ([0],)
+    assert answers(postgres_url) == 1
+
+
+def waits_for_a_lock(url: str, waiting: psycopg.Connection) -> bool:
+    with psycopg.connect(url) as connection:
+        query = "select 1 from pg_stat_activity where pid = %s and wait_event_type = 'Lock'"
+        return connection.execute(query, (waiting.info.backend_pid,)).fetchone() is not None
+
+
+def answers(url: str) -> int:
+    """How many answers are remembered."""
+    with psycopg.connect(url) as connection:
+        return len(connection.execute("select 1 from taskq.answer").fetchall())
 
 
 async def test_the_caller_is_told_whether_something_was_sent(proxy: LossyProxy) -> None:
