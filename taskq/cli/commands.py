@@ -6,10 +6,11 @@ import asyncio
 import difflib
 import functools
 import importlib
+import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -18,8 +19,11 @@ import click
 from taskq.app import App
 from taskq.backends import create_backend
 from taskq.errors import ConfigError, InvalidOption, InvalidPayload, NotApplied, TaskqError
+from taskq.ports import Backend, Capability
+from taskq.telemetry.logs import printable
 
 T = TypeVar("T")
+logger = logging.getLogger("taskq.worker")
 FAILED, WRONG_USAGE = 1, 2
 
 
@@ -112,10 +116,41 @@ def _where(error: BaseException) -> str:
     return f"{last.filename}:{last.lineno}" if last and not last.filename.startswith("<") else "while importing"
 
 
-async def look_at_store(app: App) -> None:
-    """Refuse to start on a store that cannot be reached, or would lose tasks."""
+def app_or_store(app_path: str | None, url: str | None) -> App:
+    """The application at a path, or one without tasks for a store that is given alone.
+
+    Raises:
+        ConfigError: neither is given, or there is no application at that path.
+    """
+    if app_path is None and url is None:
+        raise ConfigError("which store? Give -A module:app (or TASKQ_APP), or --backend URL (or TASKQ_BACKEND)")
+    return App(url) if app_path is None else load_app(app_path, url)
+
+
+async def look_at_store(app: App, said: Sequence[str] = ()) -> list[str]:
+    """Refuse to start on a store that cannot be reached, or would lose tasks; log what it warns of.
+
+    Arguments:
+        app: whose store it is.
+        said: warnings that this command has logged already.
+
+    Returns:
+        All warnings. A worker that looks for itself is kept from repeating them.
+    """
     async with create_backend(app.url, app.stores.impatient_options) as backend:
-        await backend.check()
+        warnings = await backend.check()
+    for warning in warnings:
+        if warning not in said:
+            logger.warning(warning)
+    logger.addFilter(lambda record: record.getMessage() not in warnings)
+    return warnings
+
+
+async def tell_damage(backend: Backend) -> None:
+    """Print what a store that is a file warns of: it sets a damaged one aside, and nobody would learn of it later."""
+    if Capability.SHARED not in backend.capabilities:
+        for warning in await backend.check():
+            click.echo(f"taskq: {warning}", err=True)
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -158,5 +193,5 @@ def says_errors(status: int = FAILED) -> Callable[[Callable[..., T]], Callable[.
 def _fail(error: TaskqError, status: int) -> NoReturn:
     if os.environ.get("TASKQ_DEBUG"):
         traceback.print_exception(error)
-    click.echo(f"taskq: {error}", err=True)
+    click.echo(f"taskq: {printable(str(error))}", err=True)
     raise SystemExit(status)

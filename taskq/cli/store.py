@@ -10,15 +10,9 @@ import click
 
 from taskq.app import App
 from taskq.backends import create_backend, redact
-from taskq.cli.commands import FAILED, app_option, backend_option, load_app, run, says_errors
+from taskq.cli.commands import FAILED, app_option, app_or_store, backend_option, run, says_errors, tell_damage
 from taskq.errors import CapabilityMissing, ConfigError, TaskqError
 from taskq.ports import Backend
-
-
-def _app(app_path: str | None, url: str | None) -> App:
-    if app_path is None and url is None:
-        raise ConfigError("which store? Give -A module:app (or TASKQ_APP), or --backend URL (or TASKQ_BACKEND)")
-    return App(url) if app_path is None else load_app(app_path, url)
 
 
 @click.command()
@@ -28,7 +22,7 @@ def _app(app_path: str | None, url: str | None) -> App:
 @says_errors()
 def migrate(app_path: str | None, url: str | None, print_sql: bool) -> None:
     """Bring the store's schema up to date; safe to repeat, also from several places at once."""
-    app = _app(app_path, url)
+    app = app_or_store(app_path, url)
     if print_sql:
         script = getattr(app.stores.root, "migration_sql", None)
         if script is None:
@@ -38,6 +32,7 @@ def migrate(app_path: str | None, url: str | None, print_sql: bool) -> None:
 
     async def bring_up() -> list[str]:
         async with create_backend(app.url, app.stores.impatient_options) as backend:
+            await tell_damage(backend)
             return await backend.migrate()
 
     steps = run(bring_up())
@@ -53,7 +48,7 @@ def migrate(app_path: str | None, url: str | None, print_sql: bool) -> None:
 @says_errors()
 def doctor(app_path: str | None, url: str | None, as_json: bool) -> None:
     """Check the store, the tasks and the workers, and say what to do about each fault."""
-    app = _app(app_path, url)
+    app = app_or_store(app_path, url)
     findings = run(_examine(app))
     if as_json:
         click.echo(json.dumps([{"check": c, "status": s, "detail": d} for c, s, d in findings], indent=2))

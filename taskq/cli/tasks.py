@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import click
 import msgspec
 
 from taskq.app import App
-from taskq.cli.commands import app_option, backend_option, load_app, run, says_errors
+from taskq.cli.commands import app_option, app_or_store, backend_option, run, says_errors, tell_damage
 from taskq.domain.envelope import unseal
 from taskq.domain.record import Attempt, TaskRecord
-from taskq.errors import ConfigError, CorruptRecord, InvalidPayload
+from taskq.errors import ConfigError, CorruptRecord, InvalidPayload, ResultError, TaskFailed
 from taskq.telemetry.logs import printable
 
 
 def _app(app_path: str | None, url: str | None) -> App:
-    if app_path is None and url is None:
-        raise ConfigError("which store? Give -A module:app (or TASKQ_APP), or --backend URL (or TASKQ_BACKEND)")
-    app = App(url) if app_path is None else load_app(app_path, url)
+    app = app_or_store(app_path, url)
     if app.url == "memory://":
         raise ConfigError("memory:// is gone when this command ends: give --backend redis://… or postgres://…")
     app.stores.hurry()
     return app
+
+
+@asynccontextmanager
+async def _opened(app: App) -> AsyncIterator[None]:
+    async with app:
+        await tell_damage(await app.backend())
+        yield
 
 
 @click.command()
@@ -50,18 +57,27 @@ def enqueue(
     app = _app(app_path, url)
 
     async def submit() -> tuple[str, Any]:
-        async with app:
+        async with _opened(app):
             handle = await app.aenqueue(name, arguments, **given)
             if wait is None:
                 return handle.id, None
-            return handle.id, await handle.aresult(None if wait == float("inf") else wait)
+            return handle.id, await _result(app, handle.id, None if wait == float("inf") else wait)
 
     id, result = run(submit())
     if as_json:
-        shown = {"id": id} if wait is None else {"id": id, "result": msgspec.to_builtins(result)}
+        shown = {"id": id} if wait is None else {"id": id, "result": result}
         click.echo(json.dumps(shown))
     else:
-        click.echo(id if wait is None else json.dumps(msgspec.to_builtins(result)))
+        click.echo(id if wait is None else json.dumps(result))
+
+
+async def _result(app: App, id: str, timeout: float | None) -> Any:
+    """The result as the JSON data that is stored, which needs none of the application's own types."""
+    try:
+        return await app.handle(id).aresult(timeout)
+    except TaskFailed as error:
+        # Of the ways to end without a result, the one whose message does not name the task.
+        raise ResultError(f"task {id} failed: {error}") from error
 
 
 def _arguments(text: str) -> dict[str, Any]:
@@ -90,7 +106,7 @@ def show(app_path: str | None, url: str | None, id: str, as_json: bool) -> None:
     app = _app(app_path, url)
 
     async def find() -> TaskRecord:
-        async with app:
+        async with _opened(app):
             return await app.handle(id).ainfo()
 
     record = run(find())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import click
@@ -27,6 +28,7 @@ from taskq.runtime.supervisor import Supervisor
 from taskq.telemetry import logs
 
 _IN_CHILD = "TASKQ_WORKER_PROCESS"
+"""Set in a process under a supervisor, to a JSON list of the warnings that the supervisor has logged."""
 
 
 @click.command()
@@ -63,9 +65,9 @@ def worker(
     if processes == 0:
         _work(load_app(app_path, url), options)
     # What would make every process refuse to start is said once, here; a store that is away is not waited for.
-    run(look_at_store(load_app(app_path, url)))
+    warnings = run(look_at_store(load_app(app_path, url)))
     command = [sys.executable, "-m", "taskq", *sys.argv[1:]]
-    os.environ[_IN_CHILD] = "1"
+    os.environ[_IN_CHILD] = json.dumps(warnings)
     supervisor = Supervisor(
         command, processes, options.shutdown_timeout, expects_short_lives=options.max_tasks is not None
     )
@@ -98,11 +100,11 @@ def parse_queues(text: str) -> Mapping[str, float]:
     return queues
 
 
-def _work(app: App, options: WorkerOptions) -> NoReturn:
+def _work(app: App, options: WorkerOptions, said: Sequence[str] = ()) -> NoReturn:
     from taskq.runtime.process import leave, serve
 
     known = threading.enumerate()
-    run(look_at_store(app))
+    run(look_at_store(app, said))
     leave(run(serve(app, options)), known)
 
 
@@ -112,7 +114,7 @@ def _work_supervised(app_path: str, url: str | None, options: WorkerOptions) -> 
     A store that went away since the supervisor began is no such refusal: it will be back.
     """
     try:
-        _work(load_app(app_path, url), options)
+        _work(load_app(app_path, url), options, json.loads(os.environ[_IN_CHILD]))
     except BackendUnavailable as error:
         click.echo(f"taskq: {error}", err=True)
         raise SystemExit(FAILED) from None

@@ -45,15 +45,19 @@ class JsonFormatter(logging.Formatter):
 
 
 class ConsoleFormatter(logging.Formatter):
-    """One line for a person; control characters are shown, not obeyed."""
+    """One line for a person, and a traceback below it; control characters are shown, not obeyed."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as a line."""
         time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S.%f")[:-3]
         extra = getattr(record, "taskq", {})
         ids = " ".join(f"{key}={extra[key]}" for key in ("task_id", "worker_id") if key in extra)
-        line = f"{time} {record.levelname:7} {printable(record.getMessage())}" + (f"  [{ids}]" if ids else "")
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        message = record.getMessage() + (f"  [{ids}]" if ids else "")
+        lines = [f"{time} {record.levelname:7} {printable(message)}"]
+        if record.exc_info:
+            # Indented, so that no line of an exception's message passes for a record.
+            lines += [f"    {printable(text)}" for text in self.formatException(record.exc_info).split("\n")]
+        return "\n".join(lines)
 
 
 def printable(text: str) -> str:
@@ -62,4 +66,6 @@ def printable(text: str) -> str:
     >>> printable("a\x1b[2J")
     'a\\x1b[2J'
     """
+    if text.isprintable():  # nearly always, and much faster than to look at each character
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

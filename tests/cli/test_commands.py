@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 
 import pytest
 
 from tests.cli.support import Shell
-from tests.servers import wait_until
+from tests.servers import RedisServer, wait_until
+
+MODELS = """
+from decimal import Decimal
+from pydantic import BaseModel
+from taskq import App
+
+app = App()
+
+
+class Item(BaseModel):
+    name: str
+    price: Decimal
+
+
+@app.task
+def make() -> Item:
+    return Item(name="anna", price=Decimal("1.50"))
+"""
 
 
 @pytest.fixture
@@ -35,9 +54,29 @@ def test_a_failure_is_told_in_one_line(shell: Shell, here: tuple[str, ...]) -> N
     worker = shell.start("worker", *here)
     result = shell.run("enqueue", *here, "tasks.fail", '{"secret": "hunter-2"}', "--wait")
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.splitlines() == ["taskq: ValueError: no luck with hunter-2"]
+    [line] = result.stderr.splitlines()
+    assert re.fullmatch(r"taskq: task [0-9a-f-]{36} failed: ValueError: no luck with hunter-2", line)
     assert worker.stop() == 0
     assert "hunter-2" not in worker.log
+
+
+def test_a_result_is_printed_as_it_is_stored(shell: Shell, redis_url: str) -> None:
+    (shell.folder / "models.py").write_text(MODELS)
+    here = ("-A", "models:app", "--backend", redis_url)
+    worker = shell.start("worker", *here)
+    assert json.loads(shell.output("enqueue", *here, "models.make", "--wait")) == {"name": "anna", "price": "1.50"}
+    answer = json.loads(shell.output("enqueue", *here, "models.make", "--wait", "--json"))
+    assert answer["result"] == {"name": "anna", "price": "1.50"}
+    assert worker.stop() == 0
+
+
+def test_a_failure_that_would_steer_the_terminal_is_one_line_too(shell: Shell, redis_url: str) -> None:
+    here = ("-A", "tasks:app", "--backend", redis_url)
+    worker = shell.start("worker", *here)
+    result = shell.run("enqueue", *here, "tasks.fail", '{"secret": "\\u001b[2J\\nsecond"}', "--wait")
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.strip().endswith(r"\x1b[2J\nsecond")
+    assert worker.stop() == 0
 
 
 def test_waiting_ends_in_time(shell: Shell, here: tuple[str, ...]) -> None:
@@ -127,3 +166,25 @@ def test_the_log_in_json(shell: Shell, redis_url: str) -> None:
     lines = [json.loads(line) for line in worker.log.splitlines()]
     assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
     assert "4711" not in worker.log
+
+
+# ------------------------------------------------------------ what a store warns of
+
+
+def test_a_damaged_snapshot_is_reported_once_and_set_aside(shell: Shell) -> None:
+    for number, arguments in enumerate((["worker", "-P", "0"], ["worker"], ["dev", "--no-reload"])):
+        (shell.folder / f"torn{number}").write_bytes(b"nonsense")
+        command = shell.start(*arguments, "-A", "tasks:app", "--backend", f"memory://?snapshot=torn{number}")
+        command.until_it_says("serves default")
+        assert command.stop() == 0
+        assert command.log.count("is damaged") == 1, command.log
+        assert len(list(shell.folder.glob(f"torn{number}.torn-*"))) == 1
+
+
+def test_what_a_store_warns_of_is_said_once_by_all_processes(shell: Shell) -> None:
+    with RedisServer(config={"appendonly": "no"}) as server:
+        for processes in (0, 2):
+            worker = shell.start("worker", "-A", "tasks:app", "--backend", server.url, "-P", str(processes))
+            worker.until_it_says("serves default", times=max(1, processes))
+            assert worker.stop() == 0
+            assert worker.log.count("keeps no append-only file") == 1, worker.log

@@ -115,3 +115,14 @@ def test_queues_with_weights() -> None:
     assert parse_queues("high=3,default") == {"high": 3.0, "default": 1.0}
     with pytest.raises(ConfigError, match="weight of high"):
         parse_queues("high=lots")
+
+
+@pytest.mark.parametrize("arguments", [["enqueue", "add", '{"x": 1}'], ["migrate"]])
+def test_a_damaged_snapshot_is_reported_by_the_command_that_sets_it_aside(
+    site: str, tmp_path: Path, arguments: list[str]
+) -> None:
+    (tmp_path / "tasks").write_bytes(b"nonsense")
+    for damaged in (1, 0):
+        result = taskq(arguments[0], "-A", site, *arguments[1:])
+        assert result.exit_code == 0
+        assert result.stderr.count("is damaged") == damaged

@@ -110,3 +110,16 @@ def test_console_lines_cannot_steer_a_terminal() -> None:
     assert "\x1b" not in line
     assert "\n" not in line
     assert "task_id=5b" in line
+
+
+def test_an_exception_in_a_console_log_cannot_steer_a_terminal_or_pass_for_a_record() -> None:
+    try:
+        raise ValueError("a\x1b[2Jb\n00:00:00.000 INFO    forged")
+    except ValueError as error:
+        caught = (type(error), error, error.__traceback__)
+    record = logging.LogRecord("taskq", logging.ERROR, "f.py", 1, "it failed", (), caught)
+    vars(record)["taskq"] = {"task_id": "5b\n0c"}
+    first, *others = logs.ConsoleFormatter().format(record).split("\n")
+    assert first.endswith("it failed  [task_id=5b\\n0c]")
+    assert "ValueError: a\\x1b[2Jb" in "\n".join(others)
+    assert all(line.startswith("    ") and line.isprintable() for line in others)
