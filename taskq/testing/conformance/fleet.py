@@ -217,7 +217,6 @@ class WaitRules(Kit):
         await self._wait_for_another(bench)
         task = await bench.put()
         assert await bench.finish(waiting)
-        assert await bench.finish(bench.backend.broker.wait([bench.queue], LONG))
         assert await bench.take_ids() == [task.id]
 
     async def _wait_for_another(self, bench: Bench) -> None:
