@@ -88,11 +88,25 @@ class App:
     @overload
     def task(self, /, *, name: str | None = None, **options: Unpack[TaskKeywords]) -> _Decorator: ...
     def task(self, function: Any = None, /, *, name: str | None = None, **options: Any) -> Any:
-        """Register a function as a task; used with or without options (see TaskOptions).
+        """Register a function as a task; used with or without options.
+
+        Arguments:
+            function: a `def` or an `async def`; a parameter annotated with TaskContext is filled in by the worker.
+            name: None: the importable name of the function, "package.module.function".
+            options: see TaskOptions.
+
+        Returns:
+            A Task, which is called as the function was; with options a decorator that gives one.
 
         Raises:
             InvalidOption: an option is unknown or out of its range.
             ConfigError: another function has that name already.
+
+        >>> app = App("memory://")
+        >>> @app.task(name="mail.send", queue="mail", timeout=30)
+        ... def send(to: str) -> None: ...
+        >>> send
+        Task('mail.send')
         """
         check_known(TaskOptions, options, "@app.task()")
         declared = TaskOptions(**options)
@@ -106,7 +120,17 @@ class App:
         return register if function is None else register(function)
 
     def add_middleware(self, middleware: object) -> None:
-        """Add an object with any of `on_enqueue`, `around_run`, `on_settled` (see taskq.middleware)."""
+        """Add middleware, innermost: what was added before goes around it.
+
+        Arguments:
+            middleware: an object with any of the methods of taskq.Middleware.
+
+        >>> class Stamp:
+        ...     def on_enqueue(self, draft):
+        ...         draft.metadata["by"] = "web"
+        >>> app = App("memory://")
+        >>> app.add_middleware(Stamp())
+        """
         self.middleware = self.middleware.adding(middleware)
 
     # ------------------------------------------------------------ the stores
@@ -121,15 +145,43 @@ class App:
         self.stores.url = url
 
     async def backend(self) -> Backend:
-        """The open backend of the running loop."""
+        """The open backend of the running loop; it is opened where it is not yet.
+
+        Raises:
+            ConfigError: no backend has the scheme of the URL, or the URL is wrong.
+            BackendUnavailable: the store cannot be reached.
+
+        >>> import asyncio
+        >>> async def example() -> int:
+        ...     backend = await App("memory://").backend()
+        ...     return len(await backend.inspector.counts())
+        >>> asyncio.run(example())
+        0
+        """
         return await self.stores.backend()
 
     async def aclose(self) -> None:
-        """Close what the running loop has opened."""
+        """Close what the running loop has opened; what is used afterwards is opened anew.
+
+        `asyncio.run` does so at its end by itself.
+
+        >>> import asyncio
+        >>> asyncio.run(App("memory://").aclose())
+        """
         await self.stores.close()
 
     def close(self) -> None:
-        """Close what blocking calls have opened."""
+        """Close what blocking calls have opened; what is used afterwards is opened anew.
+
+        The end of the process does so by itself.
+
+        Raises:
+            WouldBlock: an event loop runs in this thread: await `aclose` instead.
+
+        >>> app = App("memory://")
+        >>> handle = app.enqueue("mail.send", {"to": "a@b.c"})
+        >>> app.close()
+        """
         blocking.run(self.aclose(), "app.close()", "app.aclose()")
 
     async def __aenter__(self) -> Self:
@@ -141,7 +193,19 @@ class App:
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[Any]:
-        """The life of a worker: enters what `lifespan=` gave, and yields its state."""
+        """The life of a worker: enters what `lifespan=` gave, and yields its state, None where nothing was given.
+
+        >>> import asyncio
+        >>> from contextlib import asynccontextmanager
+        >>> @asynccontextmanager
+        ... async def lifespan(app):
+        ...     yield {"limit": 3}
+        >>> async def example():
+        ...     async with App("memory://", lifespan=lifespan).lifespan() as state:
+        ...         return state
+        >>> asyncio.run(example())
+        {'limit': 3}
+        """
         if self._lifespan is None:
             yield None
             return
@@ -153,12 +217,27 @@ class App:
     async def aenqueue(
         self, name: str, payload: Mapping[str, Any] | None = None, **options: Unpack[CallKeywords]
     ) -> TaskHandle[Any]:
-        """Enqueue by name, for code that does not import the task; checked where the task is registered here.
+        """Enqueue by name, for async code that does not import the task.
 
         Arguments:
             name: the registered name.
-            payload: parameter name → value, plain JSON data.
+            payload: parameter name → value, plain JSON data; checked against the signature where the task is
+                registered here, and by the worker in any case.
             options: see CallOptions.
+
+        Returns:
+            The handle; its result is plain JSON data where the task is not registered here.
+
+        Raises:
+            InvalidOption: the name cannot be one, or an option is unknown or out of its range.
+            TaskqError: for the rest see Task.aenqueue.
+
+        >>> import asyncio
+        >>> async def example():
+        ...     handle = await App("memory://").aenqueue("mail.send", {"to": "a@b.c"}, queue="mail")
+        ...     return (await handle.ainfo()).queue
+        >>> asyncio.run(example())
+        'mail'
         """
         task, encoded = self._by_name(name, payload, options)
         return await task.asubmit(encoded)
@@ -166,7 +245,24 @@ class App:
     def enqueue(
         self, name: str, payload: Mapping[str, Any] | None = None, **options: Unpack[CallKeywords]
     ) -> TaskHandle[Any]:
-        """The blocking twin of `aenqueue`."""
+        """Enqueue by name, for blocking code that does not import the task.
+
+        Arguments:
+            name: the registered name.
+            payload: parameter name → value, plain JSON data; checked against the signature where the task is
+                registered here, and by the worker in any case.
+            options: see CallOptions.
+
+        Returns:
+            The handle; its result is plain JSON data where the task is not registered here.
+
+        Raises:
+            WouldBlock: an event loop runs in this thread: await `aenqueue` instead.
+            TaskqError: for the rest see `aenqueue`.
+
+        >>> App("memory://").enqueue("mail.send", {"to": "a@b.c"}, queue="mail").info().queue
+        'mail'
+        """
         task, encoded = self._by_name(name, payload, options)
         return task.submit(encoded)
 
@@ -184,7 +280,17 @@ class App:
         return Task(name, stands_for_unknown, TaskOptions(), self._submitter)
 
     def handle(self, id: str) -> TaskHandle[Any]:
-        """The handle of a task whose id is known."""
+        """The handle of a task whose id is known; nothing is asked of the store.
+
+        Arguments:
+            id: a task's id, a UUID in text form.
+
+        Returns:
+            A handle whose result is plain JSON data.
+
+        >>> App("memory://").handle("01980000-0000-7000-8000-000000000000")
+        TaskHandle('01980000-0000-7000-8000-000000000000')
+        """
         return TaskHandle(id, self.stores)
 
 

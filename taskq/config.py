@@ -36,7 +36,14 @@ def check_identifier(kind: str, value: object) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What an App can be told beside its backend."""
+    """What an App can be told beside its backend.
+
+    Raises:
+        ConfigError: a value is out of its range; the message says which.
+
+    >>> Settings(max_payload=64 * 1024).max_result
+    4194304
+    """
 
     max_payload: int = MIB
     """The most bytes that the encoded arguments of a task may take."""
@@ -50,7 +57,19 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
-    """What a worker process can be told. Durations are seconds."""
+    """What a worker process can be told. Durations are seconds.
+
+    Raises:
+        ConfigError: a value is out of its range; the message says which.
+        InvalidOption: the name of a queue cannot be one.
+
+    >>> WorkerOptions(queues={"high": 3, "default": 1}, concurrency=20).lease
+    30.0
+    >>> WorkerOptions(concurrency=0)
+    Traceback (most recent call last):
+        ...
+    taskq.errors.ConfigError: concurrency must be from 1 to 10,000, not 0
+    """
 
     queues: Mapping[str, float] = field(default_factory=lambda: {DEFAULT_QUEUE: 1.0})
     """The queues to serve, each with its weight."""
@@ -63,8 +82,11 @@ class WorkerOptions:
     name: str = field(default_factory=socket.gethostname)
     """A stable name, beside the random id of each start."""
     lease: float = LEASE
+    """How long a claim holds without being extended: a task whose worker died runs again after that."""
     heartbeat: float = LEASE / 3
+    """Between two extensions of everything that the worker holds; less than half a lease."""
     shutdown_timeout: float = 30.0
+    """How long running tasks may take to end when the worker stops; then they are cancelled and given back."""
     poll: float = 5.0
     """The longest that an idle worker waits for a hint before it looks by itself."""
 

@@ -45,6 +45,17 @@ class TaskContext:
         tenant: the tenant the task belongs to, "" without one.
         state: what the application's lifespan yielded.
         parent_results: results of the tasks that this one waited for.
+
+    >>> from taskq import App
+    >>> @App("memory://").task(name="copy")
+    ... def copy(ctx: TaskContext, rows: int) -> str:
+    ...     for row in range(rows):
+    ...         if ctx.cancelled:
+    ...             break
+    ...         ctx.progress(row / rows)
+    ...     return f"attempt {ctx.attempt} of {ctx.name}"
+    >>> copy(2)
+    'attempt 1 of copy'
     """
 
     def __init__(
@@ -89,11 +100,18 @@ class TaskContext:
 
         Arguments:
             fraction: from 0 to 1.
-            message: for people.
+            message: for people; its first 1,000 characters are kept.
             data: for programs; JSON.
 
         Raises:
             InvalidOption: the fraction is out of range.
+            TypeError, ValueError, OverflowError: the fraction is no number, or the data cannot be written as JSON.
+
+        >>> from taskq import App
+        >>> @App("memory://").task(name="copy")
+        ... def copy(ctx: TaskContext) -> None:
+        ...     ctx.progress(0.5, "half of the rows", rows=7)
+        >>> copy()
         """
         if not 0 <= fraction <= 1:
             raise InvalidOption(f"progress must be from 0 to 1, not {fraction!r}")

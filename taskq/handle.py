@@ -36,9 +36,17 @@ class Access(Protocol):
 class TaskHandle(Generic[R]):
     """One enqueued task, wherever it is. Each method has an a-twin for async code.
 
+    Every method may raise BackendUnavailable, where the store cannot be reached; the blocking ones WouldBlock, where an
+    event loop runs in this thread.
+
     Attributes:
         id: the task's id, a UUID in text form.
         enqueued: what became of the enqueue; DUPLICATE where the idempotency key was known.
+
+    >>> from taskq import App
+    >>> handle = App("memory://").enqueue("mail.send", {"to": "a@b.c"})
+    >>> handle.status().is_final, handle.cancel("not today"), handle.wait().value
+    (False, True, 'cancelled')
     """
 
     def __init__(
@@ -63,6 +71,13 @@ class TaskHandle(Generic[R]):
 
         Raises:
             TaskNotFound: no record of it (any more).
+
+        >>> import asyncio
+        >>> from taskq import App
+        >>> async def example():
+        ...     return await (await App("memory://").aenqueue("mail.send", delay=60)).astatus()
+        >>> asyncio.run(example())
+        <TaskState.SCHEDULED: 'scheduled'>
         """
         return (await self.ainfo()).state
 
@@ -71,6 +86,14 @@ class TaskHandle(Generic[R]):
 
         Raises:
             TaskNotFound: no record of it (any more).
+
+        >>> import asyncio
+        >>> from taskq import App
+        >>> async def example():
+        ...     record = await (await App("memory://").aenqueue("mail.send", priority="high")).ainfo()
+        ...     return record.name, record.priority.name, record.attempt
+        >>> asyncio.run(example())
+        ('mail.send', 'HIGH', 0)
         """
         record = await (await self._access.backend()).inspector.get(self.id)
         if record is None:
@@ -78,15 +101,83 @@ class TaskHandle(Generic[R]):
         return record
 
     async def aprogress(self) -> Progress | None:
-        """How far the task says it is, None where it has said nothing."""
+        """How far the task says it is, None where it has said nothing.
+
+        Raises:
+            TaskNotFound: no record of it (any more).
+
+        >>> import asyncio, taskq
+        >>> from taskq.testing import Harness
+        >>> app = taskq.App("memory://")
+        >>> @app.task(name="copy")
+        ... def copy(ctx: taskq.TaskContext) -> None:
+        ...     ctx.progress(0.5, "half")
+        >>> async def example():
+        ...     async with Harness(app) as harness:
+        ...         handle = await copy.aenqueue()
+        ...         await harness.run_until_idle()
+        ...         return await handle.aprogress()
+        >>> asyncio.run(example())
+        Progress(fraction=0.5, message='half', data=b'{}')
+        """
         return (await self.ainfo()).progress
 
     async def await_(self, timeout: float | None = None) -> TaskState:
-        """Wait for the end of the task: the a-twin of `wait`, whose name by the rule, `await`, is a keyword."""
+        """Wait for the end of the task, however it ends: the a-twin of `wait`, as `await` is a keyword.
+
+        Arguments:
+            timeout: seconds; None waits for ever.
+
+        Returns:
+            The final state.
+
+        Raises:
+            ResultTimeout: it has not ended by then; it goes on.
+            TaskNotFound: no record of it (any more).
+
+        >>> import asyncio
+        >>> from taskq import App
+        >>> async def example():
+        ...     handle = await App("memory://").aenqueue("mail.send")
+        ...     await handle.acancel()
+        ...     return await handle.await_(timeout=5)
+        >>> asyncio.run(example())
+        <TaskState.CANCELLED: 'cancelled'>
+        """
         return (await self._finished(timeout)).state
 
     async def aresult(self, timeout: float | None = None) -> R:
-        """The result, waiting for it (see `result`)."""
+        """The result, waiting for it.
+
+        Arguments:
+            timeout: seconds; None waits for ever.
+
+        Returns:
+            What the function returned, as its annotation says; plain JSON data where the function is not known here.
+
+        Raises:
+            TaskFailed: it failed for good; with the remote type, message and traceback.
+            TaskCancelled: it was cancelled.
+            TaskExpired: nobody began it in time.
+            ResultTimeout: it has not ended by then; it goes on.
+            InvalidPayload: the stored result does not fit the annotation.
+            TaskNotFound: no record of it, or of its result (any more).
+
+        >>> import asyncio
+        >>> from taskq import App
+        >>> from taskq.testing import Harness
+        >>> app = App("memory://")
+        >>> @app.task(name="add")
+        ... def add(x: int, y: int) -> int:
+        ...     return x + y
+        >>> async def example():
+        ...     async with Harness(app) as harness:
+        ...         handle = await add.aenqueue(1, 2)
+        ...         await harness.run_until_idle()
+        ...         return await handle.aresult()
+        >>> asyncio.run(example())
+        3
+        """
         finished = await self._finished(timeout)
         match finished.state:
             case TaskState.COMPLETED:
@@ -100,7 +191,25 @@ class TaskHandle(Generic[R]):
                 raise TaskFailed(failure.type, failure.message, failure.traceback)
 
     async def acancel(self, reason: str = "") -> bool:
-        """Cancel the task (see `cancel`)."""
+        """Cancel the task: at once where it waits; where it runs, its worker is told.
+
+        Arguments:
+            reason: why, for people; it is kept in the record.
+
+        Returns:
+            False where it had ended already, or no record of it is left.
+
+        Raises:
+            OutcomeUnknown: the connection broke; it may be cancelled. It may be said again.
+
+        >>> import asyncio
+        >>> from taskq import App
+        >>> async def example():
+        ...     handle = await App("memory://").aenqueue("mail.send")
+        ...     return await handle.acancel("not today"), await handle.acancel("not today")
+        >>> asyncio.run(example())
+        (True, False)
+        """
         backend = await self._access.backend()
         [status] = await backend.broker.cancel([self.id], reason)
         if status is CancelStatus.REQUESTED:
@@ -116,6 +225,10 @@ class TaskHandle(Generic[R]):
 
         Raises:
             TaskNotFound: no record of it (any more).
+
+        >>> from taskq import App
+        >>> App("memory://").enqueue("mail.send", delay=60).status()
+        <TaskState.SCHEDULED: 'scheduled'>
         """
         return blocking.run(self.astatus(), "handle.status()", "handle.astatus()")
 
@@ -124,11 +237,24 @@ class TaskHandle(Generic[R]):
 
         Raises:
             TaskNotFound: no record of it (any more).
+
+        >>> from taskq import App
+        >>> record = App("memory://").enqueue("mail.send", priority="high").info()
+        >>> record.name, record.priority.name, record.attempt
+        ('mail.send', 'HIGH', 0)
         """
         return blocking.run(self.ainfo(), "handle.info()", "handle.ainfo()")
 
     def progress(self) -> Progress | None:
-        """How far the task says it is, None where it has said nothing."""
+        """How far the task says it is, None where it has said nothing.
+
+        Raises:
+            TaskNotFound: no record of it (any more).
+
+        >>> from taskq import App
+        >>> App("memory://").enqueue("copy").progress() is None
+        True
+        """
         return blocking.run(self.aprogress(), "handle.progress()", "handle.aprogress()")
 
     def wait(self, timeout: float | None = None) -> TaskState:
@@ -137,9 +263,17 @@ class TaskHandle(Generic[R]):
         Arguments:
             timeout: seconds; None waits for ever.
 
+        Returns:
+            The final state.
+
         Raises:
             ResultTimeout: it has not ended by then; it goes on.
             TaskNotFound: no record of it (any more).
+
+        >>> from taskq import App
+        >>> handle = App("memory://").enqueue("mail.send")
+        >>> handle.cancel(), handle.wait(timeout=5)
+        (True, <TaskState.CANCELLED: 'cancelled'>)
         """
         return blocking.run(self.await_(timeout), "handle.wait()", "handle.await_()")
 
@@ -149,20 +283,41 @@ class TaskHandle(Generic[R]):
         Arguments:
             timeout: seconds; None waits for ever.
 
+        Returns:
+            What the function returned, as its annotation says; plain JSON data where the function is not known here.
+
         Raises:
             TaskFailed: it failed for good; with the remote type, message and traceback.
             TaskCancelled: it was cancelled.
             TaskExpired: nobody began it in time.
             ResultTimeout: it has not ended by then; it goes on.
-            TaskNotFound: no record of it (any more).
+            InvalidPayload: the stored result does not fit the annotation.
+            TaskNotFound: no record of it, or of its result (any more).
+
+        >>> from taskq import App
+        >>> App("memory://").enqueue("add", {"x": 1, "y": 2}).result(timeout=0)
+        Traceback (most recent call last):
+            ...
+        taskq.errors.ResultTimeout: task ... has not ended within 0 s; it goes on
         """
         return blocking.run(self.aresult(timeout), "handle.result()", "handle.aresult()")
 
     def cancel(self, reason: str = "") -> bool:
         """Cancel the task: at once where it waits; where it runs, its worker is told.
 
+        Arguments:
+            reason: why, for people; it is kept in the record.
+
         Returns:
             False where it had ended already, or no record of it is left.
+
+        Raises:
+            OutcomeUnknown: the connection broke; it may be cancelled. It may be said again.
+
+        >>> from taskq import App
+        >>> handle = App("memory://").enqueue("mail.send")
+        >>> handle.cancel("not today"), handle.cancel("not today")
+        (True, False)
         """
         return blocking.run(self.acancel(reason), "handle.cancel()", "handle.acancel()")
 

@@ -52,6 +52,13 @@ class Task(Generic[P, R]):
         function: the function itself.
         declared: the options of the decorator.
         submitter: what enqueues it.
+
+    >>> from taskq import App
+    >>> @App("memory://").task(name="add")
+    ... def add(x: int, y: int) -> int:
+    ...     return x + y
+    >>> add(1, 2), add.queue
+    (3, 'default')
     """
 
     def __init__(self, name: str, function: Callable[..., Any], options: TaskOptions, submitter: Submitter) -> None:
@@ -102,10 +109,24 @@ class Task(Generic[P, R]):
     # ------------------------------------------------------------ enqueuing
 
     def options(self, **options: Unpack[CallKeywords]) -> Self:
-        """The same task with options for its next calls (see CallOptions).
+        """The same task with options for its next calls; the task itself stays as it is.
+
+        Arguments:
+            options: see CallOptions; what is not given stays as an earlier `options` or the decorator says.
+
+        Returns:
+            A task to enqueue with, which shares all else with this one.
 
         Raises:
             InvalidOption: an option is unknown or out of its range.
+
+        >>> from taskq import App
+        >>> @App("memory://").task(name="add", queue="sums")
+        ... def add(x: int, y: int) -> int:
+        ...     return x + y
+        >>> later = add.options(delay=60, queue="slow").options(priority="critical")
+        >>> later.queue, add.queue
+        ('slow', 'sums')
         """
         check_known(CallOptions, options, f"{self.name}.options()")
         other = object.__new__(type(self))
@@ -115,54 +136,165 @@ class Task(Generic[P, R]):
         return other
 
     async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
-        """Have a worker run the function with these arguments.
+        """Have a worker run the function with these arguments; for code that runs in an event loop.
+
+        Arguments:
+            args, kwargs: as the function takes them, without its TaskContext.
+
+        Returns:
+            The handle of the enqueued task, or of the one that the idempotency key had made before.
 
         Raises:
             InvalidPayload: an argument does not fit its annotation.
-            PayloadTooLarge: the arguments take more than `max_payload`.
+            PayloadTooLarge: the arguments and the metadata take more than `max_payload`.
             IdempotencyConflict: the key was used with other arguments.
+            QueueFull: the queue holds as many tasks as it may.
+            LeaseLost: the task that enqueues this one has lost its lease.
+            CapabilityMissing: options(connection=…) on another backend than Postgres, or the memory backend in a
+                process task.
             BackendUnavailable: the store cannot be reached; nothing was enqueued.
             OutcomeUnknown: the connection broke; it may have been enqueued.
+
+        >>> import asyncio
+        >>> from taskq import App
+        >>> @App("memory://").task(name="add")
+        ... def add(x: int, y: int) -> int:
+        ...     return x + y
+        >>> async def example() -> str:
+        ...     handle = await add.aenqueue(1, y=2)
+        ...     return await handle.astatus()
+        >>> asyncio.run(example())
+        <TaskState.PENDING: 'pending'>
         """
         return await self.asubmit(self.codec.encode(args, kwargs))
 
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
-        """The blocking twin of `aenqueue`."""
+        """Have a worker run the function with these arguments; for code without an event loop.
+
+        Arguments:
+            args, kwargs: as the function takes them, without its TaskContext.
+
+        Returns:
+            The handle of the enqueued task, or of the one that the idempotency key had made before.
+
+        Raises:
+            WouldBlock: an event loop runs in this thread: await `aenqueue` instead.
+            TaskqError: for the rest see `aenqueue`.
+
+        >>> from taskq import App
+        >>> @App("memory://").task(name="add")
+        ... def add(x: int, y: int) -> int:
+        ...     return x + y
+        >>> add.enqueue(1, y=2).status()
+        <TaskState.PENDING: 'pending'>
+        >>> add.enqueue(1, y="two")
+        Traceback (most recent call last):
+            ...
+        taskq.errors.InvalidPayload: add: parameter y: expected `int`, got `str`
+        """
         return self.submit(self.codec.encode(args, kwargs))
 
     def delay(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
-        """The same as `enqueue`, for hands that know Celery."""
+        """The same as `enqueue`, for hands that know Celery.
+
+        >>> from taskq import App
+        >>> @App("memory://").task(name="add")
+        ... def add(x: int, y: int) -> int:
+        ...     return x + y
+        >>> add.delay(1, 2).status()
+        <TaskState.PENDING: 'pending'>
+        """
         return self.enqueue(*args, **kwargs)
 
     async def asubmit(self, payload: bytes) -> TaskHandle[R]:
-        """Enqueue with arguments that are encoded already (used by App, which enqueues by name)."""
+        """Enqueue with arguments that are encoded already (used by App, which enqueues by name).
+
+        Arguments:
+            payload: what `codec.encode` has made.
+
+        Returns, and raises: see `aenqueue`.
+
+        >>> import asyncio
+        >>> from taskq import App
+        >>> @App("memory://").task(name="add")
+        ... def add(x: int, y: int) -> int:
+        ...     return x + y
+        >>> asyncio.run(add.asubmit(b'{"x":1,"y":2}'))
+        TaskHandle('...')
+        """
         [handle] = await self.submitter.submit(self, [payload], self._call)
         return handle
 
     def submit(self, payload: bytes) -> TaskHandle[R]:
-        """The blocking twin of `asubmit`."""
+        """The blocking twin of `asubmit`.
+
+        Arguments:
+            payload: what `codec.encode` has made.
+
+        Returns, and raises: see `enqueue`.
+
+        >>> from taskq import App
+        >>> @App("memory://").task(name="add")
+        ... def add(x: int, y: int) -> int:
+        ...     return x + y
+        >>> add.submit(b'{"x":1,"y":2}')
+        TaskHandle('...')
+        """
         if self._call.connection is not None:
             return self.submitter.submit_inside(self, [payload], self._call)[0]
         return blocking.run(self.asubmit(payload), f"{self.name}.enqueue()", f"{self.name}.aenqueue(…)")
 
     async def aenqueue_many(self, items: Iterable[Item], *, atomic: bool = False) -> list[TaskHandle[R]]:
-        """Enqueue one task for each item, a batch a round trip.
+        """Enqueue one task for each item, a batch a round trip; for code that runs in an event loop.
 
         Arguments:
             items: for each task a tuple of positional arguments, or a mapping by name.
-            atomic: all or none (for at most one batch, 100 tasks).
+            atomic: all or none, for at most one batch (BackendOptions.batch: 100 tasks).
 
         Returns:
-            A handle for each item; its `enqueued` says what became of it.
+            A handle for each item, in their order; its `enqueued` says what became of it: FULL where it is not stored.
 
         Raises:
-            InvalidPayload: an item does not fit the signature; nothing was enqueued.
+            InvalidPayload: an item does not fit the signature; the message says which, and nothing was enqueued.
+            InvalidOption: `atomic` with more than a batch, or an idempotency key with more than one item.
+            QueueFull: with `atomic`, the queue has no room for all; nothing was enqueued.
+            LeaseLost: the task that enqueues these has lost its lease; the message says how many were stored.
+            OutcomeUnknown: the store went away; its `stored` says how many tasks were stored before.
+            TaskqError: for the rest see `aenqueue`; nothing was enqueued.
+
+        >>> import asyncio
+        >>> from taskq import App
+        >>> @App("memory://").task(name="add")
+        ... def add(x: int, y: int) -> int:
+        ...     return x + y
+        >>> handles = asyncio.run(add.aenqueue_many([(1, 2), {"x": 3, "y": 4}]))
+        >>> [handle.enqueued.value for handle in handles]
+        ['created', 'created']
         """
         payloads = self._payloads(items)
         return await self.submitter.submit(self, payloads, self._call, atomic=atomic)
 
     def enqueue_many(self, items: Iterable[Item], *, atomic: bool = False) -> list[TaskHandle[R]]:
-        """The blocking twin of `aenqueue_many`."""
+        """Enqueue one task for each item, a batch a round trip; for code without an event loop.
+
+        Arguments:
+            items: for each task a tuple of positional arguments, or a mapping by name.
+            atomic: all or none, for at most one batch (BackendOptions.batch: 100 tasks).
+
+        Returns:
+            A handle for each item, in their order; its `enqueued` says what became of it: FULL where it is not stored.
+
+        Raises:
+            WouldBlock: an event loop runs in this thread: await `aenqueue_many` instead.
+            TaskqError: for the rest see `aenqueue_many`.
+
+        >>> from taskq import App
+        >>> @App("memory://").task(name="add")
+        ... def add(x: int, y: int) -> int:
+        ...     return x + y
+        >>> [handle.enqueued.value for handle in add.enqueue_many((n, n) for n in range(3))]
+        ['created', 'created', 'created']
+        """
         if self._call.connection is not None:
             return self.submitter.submit_inside(self, self._payloads(items), self._call)
         what = f"{self.name}.enqueue_many()"
