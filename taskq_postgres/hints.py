@@ -2,6 +2,7 @@
 
 q:QUEUE   there may be work in a queue            a:        there may be work anywhere
 w:ID      somebody waits for the end of a task    f:ID      a task has ended that somebody waits for
+?:        somebody begins to listen, and asks who waits
 e:JSON    an event, [topic, data]
 """
 
@@ -32,6 +33,8 @@ LONGEST_PAYLOAD = 7900
 INTEREST = 120.0
 """Seconds for which it is remembered that somebody waits for a task."""
 MOST_INTERESTS = 10_000
+MOST_ANSWERS = 1000
+"""Tasks that a process names when it is asked for whose end it waits; the others are named in their turn."""
 
 Listener = Callable[[str, str], None]
 logger = logging.getLogger("taskq.postgres")
@@ -159,8 +162,8 @@ class Hints:
                 with map_errors():
                     await connection.execute(sql.SQL("listen {}").format(sql.Identifier(self._channel)))
                     pause = FIRST_PAUSE
-                    self._knows_waiters = True
                     self._catch_up()
+                    self._ask_who_waits()
                     await self._take_in(connection)
             except (LostConnection, TaskqError):
                 await asyncio.sleep(pause)
@@ -181,10 +184,16 @@ class Hints:
 
     def _hear(self, payload: str) -> None:
         kind, _, key = payload.partition(":")
-        if kind != "w":
+        if kind == "?":
+            self.tell("w", list(self._waiters)[:MOST_ANSWERS])
+        elif kind != "w":
             self._spread(kind, key)
         elif is_id(key):
             self._remember(key)
+
+    def _ask_who_waits(self) -> None:
+        self._knows_waiters = True
+        self.tell("?", [""])
 
     def _remember(self, id: str) -> None:
         now = monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -118,13 +119,17 @@ async def test_nothing_is_remembered_of_a_call_that_changed_nothing(lossy: Bench
 
 async def test_a_repetition_waits_for_the_first_saying(lossy: Bench, postgres_url: str) -> None:
     message, token = await lossy.put(), new_token()
-    cancel = statements("taskq")["cancel"], ([message.id], "", token)
+
+    def cancel(connection: psycopg.Connection) -> Any:
+        return connection.execute(statements("taskq")["cancel"], ([message.id], "", token)).fetchone()
+
     with psycopg.connect(postgres_url) as first, psycopg.connect(postgres_url) as second:
-        said = first.execute(*cancel).fetchone()
-        again = asyncio.create_task(asyncio.to_thread(second.execute, *cancel))
+        said = cancel(first)
+        again = asyncio.create_task(asyncio.to_thread(cancel, second))
         await eventually(lambda: waits_for_a_lock(postgres_url, second))
         first.commit()
-        assert (await again).fetchone() == said == ([0],)
+        assert await again == said == ([0],)
+        second.commit()
     assert answers(postgres_url) == 1
 
 
