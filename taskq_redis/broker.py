@@ -49,9 +49,11 @@ _KINDS: dict[type[Settlement], str] = {
     Cancel: "cancel",
     Crash: "crash",
 }
-_HEAD_WIDTH = 3
+_HEAD_WIDTH = 4
 _MOST_WORKERS = 1000
 _DELIVERY_WIDTH = 8
+_MOST_VAIN_CALLS = 40
+"""Calls of one fetch that found nothing but expired tasks, 250 each; then its caller hears of it, and may stop."""
 
 
 class RedisBroker:
@@ -221,6 +223,7 @@ class _Claim:
         self._worker = worker
         self._rounds: Counter[int] = Counter()
         self._is_repeat = False
+        self._is_cut_short = False
         self.deliveries: list[Delivery] = []
         self.next_due: float | None = None
 
@@ -233,7 +236,9 @@ class _Claim:
         """Claim from queues of one shard, batch by batch."""
         while not self.is_full:
             wanted = min(self._left, self._store.options.batch)
-            if await self._take_batch(shard, queues, wanted) < wanted:
+            taken = await self._take_batch(shard, queues, wanted)
+            is_vain = self._is_cut_short and not self.deliveries and self._rounds[shard] < _MOST_VAIN_CALLS
+            if taken < wanted and not is_vain:
                 return
 
     async def look(self, shard: int, queues: Sequence[str]) -> None:
@@ -248,6 +253,7 @@ class _Claim:
         self._store.ages[shard] = max(self._store.ages[shard], reply[2])
         if reply[0] >= 0:
             self.next_due = min(reply[0] / 1000, math.inf if self.next_due is None else self.next_due)
+        self._is_cut_short = reply[3] == 1
         if reply[1] and self._rounds[shard] == 0:
             self._left, self._is_repeat = 0, True
         self._rounds[shard] += 1

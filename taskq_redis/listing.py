@@ -72,7 +72,9 @@ class Listing:
         while len(records) < query.limit and looked_at < _MOST_READ:
             wanted = query.limit - len(records)
             places = await self._places(shard, query, below, wanted)
-            found = await self._read([place.id for place in places])
+            ids = [place.id for place in places]
+            # The leases of a shard are one index: most of what stands there may be of other queues.
+            found = await self._read(await self._of(shard, query, ids) if query.state is TaskState.RUNNING else ids)
             records += [r for r in found if r is not None and r.state is query.state and r.queue == query.queue]
             if len(places) < wanted:
                 return Page(records)
@@ -80,6 +82,12 @@ class Listing:
             looked_at += len(places)
         rest = await self._places(shard, query, below, 1)
         return Page(records, below.cursor if rest and below is not None else None)
+
+    async def _of(self, shard: int, query: TaskQuery, ids: Sequence[str]) -> list[str]:
+        """Those of these tasks that are in the queue and the state; two fields are read of each, not the record."""
+        keys, wanted = self._store.keys[shard], [query.queue.encode(), LETTERS[query.state].encode()]
+        rows = await asyncio.gather(*(self._store.command(shard, "HMGET", keys.task(id), "q", "s") for id in ids))
+        return [id for id, row in zip(ids, rows, strict=True) if row == wanted]
 
     async def _places(self, shard: int, query: TaskQuery, below: Place | None, wanted: int) -> list[Place]:
         """The newest places before `below`, at most `wanted`."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from taskq.domain.lease import RENEWAL
 from taskq.ports import Reaped
 from taskq_redis.record import milliseconds
+from taskq_redis.scripts import TASKS_PER_CALL
 from taskq_redis.store import Store
 
 _QUEUES_PER_CALL = 50
-_TASKS_PER_CALL = 250
-"""Bounds of one script, so that no call keeps the server from others for more than a few ms."""
 
 
 class RedisMaintenance:
@@ -22,7 +21,15 @@ class RedisMaintenance:
 
     async def promote(self, limit: int = 1000) -> int:
         """Make due tasks ready."""
-        return await self._by_queues("promote", limit)
+        promoted = 0
+        async for shard, queues in self._queues():
+            is_more = True
+            while promoted < limit and is_more:
+                step = min(TASKS_PER_CALL, limit - promoted)
+                moved = int(await self._store.run(shard, "promote", step, *queues))
+                promoted += moved
+                is_more = moved == step
+        return promoted
 
     async def reap(self, limit: int = 100, *, renewal: float = RENEWAL) -> Reaped:
         """Take away leases that ran out; each shard has a watch of its own over the reapers."""
@@ -44,7 +51,7 @@ class RedisMaintenance:
         expired = 0
         for shard in self._store.shards:
             while expired < limit:
-                step = min(_TASKS_PER_CALL, limit - expired)
+                step = min(TASKS_PER_CALL, limit - expired)
                 ended = int(await self._store.run(shard, "expire", step))
                 expired += ended
                 if ended < step:
@@ -53,24 +60,23 @@ class RedisMaintenance:
 
     async def prune(self, limit: int = 1000) -> int:
         """Forget finished tasks by age and by count."""
-        return await self._by_queues("prune", limit)
+        forgotten = 0
+        async for shard, queues in self._queues():
+            is_more = True
+            while forgotten < limit and is_more:
+                step = min(TASKS_PER_CALL, limit - forgotten)
+                gone, looked_at = await self._store.run(shard, "prune", step, *queues)
+                forgotten += gone
+                is_more = looked_at == step
+        return forgotten
 
     async def relay(self, limit: int = 100) -> int:
         """Nothing to tell: no task depends on one in another shard yet."""
         return 0
 
-    async def _by_queues(self, name: str, limit: int) -> int:
-        done = 0
+    async def _queues(self) -> AsyncIterator[tuple[int, Sequence[str]]]:
+        """The queues that one script looks after, with their shard."""
         for shard in self._store.shards:
-            for queues in _slices(await self._store.queues(shard)):
-                while done < limit:
-                    step = min(_TASKS_PER_CALL, limit - done)
-                    moved = int(await self._store.run(shard, name, step, *queues))
-                    done += moved
-                    if moved < step:
-                        break
-        return done
-
-
-def _slices(queues: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (queues[at : at + _QUEUES_PER_CALL] for at in range(0, len(queues), _QUEUES_PER_CALL))
+            queues = await self._store.queues(shard)
+            for at in range(0, len(queues), _QUEUES_PER_CALL):
+                yield shard, queues[at : at + _QUEUES_PER_CALL]

@@ -21,6 +21,10 @@ from taskq.ports.inspector import DEFAULT_MAX_FINISHED
 PROMOTE_PER_FETCH = 200
 """Due tasks of one queue that a fetch makes ready before it claims."""
 
+TASKS_PER_CALL = 250
+"""Tasks that one script ends, forgets or moves besides its own business, so that it holds up nobody for more than a few
+ms: the bound of each step of maintenance, and of the expired tasks that a fetch comes upon."""
+
 STEP_BACK = 60
 """Seconds of work that a store may have forgotten, after a failover, without being taken for an old copy."""
 
@@ -35,6 +39,7 @@ _CONSTANTS: dict[str, int | str] = {
     "AGED_EVERY": AGED_EVERY,
     "MAX_FINISHED": DEFAULT_MAX_FINISHED,
     "PROMOTE_PER_FETCH": PROMOTE_PER_FETCH,
+    "TASKS_PER_CALL": TASKS_PER_CALL,
     "STEP_BACK": STEP_BACK,
     "POISON": DeadReason.POISON.value,
 }

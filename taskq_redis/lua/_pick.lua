@@ -15,12 +15,13 @@ local function take(lane, picks)
   picks[#picks + 1] = lane.entries[lane.taken][2][2]
 end
 
--- Up to `quota` tasks, each from the lane whose head has waited longest, if longer than `aging` ms.
+-- Up to `quota` tasks, each from the lane whose head has waited longest, if longer than `aging` ms. Usually none has: so
+-- the heads are read alone, and more only of a lane that has won.
 local function pick_aged(lanes, quota, aging, picks)
   for _ = 1, quota do
     local oldest, oldest_ms
     for _, lane in ipairs(lanes) do
-      load(lane, quota)
+      load(lane, lane.taken == 0 and 1 or quota)
       local head = lane.entries[lane.taken + 1]
       local ms = head and entry_ms(head)
       if ms and now - ms > aging and (not oldest or ms < oldest_ms) then oldest, oldest_ms = lane, ms end

@@ -2,13 +2,14 @@
 -- KEYS  meta, nothing
 -- ARGV  limit, worker, lease ms, request id, aging ms, round (a request may take several calls, from 0), epoch
 --       and age of the store as the caller knows them, queues …
--- Returns ms until the next task is due or -1, 1 if the request was answered before, the store's age, then for each
--- task: id, name and body, its queue (an index or the name), fence, attempt, priority, ms since the enqueue, and '' or
--- "<lost leases> <options>".
+-- Returns ms until the next task is due or -1, 1 if the request was answered before, the store's age, 1 if it was cut
+-- short, because it has ended as many expired tasks as one script may, then for each task: id, name and body, its queue
+-- (an index or the name), fence, attempt, priority, ms since the enqueue, and '' or "<lost leases> <options>".
 local worker, lease = ARGV[2], now + ARGV[3]
 local request, aging, round = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 local FIRST_QUEUE = 9
 local REMEMBERED = 60000 -- ms beyond the lease for which a request is known
+local LEAST_PICKED = 8 -- tasks that each queue is asked for, though others have used up what one script may end
 
 -- A store that came back empty has another epoch, one that came back from an old copy is younger than it was.
 local known = call('HMGET', KEYS[1], 'epoch', 'age')
@@ -17,7 +18,7 @@ if known[1] ~= ARGV[7] or age < ARGV[8] - STEP_BACK then
   return redis.error_reply('TASKQEPOCH the store is not the one that was opened')
 end
 
-local reply, held = {-1, 0, age}, {}
+local reply, held = {-1, 0, age, 0}, {}
 
 local function hand_out(id, body, queue, fence, attempt, lane, created, lost, options)
   local n = #reply
@@ -92,14 +93,18 @@ local function remove(name, fronts, lanes)
   end
 end
 
+local may_end = TASKS_PER_CALL -- how many picked tasks this script may still end, or pass over, instead of handing out
+
 local function claim_from(name, number, limit)
   local row = key('queue', name)
   local settings = call('HMGET', row, 'pr', 'pu', 'ag')
   if settings[1] and (settings[2] == '0' or tonumber(settings[2]) > now) then return 0 end
   local turns, claimed = {}, 0
   local quota = math.floor(((settings[3] or 0) + limit) / AGED_EVERY)
+  local is_cut_short = false
   repeat
-    local picks, fronts, lanes = pick(name, limit - claimed, quota, aging, turns)
+    local wanted = math.min(limit - claimed, math.max(may_end, LEAST_PICKED))
+    local picks, fronts, lanes = pick(name, wanted, quota, aging, turns)
     remove(name, fronts, lanes)
     local queue = queue_of(name)
     local before = claimed
@@ -108,14 +113,20 @@ local function claim_from(name, number, limit)
     end
     count(queue, 'r', claimed - before)
     quota = 0
-  until #picks == 0 or claimed >= limit
+    may_end = may_end - (#picks - (claimed - before))
+    is_cut_short = may_end <= 0 and claimed - before < #picks
+  until #picks == 0 or claimed >= limit or is_cut_short
   if claimed > 0 then
     local changes = {'ag', ((settings[3] or 0) + claimed) % AGED_EVERY}
     for field, group in pairs(turns) do changes[#changes + 1], changes[#changes + 2] = field, group end
     call('HSET', row, unpack(changes))
   end
-  -- A claim that leaves a backlog wakes the next worker, so that a burst of work wakes as many as it needs.
-  if claimed >= limit and call('EXISTS', key('front', name), key('lanes', name)) > 0 then wake(name, 1) end
+  -- A claim that leaves a backlog wakes the next worker, so that a burst of work wakes as many as it needs; one that was
+  -- cut short wakes the same again.
+  if (claimed >= limit or is_cut_short) and call('EXISTS', key('front', name), key('lanes', name)) > 0 then
+    wake(name, 1)
+    if is_cut_short then reply[4] = 1 end
+  end
   return claimed
 end
 

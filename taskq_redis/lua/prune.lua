@@ -1,7 +1,7 @@
 -- Forget finished tasks by age and by count; a tombstone of each id stays.
 -- KEYS  meta, nothing
 -- ARGV  limit, queues …
--- Returns how many.
+-- Returns how many, and how many ids were looked at, which is what `limit` bounds: a redriven task is none any more.
 local left = tonumber(ARGV[1])
 local gone, keys = {}, {}
 
@@ -15,7 +15,6 @@ local function forget(queue, state, ended_at, id)
   keys[#keys + 1] = key('log', id)
   count(queue, state, -1)
   call('UNLINK', task, key('log', id))
-  left = left - 1
   return 1
 end
 
@@ -49,13 +48,14 @@ local function forget_head(queue, stream, most)
   local forgotten = 0
   while stream.skip < #stream.ids and forgotten < most and left > 0 do
     stream.skip = stream.skip + 1
+    left = left - 1
     forgotten = forgotten + forget(queue, stream.state, stream.ended_at, stream.ids[stream.skip])
   end
   if stream.skip == #stream.ids then
     call('XDEL', end_key(queue.name, stream.lane), stream.head)
     stream.skip = 0
   end
-  if stream.skip > 0 or forgotten > 0 then call('HSET', key('ends', queue.name), stream.lane, stream.skip) end
+  call('HSET', key('ends', queue.name), stream.lane, stream.skip)
   if stream.skip == 0 then load_head(queue.name, stream) end
   return forgotten
 end
@@ -98,11 +98,11 @@ for i = 2, #ARGV do
   local is_empty = call('EXISTS', key('lanes', name), key('front', name), key('due', name), key('retry', name)) == 0
   for _, n in ipairs(row) do is_empty = is_empty and (not n or n == '0') end
   if is_empty then
-    call('HDEL', key('queue', name), 'ag', 'g0', 'g1', 'g2', 'g3', unpack(STATES))
+    call('HDEL', key('queue', name), 'ag', 'g0', 'g1', 'g2', 'g3', 'pt', 'pn', unpack(STATES))
     call('SREM', P .. 'queues', name)
     -- What is left in its streams of ended tasks are ids that were redriven since.
     for _, lane in ipairs(call('HKEYS', key('ends', name))) do call('DEL', end_key(name, lane)) end
     call('DEL', key('ends', name), key('wake', name))
   end
 end
-return #gone
+return {#gone, ARGV[1] - left}

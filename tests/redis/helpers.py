@@ -9,6 +9,9 @@ from typing import Any
 
 import redis
 
+from taskq.testing.conformance import Bench
+from taskq_redis import RedisBackend
+
 _PAUSE = 0.005
 
 
@@ -21,6 +24,12 @@ async def until(check: Callable[[], Any], deadline: float = 15.0) -> Any:
             return answer
         assert monotonic() < end, f"not true within {deadline} s"
         await asyncio.sleep(_PAUSE)
+
+
+def backend_of(bench: Bench) -> RedisBackend:
+    """The backend of a bench, as what it is."""
+    assert isinstance(bench.backend, RedisBackend)
+    return bench.backend
 
 
 def clients(outside: redis.Redis, command: str) -> list[dict[str, str]]:
