@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from secrets import token_hex
 
 from taskq.domain.message import Delivery
 from taskq.domain.record import LOG_LIMIT, Progress
@@ -27,7 +28,7 @@ class RedisAnnotations:
 
     async def log(self, delivery: Delivery, lines: Sequence[str]) -> bool:
         """Append lines to the task's own log."""
-        return await self._write(delivery, "log", *map(plain, lines[-LOG_LIMIT:]))
+        return await self._write(delivery, "log", token_hex(8), *map(plain, lines[-LOG_LIMIT:]))
 
     async def _write(self, delivery: Delivery, field: str, *values: Argument) -> bool:
         run = (delivery.id, delivery.fence, delivery.worker)

@@ -96,10 +96,10 @@ class RedisInspector:
 
     async def purge(self, queue: str, limit: int = 1000) -> int:
         """Cancel waiting tasks of a queue."""
-        purged = 0
+        shard, purged = self._store.shard_of(queue), 0
         while purged < limit:
             step = min(self._store.options.batch, limit - purged)
-            done = int(await self._store.run(self._store.shard_of(queue), "purge", queue, step, "purged"))
+            done = int(await self._store.run(shard, "purge", queue, step, "purged", token_hex(8)))
             purged += done
             if done < step:
                 break

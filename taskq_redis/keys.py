@@ -24,7 +24,7 @@ A shard is one hash slot: all its keys carry the tag `{namespace:shard}`, so tha
                  end:<n>:<q>:<s>:<retention>  stream  final, one entry for each call that ended tasks
                  ends:<q>           hash    `<s>:<retention>` of those streams → ids already pruned of its first entry
 
-                 queue:<q>          hash    counters, pause, limits, the turns of aging and groups
+                 queue:<q>          hash    counters, pause, limits, the turns of aging and groups, the newest purge
                  wake:<q>           list    up to four tokens: a waiting worker takes one and looks
                  claim:<worker>     string  the newest claim of a worker: its request id and what it was given
                  worker:<id>        hash    what a worker says of itself

@@ -13,7 +13,7 @@
     z   ended at, r result (without one: null), rs reason, fl newest failure
     h   history, a line of JSON for each attempt but a success, which is read off the record
     pg  progress, ck checkpoint     aw  somebody waits for the end
-    ct, rd  the calls that cancelled or redrove it, so that a repeat is known
+    ct, rd  the calls that cancelled or redrove it, ts the newest that logged, so that a repeat is known
 
 Instants are ms since the epoch by the store's clock, durations are ms.
 """

@@ -33,7 +33,7 @@ class RedisRegistry:
 
     async def command(self, worker: str, command: WorkerCommand) -> bool:
         """Tell a worker something with its next report."""
-        return bool(await self._store.run(_SHARD, "command", worker, command.value))
+        return bool(await self._store.run(_SHARD, "command", worker, command.value, token_hex(8)))
 
     async def forget(self, worker: str) -> None:
         """The worker has stopped in good order."""

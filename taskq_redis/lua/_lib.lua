@@ -10,6 +10,7 @@ local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local TOKENS = 4
+local TOKENS_KNOWN = 8
 local CHUNK = 1000 -- Lua's unpack dies of several thousand values
 
 local function key(kind, name) return P .. kind .. ':' .. name end
@@ -21,6 +22,15 @@ local function in_slices(command, name, members)
   for first = 1, #members, CHUNK do
     call(command, name, unpack(members, first, math.min(first + CHUNK - 1, #members)))
   end
+end
+
+-- Whether a call that appends something was heard before: a hash keeps the tokens of the newest few, because calls of
+-- several callers may come between one whose reply was lost and its repetition.
+local function is_repeat(name, token)
+  local known = call('HGET', name, 'ts') or ''
+  if string.find(known, token, 1, true) then return true end
+  call('HSET', name, 'ts', string.sub(known .. token, -TOKENS_KNOWN * #token))
+  return false
 end
 
 -- ------------------------------------------------------------ what a call collects

@@ -1,8 +1,10 @@
 -- Cancel waiting tasks of a queue.
 -- KEYS  meta, nothing
--- ARGV  queue, limit, reason
--- Returns how many.
-local name, limit = ARGV[1], tonumber(ARGV[2])
+-- ARGV  queue, limit, reason, a token of this call
+-- Returns how many; the same again, and purges no more, for the token of the newest call, whose reply was lost.
+local name, limit, token = ARGV[1], tonumber(ARGV[2]), ARGV[4]
+local last = call('HMGET', key('queue', name), 'pt', 'pn')
+if last[1] == token then return tonumber(last[2]) end
 local ids = pick(name, limit, 0, math.huge, {})
 for _, kind in ipairs({'due', 'retry'}) do
   if #ids < limit then
@@ -18,5 +20,6 @@ for _, id in ipairs(ids) do
   if expires then gone_expiring[#gone_expiring + 1] = id end
   finish(queue, task, id, 'k', retention, v[5], {'rs', ARGV[3]})
 end
+if #ids > 0 then call('HSET', key('queue', name), 'pt', token, 'pn', #ids) end
 flush()
 return #ids

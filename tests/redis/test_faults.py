@@ -13,13 +13,23 @@ from hiredis import ReplyError
 from taskq.domain.outcome import Complete
 from taskq.domain.state import TaskState
 from taskq.errors import BackendUnavailable, OutcomeUnknown, UnsafeStore
-from taskq.ports import BackendOptions, CancelStatus, EnqueueStatus, Settled, SettleStatus
+from taskq.ports import (
+    BackendOptions,
+    CancelStatus,
+    EnqueueStatus,
+    Settled,
+    SettleStatus,
+    WorkerCommand,
+    WorkerInfo,
+    WorkerState,
+)
 from taskq.testing.conformance import Bench, Kit
-from taskq.testing.conformance.bench import new_worker
+from taskq.testing.conformance.bench import LONG, new_worker
 from taskq_redis import RedisBackend, create_backend
 from taskq_redis.connection import Address, Login, connect, pack
 from taskq_redis.errors import ConnectionLost
-from tests.redis.helpers import clients, until
+from tests.redis.fake import FakeRedis
+from tests.redis.helpers import backend_of, clients, until
 from tests.redis.proxy import LossyProxy
 from tests.servers import RedisServer, free_port
 
@@ -80,6 +90,54 @@ class TestLostReplies:
         assert list(await lossy.backend.inspector.redrive([message.id])) == [True]
         assert proxy.lost == 1
 
+    async def test_of_a_line_of_a_log(self, lossy: Bench, proxy: LossyProxy) -> None:
+        delivery = await lossy.running()
+        await lossy.backend.annotations.log(delivery, ["first"])
+        proxy.lose_reply_to("second")
+        assert await lossy.backend.annotations.log(delivery, ["second"])
+        assert await lossy.backend.annotations.log(delivery, ["second"])
+        assert proxy.lost == 1
+        assert (await lossy.record(delivery.id)).logs == ("first", "second", "second")
+
+    async def test_of_a_line_of_a_log_while_others_are_written(self, lossy: Bench) -> None:
+        delivery = await lossy.running()
+        run = (delivery.id, delivery.fence, delivery.worker, "log")
+        store = backend_of(lossy)._store
+        for token in ("0001", *(f"{n:04}" for n in range(2, 9)), "0001"):
+            assert await store.run(0, "annotate", *run, token, token) == 1
+        assert len((await lossy.record(delivery.id)).logs) == 8
+
+    async def test_of_a_command_to_a_worker(self, lossy: Bench, proxy: LossyProxy) -> None:
+        registry = lossy.backend.registry
+        info = WorkerInfo(id=new_worker(), name="w", host="h", pid=1, queues=("a",), state=WorkerState.IDLE)
+        await registry.report(info, LONG)
+        assert await registry.command(info.id, WorkerCommand.PAUSE)
+        proxy.lose_reply_to(WorkerCommand.RESUME.value)
+        assert await registry.command(info.id, WorkerCommand.RESUME)
+        assert proxy.lost == 1
+        assert list(await registry.report(info, LONG)) == [WorkerCommand.PAUSE, WorkerCommand.RESUME]
+
+    async def test_of_a_report(self, lossy: Bench, proxy: LossyProxy) -> None:
+        registry = lossy.backend.registry
+        info = WorkerInfo(id=new_worker(), name="w", host="h", pid=1, queues=("a",), state=WorkerState.IDLE)
+        await registry.report(info, LONG)
+        await registry.command(info.id, WorkerCommand.PAUSE)
+        proxy.lose_reply_to(info.id)
+        assert list(await registry.report(info, LONG)) == [WorkerCommand.PAUSE]
+        assert proxy.lost == 1
+        assert list(await registry.report(info, LONG)) == []
+
+    async def test_of_a_purge(self, lossy: Bench, proxy: LossyProxy) -> None:
+        await lossy.put()
+        assert await lossy.backend.inspector.purge(lossy.queue) == 1
+        await lossy.put_many(5)
+        proxy.lose_reply_to("purged")
+        assert await lossy.backend.inspector.purge(lossy.queue, 2) == 2
+        assert proxy.lost == 1
+        assert await lossy.counts() == {TaskState.CANCELLED: 3, TaskState.PENDING: 3}
+        proxy.lose_reply_to("purged")
+        assert await lossy.backend.inspector.purge(lossy.queue) == 3
+
 
 class TestConnections:
     """A connection that is lost, or a caller that gives up, never mixes up replies."""
@@ -103,10 +161,10 @@ class TestConnections:
         direct.close()
 
     async def test_silence_counts_as_a_lost_connection(self) -> None:
-        async with await asyncio.start_server(_never_answer, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
+        async with FakeRedis(lambda command: b"") as server:
+            server.may_greet.clear()
             with pytest.raises(ConnectionLost):
-                await connect(Address("127.0.0.1", port), Login(), 0.05)
+                await connect(Address("127.0.0.1", server.port), Login(), 0.05)
 
     async def test_a_server_that_is_away_is_named_without_its_password(self) -> None:
         url = f"redis://somebody:secret@127.0.0.1:{free_port()}/0"
@@ -280,8 +338,3 @@ async def test_an_error_reply_is_a_value_until_it_is_asked_for(redis_url: str) -
 
 def _address(url: str) -> Address:
     return Address("127.0.0.1", int(url.rpartition(":")[2].partition("/")[0]))
-
-
-async def _never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await reader.read()
-    writer.close()
