@@ -24,9 +24,13 @@ class Stoppable(Protocol):
         """Stop gracefully; at a second call at once."""
         ...
 
+    def drain(self) -> None:
+        """Stop gracefully, however often it is said."""
+        ...
+
 
 class StopRequests:
-    """Tells a worker to stop, and to hurry where somebody insists.
+    """Tells a worker to stop at a signal, and to hurry where somebody insists.
 
     Arguments:
         worker: who is told.
@@ -36,20 +40,15 @@ class StopRequests:
     def __init__(self, worker: Stoppable, now: Callable[[], float]) -> None:
         self._worker = worker
         self._now = now
-        self._asked_at: float | None = None
+        self._told_at: float | None = None
 
     def on_signal(self, number: signal.Signals) -> None:
         """The first signal begins a stop; a later one hurries it, unless it is an echo of the first."""
-        if self._asked_at is None:
-            self.begin(f"by {number.name}")
-        elif number == signal.SIGINT or self._now() - self._asked_at > ECHO:
+        if self._told_at is None:
+            self._told_at = self._now()
+            logger.info("told to stop by %s", number.name)
             self._worker.stop()
-
-    def begin(self, why: str) -> None:
-        """Begin a stop, unless one has begun."""
-        if self._asked_at is None:
-            logger.info("told to stop %s", why)
-            self._asked_at = self._now()
+        elif number == signal.SIGINT or self._now() - self._told_at > ECHO:
             self._worker.stop()
 
 
@@ -65,10 +64,11 @@ def install(worker: Stoppable) -> None:
     if lifeline is not None:
         watch = int(lifeline)
         os.set_blocking(watch, False)
-        loop.add_reader(watch, _orphaned, loop, watch, requests)
+        loop.add_reader(watch, _orphaned, loop, watch, worker)
 
 
-def _orphaned(loop: asyncio.AbstractEventLoop, watch: int, requests: StopRequests) -> None:
-    """The pipe came to its end: the supervisor is gone."""
+def _orphaned(loop: asyncio.AbstractEventLoop, watch: int, worker: Stoppable) -> None:
+    """The pipe came to its end: the supervisor is gone. Nobody has insisted on anything by that."""
     loop.remove_reader(watch)
-    requests.begin("because its supervisor is gone")
+    logger.info("told to stop by the end of the supervisor")
+    worker.drain()

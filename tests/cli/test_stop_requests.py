@@ -10,6 +10,7 @@ import pytest
 
 from taskq.runtime.signals import StopRequests, install
 from taskq.runtime.supervisor import LIFELINE
+from tests.cli.support import TIMEOUT
 
 
 class Told:
@@ -17,16 +18,16 @@ class Told:
 
     def __init__(self) -> None:
         self.times = 0
-        self.changed = asyncio.Event()
+        self.twice = asyncio.Event()
+        self.drained = asyncio.Event()
 
     def stop(self) -> None:
         self.times += 1
-        self.changed.set()
+        if self.times == 2:
+            self.twice.set()
 
-    async def until(self, times: int) -> None:
-        while self.times < times:
-            await self.changed.wait()
-            self.changed.clear()
+    def drain(self) -> None:
+        self.drained.set()
 
 
 @pytest.mark.parametrize(
@@ -52,29 +53,18 @@ def test_a_sigterm_soon_after_the_first_is_its_echo(signals: list[tuple[float, S
     assert told.times == times
 
 
-def test_the_end_of_the_supervisor_begins_a_stop_and_hurries_none() -> None:
-    told = Told()
-    requests = StopRequests(told, lambda: 0.0)
-    requests.begin("because the test says so")
-    requests.begin("because the test says so")
-    assert told.times == 1
-    requests.on_signal(SIGTERM)
-    assert told.times == 1
-    requests.on_signal(SIGINT)
-    assert told.times == 2
-
-
-async def test_signals_and_the_lifeline_reach_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_signals_and_the_end_of_the_supervisor_reach_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     watched, kept_open = os.pipe()
     monkeypatch.setenv(LIFELINE, str(watched))
     told, loop = Told(), asyncio.get_running_loop()
     install(told)
     try:
         os.close(kept_open)
-        await told.until(1)
+        await asyncio.wait_for(told.drained.wait(), TIMEOUT)
+        assert told.times == 0
         os.kill(os.getpid(), SIGTERM)
         os.kill(os.getpid(), SIGINT)
-        await told.until(2)
+        await asyncio.wait_for(told.twice.wait(), TIMEOUT)
     finally:
         for number in (SIGTERM, SIGINT):
             loop.remove_signal_handler(number)
