@@ -10,13 +10,12 @@ from __future__ import annotations
 import argparse
 import ast
 import asyncio
-import contextlib
 import os
 import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -171,30 +170,41 @@ def counts(figures: Sequence[Figures], dead: Sequence[object], attempts: int, wa
     return table
 
 
-@contextlib.asynccontextmanager
-async def workers(count: int) -> AsyncIterator[None]:
-    """Workers for the survey: in this process where the store is, else `taskq worker` with processes of its own."""
+async def survey_with_workers(console: Console, arguments: argparse.Namespace) -> int:
+    """The survey, and its workers: in this process where the store is, else `taskq worker` with its own processes."""
     if app.url.startswith("memory:"):
         async with Worker(app, WorkerOptions(queues={"default": 1})).running():
-            yield
-        return
-    command = ["-m", "taskq", "worker", "-A", f"{HERE.stem}:app", "-P", str(count), "--children", "1"]
+            return await survey(console, arguments.limit)
+    command = ["-m", "taskq", "worker", "-A", f"{HERE.stem}:app", "-P", str(arguments.processes), "--children", "1"]
     environment = {**os.environ, "TASKQ_BACKEND": app.url}
     process = await asyncio.create_subprocess_exec(sys.executable, *command, cwd=HERE.parent, env=environment)
+    surveying = asyncio.create_task(survey(console, arguments.limit))
+    ending = asyncio.create_task(process.wait())
     try:
-        yield
+        await asyncio.wait({surveying, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if surveying.done():
+            return await surveying
+        # Nobody is left to run what waits.
+        print(f"stdlib_survey: the workers ended with status {await ending} before the survey did", file=sys.stderr)
+        return 1
     finally:
-        process.terminate()
-        await process.wait()
+        await end(surveying)
+        if process.returncode is None:
+            process.terminate()
+        await ending
+
+
+async def end(task: asyncio.Task[int]) -> None:
+    """Cancel what still runs, and wait until it has ended."""
+    task.cancel()
+    await asyncio.wait({task})
 
 
 async def main(arguments: argparse.Namespace) -> int:
-    """Prepare the store, start the workers, run the survey."""
-    console = Console()
+    """Prepare the store, run the survey with its workers."""
     async with app:
         await (await app.backend()).migrate()
-        async with workers(arguments.processes):
-            return await survey(console, arguments.limit)
+        return await survey_with_workers(Console(), arguments)
 
 
 if __name__ == "__main__":
