@@ -17,6 +17,7 @@ nox.options.sessions = ["tests"]
 nox.options.error_on_external_run = True
 
 PACKAGES = ("taskq", "taskq_redis", "taskq_postgres", "taskq_memory")
+CHECKED = (*PACKAGES, "tests", "examples", "benchmarks", "noxfile.py")
 PYTHONS = ("3.11", "3.12", "3.13")
 OWN_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PORTABLE_TESTS = (
@@ -90,7 +91,7 @@ def run_checks(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     # The files of tests/typing hold errors on purpose; a test compares what the type checkers say of them.
-    session.run("mypy", "--explicit-package-bases", "--exclude", "^tests/typing/", *PACKAGES, "tests")
+    session.run("mypy", "--explicit-package-bases", "--exclude", "^tests/typing/", *CHECKED)
     session.run("lint-imports", "--cache-dir", str(session.cache_dir / "imports"))
 
 
