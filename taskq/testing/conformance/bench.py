@@ -213,3 +213,16 @@ class Bench(_Consumer):
         await self.reap()
         assert (await self.record(delivery.id)).lost_leases == delivery.lost_leases + 1
         return delivery
+
+    async def let_wait(self) -> None:
+        """Let those who have begun to wait come as far as waiting: others begin after them, wait, and are served."""
+        for _ in range(3):
+            there = self.apart(token_hex(4))
+            working = asyncio.create_task(self.backend.broker.wait([there.queue], LONG))
+            await asyncio.sleep(0)
+            task = await there.put()
+            assert await self.finish(working)
+            ending = asyncio.create_task(self.backend.results.wait(task.id, LONG))
+            await asyncio.sleep(0)
+            await self.backend.broker.cancel([task.id])  # a claim might end what has expired elsewhere
+            assert await self.finish(ending) is not None

@@ -207,27 +207,21 @@ class WaitRules(Kit):
 
     async def test_waiting_may_be_given_up_at_any_moment_and_loses_no_task(self, bench: Bench) -> None:
         for n in range(15):
-            waiting = await self._waiting(bench, bench.queue)
-            for _ in range(n % 4):
-                await self._wait_for_another(bench)
+            waiting = asyncio.create_task(bench.backend.broker.wait([bench.queue], LONG))
+            if n % 3:
+                await asyncio.sleep(0)
+            if n % 3 == 2:
+                await bench.let_wait()
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await bench.finish(waiting)
         waiting = await self._waiting(bench, bench.queue)
-        await self._wait_for_another(bench)
         task = await bench.put()
         assert await bench.finish(waiting)
         assert await bench.take_ids() == [task.id]
 
-    async def _wait_for_another(self, bench: Bench) -> None:
-        """Wait for work that comes; who began to wait before has come as far, and waits."""
-        there = bench.apart(new_worker())
-        waiting = await self._waiting(there, there.queue)
-        await there.put()
-        assert await bench.finish(waiting)
-
     @staticmethod
     async def _waiting(bench: Bench, *queues: str) -> asyncio.Task[bool]:
         waiting = asyncio.create_task(bench.backend.broker.wait(queues, LONG))
-        await asyncio.sleep(0)
+        await bench.let_wait()
         return waiting

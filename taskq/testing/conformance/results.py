@@ -38,7 +38,7 @@ class WaitForResultRules(Kit):
         for settlement, state in ENDS:
             delivery = await bench.running()
             waiters = [asyncio.create_task(bench.backend.results.wait(delivery.id, LONG)) for _ in range(3)]
-            await asyncio.sleep(0)
+            await bench.let_wait()
             await bench.apply(delivery, settlement)
             ends = await bench.finish(asyncio.gather(*waiters))
             assert [end and end.state for end in ends] == [state] * 3, settlement
@@ -46,7 +46,7 @@ class WaitForResultRules(Kit):
     async def test_a_cancel_wakes_those_who_wait(self, bench: Bench) -> None:
         task = await bench.put()
         waiting = asyncio.create_task(bench.backend.results.wait(task.id, LONG))
-        await asyncio.sleep(0)
+        await bench.let_wait()
         await bench.backend.broker.cancel([task.id], "enough")
         finished = await bench.finish(waiting)
         assert finished is not None
@@ -56,7 +56,7 @@ class WaitForResultRules(Kit):
         poison = await bench.running(bench.short, max_lost_leases=1)
         expired = await bench.put(expires=bench.short)
         waiters = [asyncio.create_task(bench.backend.results.wait(id, LONG)) for id in (poison.id, expired.id)]
-        await asyncio.sleep(0)
+        await bench.let_wait()
         await bench.lapse()
         await bench.reap()
         await bench.backend.maintenance.expire()
@@ -92,26 +92,18 @@ class WaitForResultRules(Kit):
         delivery = await bench.running()
         for n in range(15):
             waiting = asyncio.create_task(bench.backend.results.wait(delivery.id, LONG))
-            await asyncio.sleep(0)
-            for _ in range(n % 4):
-                await self._wait_for_another(bench)
+            if n % 3:
+                await asyncio.sleep(0)
+            if n % 3 == 2:
+                await bench.let_wait()
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await bench.finish(waiting)
         waiting = asyncio.create_task(bench.backend.results.wait(delivery.id, LONG))
-        await self._wait_for_another(bench)
+        await bench.let_wait()
         await bench.apply(delivery, Complete(b"1"))
         assert await bench.finish(waiting) is not None
         assert await bench.finish(bench.backend.results.wait(delivery.id, LONG)) is not None
-
-    @staticmethod
-    async def _wait_for_another(bench: Bench) -> None:
-        """Wait for a task that ends; who began to wait before has come as far, and waits."""
-        delivery = await bench.running(queue=f"{bench.queue}-another")
-        waiting = asyncio.create_task(bench.backend.results.wait(delivery.id, LONG))
-        await asyncio.sleep(0)
-        await bench.apply(delivery, Complete())
-        assert await bench.finish(waiting) is not None
 
 
 class ResultStoreRules(Kit):

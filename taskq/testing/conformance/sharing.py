@@ -41,7 +41,7 @@ class CloneRules(Kit):
 
     async def test_a_clone_works_in_another_thread(self, bench: Bench) -> None:
         waiting = asyncio.create_task(bench.backend.broker.wait([bench.queue], LONG))
-        await asyncio.sleep(0)
+        await bench.let_wait()
         clone = bench.backend.clone()
 
         async def put() -> Message:
@@ -55,7 +55,7 @@ class CloneRules(Kit):
     async def test_an_end_in_another_thread_wakes_those_who_wait(self, bench: Bench) -> None:
         delivery = await bench.running()
         waiting = asyncio.create_task(bench.backend.results.wait(delivery.id, LONG))
-        await asyncio.sleep(0)
+        await bench.let_wait()
         clone = bench.backend.clone()
 
         async def settle() -> None:
