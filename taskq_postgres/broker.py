@@ -9,6 +9,7 @@ from typing import Any
 from taskq.domain.message import DAY, Delivery, Message
 from taskq.domain.outcome import Bury, Cancel, Complete, Crash, Fail, Release, Retry, Settlement, Snooze
 from taskq.domain.routing import AGING
+from taskq.errors import NotApplied
 from taskq.ports import (
     CancelStatus,
     Enqueued,
@@ -66,6 +67,7 @@ class PostgresBroker:
         self, messages: Sequence[Message], *, parent: Parent | None = None, atomic: bool = False
     ) -> list[Enqueued]:
         """Store messages."""
+        refuse_unstorable(messages)
         answers: list[Enqueued] = []
         run = (None, None, None) if parent is None else (parent.id, parent.fence, plain(parent.worker))
         for start in range(0, len(messages), self._chunk):
@@ -211,6 +213,20 @@ def enqueued(messages: Sequence[Message], letters: str | None) -> list[Enqueued]
     if letters is None:
         return [Enqueued(message.id, EnqueueStatus.CREATED) for message in messages]
     return [Enqueued(m.id, _ENQUEUED[letter]) for m, letter in zip(messages, letters, strict=True)]
+
+
+def refuse_unstorable(messages: Sequence[Message]) -> None:
+    """Refuse all of them, before any is stored, where one is none that Postgres can hold.
+
+    Raises:
+        NotApplied: it names the id, or what a text must not hold.
+    """
+    strange = next((message.id for message in messages if not is_id(message.id)), None)
+    if strange is not None:
+        raise NotApplied(f"{strange!r} is no id of a task: a UUID in its canonical text form")
+    texts = "".join([text for m in messages for text in (m.name, m.queue, m.group, m.tenant, m.digest)])
+    if plain(texts) != texts:
+        raise NotApplied("Postgres cannot hold the character NUL, nor half a surrogate pair, in a name or tenant")
 
 
 def columns(messages: Sequence[Message]) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from psycopg import errors
 
 from taskq.errors import BackendUnavailable, NotApplied, SchemaMismatch, TaskqError
 
-RETRYABLE_STATES = ("08", "57P0", "53300", "40001", "40P01", "55P03", "25006")
+RETRYABLE_STATES = ("08", "57P0", "53300", "40001", "40003", "40P01", "55P03", "25006")
 """SQLSTATEs, or their beginnings, after which the same call may succeed."""
 ROLLED_BACK = ("53300", "40001", "40P01", "55P03", "25006", "57P03")
 """Of these, the ones that say that nothing was changed."""
@@ -50,7 +50,8 @@ def map_errors(*, was_sent: bool = True) -> Iterator[None]:
         LostConnection: saying it again may help.
         SchemaMismatch: a table or function is not there.
         BackendUnavailable: the server refuses us, and will again.
-        NotApplied: a value is none that Postgres can hold.
+        NotApplied: a value is none that Postgres can hold, or the server has refused the statement: out of disk,
+            cancelled, and the like. Whatever it refuses it has rolled back.
         TaskqError: anything else.
     """
     try:
@@ -60,7 +61,7 @@ def map_errors(*, was_sent: bool = True) -> Iterator[None]:
     except errors.CheckViolation as error:
         if "no partition of relation" in str(error):
             raise NoPartition from error
-        raise TaskqError(_describe(error)) from error
+        raise NotApplied(_describe(error)) from error
     except psycopg.DataError as error:
         raise NotApplied(_describe(error)) from error
     except errors.UniqueViolation as error:
@@ -76,7 +77,10 @@ def map_errors(*, was_sent: bool = True) -> Iterator[None]:
             ) from error
         if isinstance(error, psycopg.OperationalError) and not was_sent:
             raise BackendUnavailable(_describe(error)) from error
-        raise TaskqError(_describe(error)) from error
+        kind = TaskqError if error.sqlstate is None else NotApplied
+        raise kind(_describe(error)) from error
+    except UnicodeEncodeError as error:
+        raise NotApplied(f"a text holds what Postgres cannot: {error.reason}") from error
     except OSError as error:
         raise LostConnection(type(error).__name__, is_applied=was_sent) from error
 

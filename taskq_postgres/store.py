@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from taskq.errors import BackendUnavailable, OutcomeUnknown
+from taskq.errors import BackendUnavailable, NotApplied, OutcomeUnknown
 from taskq.ports import BackendOptions
 from taskq_postgres.errors import LostConnection, NoPartition, map_errors
 from taskq_postgres.pool import Pool
@@ -48,7 +48,7 @@ class Store:
             reads: whether it changes nothing, so that its outcome is never unknown.
 
         Raises:
-            BackendUnavailable: nothing was changed.
+            NotApplied: nothing was changed; BackendUnavailable where the server was not there.
             OutcomeUnknown: it may have been applied.
         """
         while True:
@@ -61,7 +61,7 @@ class Store:
         """Do what may be done twice until no connection is lost over it, for at most `options.retry_for` seconds.
 
         Raises:
-            BackendUnavailable: nothing was changed.
+            NotApplied: nothing was changed; BackendUnavailable where the server was not there.
             OutcomeUnknown: it may have been applied.
         """
         deadline = monotonic() + self.options.retry_for
@@ -78,6 +78,10 @@ class Store:
                     raise kind(f"Postgres: {lost.detail}") from lost
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, LONGEST_PAUSE)
+            except NotApplied as refused:
+                if is_applied:  # by an earlier saying, whose answer was lost
+                    raise OutcomeUnknown(str(refused)) from refused
+                raise
 
     async def value(self, name: str, parameters: Parameters = (), *, reads: bool = False) -> Any:
         """The only value of a statement's only row."""

@@ -15,7 +15,7 @@ from psycopg.rows import tuple_row
 from taskq.domain.message import Message
 from taskq.errors import ConfigError
 from taskq.ports import Enqueued
-from taskq_postgres.broker import enqueued
+from taskq_postgres.broker import enqueued, refuse_unstorable
 from taskq_postgres.statements import with_schema
 
 STATEMENT = "select {schema}.enqueue_json_v1(%s)"
@@ -77,7 +77,12 @@ async def aenqueue(schema: str, connection: Any, messages: Sequence[Message]) ->
 
 
 def to_json(messages: Sequence[Message]) -> str:
-    """The messages as the one parameter."""
+    """The messages as the one parameter.
+
+    Raises:
+        NotApplied: one of them is none that Postgres can hold; the caller's transaction is as it was.
+    """
+    refuse_unstorable(messages)
     return json.dumps(
         [{**m._asdict(), "body": b64encode(m.body).decode(), "priority": int(m.priority)} for m in messages]
     )

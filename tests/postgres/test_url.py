@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from taskq.errors import ConfigError
 from taskq.ports import BackendOptions
@@ -15,6 +16,11 @@ def test_our_parameters_never_reach_libpq() -> None:
     assert "sslmode=require" in target.conninfo
     assert "schema" not in target.conninfo
     assert "listen" not in target.conninfo
+
+
+def test_libpq_gets_its_own_parameters_as_they_are() -> None:
+    target = parse("postgresql://me@host/db?options=-c%20search_path%3Da%2Bb", BackendOptions())
+    assert conninfo_to_dict(target.conninfo)["options"] == "-c search_path=a+b"
 
 
 @pytest.mark.parametrize(
