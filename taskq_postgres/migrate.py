@@ -5,6 +5,7 @@ For those who run their own: `sql(schema)` gives the text, `sql(schema, from_ver
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -15,7 +16,7 @@ from psycopg import sql as compose
 from taskq.errors import SchemaMismatch
 from taskq_postgres.errors import MIGRATE, map_errors
 from taskq_postgres.pool import Connection, Pool, close
-from taskq_postgres.statements import with_schema
+from taskq_postgres.statements import with_constants, with_schema
 from taskq_postgres.store import Store
 
 LOCK = 7_414_771_310
@@ -23,8 +24,20 @@ LOCK = 7_414_771_310
 LEDGER = """\
 create schema if not exists {schema};
 create table if not exists {schema}.migration (
-    version int primary key, name text not null, checksum text not null, applied_at timestamptz not null default now());
+    version int primary key, name text not null, checksum text not null, oldest_speaking int not null,
+    applied_at timestamptz not null default now());
 """
+
+
+APPLIED = "select version, checksum, oldest_speaking from {schema}.migration order by version"
+
+
+class Applied(NamedTuple):
+    """A step as the ledger has it."""
+
+    version: int
+    checksum: str
+    oldest_speaking: int
 
 
 class Migration(NamedTuple):
@@ -39,6 +52,11 @@ class Migration(NamedTuple):
         """Tells whether the file is the one that was applied."""
         return sha256(self.text.encode()).hexdigest()[:16]
 
+    @property
+    def oldest_speaking(self) -> int:
+        """What the oldest release that works with this step has for its own newest one: the file's first line."""
+        return int(self.text.partition("\n")[0].removeprefix("-- oldest speaking: "))
+
 
 @cache
 def migrations() -> tuple[Migration, ...]:
@@ -46,7 +64,8 @@ def migrations() -> tuple[Migration, ...]:
     folder = files(__package__).joinpath("migrations")
     names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
     return tuple(
-        Migration(int(name[:4]), name.removesuffix(".sql"), folder.joinpath(name).read_text("utf-8")) for name in names
+        Migration(int(name[:4]), name.removesuffix(".sql"), with_constants(folder.joinpath(name).read_text("utf-8")))
+        for name in names
     )
 
 
@@ -69,8 +88,8 @@ def sql(schema: str = "taskq", from_version: int = 0) -> str:
     if not steps:
         return ""
     ledger = (
-        f"insert into {{schema}}.migration (version, name, checksum) values ({step.version}, '{step.name}', "
-        f"'{step.checksum}');\n"
+        f"insert into {{schema}}.migration (version, name, checksum, oldest_speaking) values ({step.version}, "
+        f"'{step.name}', '{step.checksum}', {step.oldest_speaking});\n"
         for step in steps
     )
     body = "".join(f"-- {step.name}\n{step.text}\n{entry}\n" for step, entry in zip(steps, ledger, strict=True))
@@ -98,33 +117,42 @@ async def _migrate(connection: Connection, schema: str) -> list[str]:
         async with connection.transaction():
             await connection.execute("select pg_catalog.pg_advisory_xact_lock(%s)", (LOCK,))
             await connection.execute(_query(LEDGER, schema))
-            cursor = await connection.execute(_query("select version, checksum from {schema}.migration", schema))
-            applied: dict[int, str] = dict(await cursor.fetchall())
+            cursor = await connection.execute(_query(APPLIED, schema))
+            applied = [Applied(*row) for row in await cursor.fetchall()]
             refuse_foreign(applied)
-            step = next((step for step in migrations() if step.version not in applied), None)
+            versions = {step.version for step in applied}
+            step = next((step for step in migrations() if step.version not in versions), None)
             if step is None:
                 return taken
             await connection.execute(_query(step.text, schema))
             await connection.execute(
-                _query("insert into {schema}.migration (version, name, checksum) values (%s, %s, %s)", schema),
-                (step.version, step.name, step.checksum),
+                _query(
+                    "insert into {schema}.migration (version, name, checksum, oldest_speaking) values (%s, %s, %s, %s)",
+                    schema,
+                ),
+                (step.version, step.name, step.checksum, step.oldest_speaking),
             )
             taken.append(step.name)
 
 
-def refuse_foreign(applied: dict[int, str]) -> None:
-    """Refuse a ledger that is not ours.
+def refuse_foreign(applied: Sequence[Applied]) -> None:
+    """Refuse a ledger that is not ours, or that has left this release behind.
+
+    A schema may be ahead of this release: what a later one has only added does not concern us. Each step says which
+    release is the oldest that it does not break.
 
     Raises:
-        SchemaMismatch: a step differs, or is of a later release.
+        SchemaMismatch: a step differs, or breaks this release.
     """
-    known = {step.version: step.checksum for step in migrations()}
-    found = max(applied, default=0)
-    if found > newest():
+    found = max((step.version for step in applied), default=0)
+    oldest = max((step.oldest_speaking for step in applied), default=0)
+    if oldest > newest():
         raise SchemaMismatch(
-            f"the schema is at version {found}, this release speaks {OLDEST_SPOKEN} to {newest()}: upgrade taskq"
+            f"the schema is at version {found}, for releases that know {oldest} or later; this one knows {newest()}: "
+            "upgrade taskq"
         )
-    changed = [version for version, checksum in applied.items() if known.get(version) != checksum]
+    known = {step.version: step.checksum for step in migrations()}
+    changed = [step.version for step in applied if known.get(step.version, step.checksum) != step.checksum]
     if changed:
         raise SchemaMismatch(
             f"migration {changed[0]} was applied with another content: this schema was made by something else"
@@ -137,12 +165,12 @@ async def check(store: Store) -> None:
     Raises:
         SchemaMismatch: it does not; the message says what to do.
     """
-    applied: dict[int, str] = dict(await store.run("version", reads=True))
+    applied = [Applied(*row) for row in await store.run("version", reads=True)]
     refuse_foreign(applied)
-    if max(applied, default=0) < OLDEST_SPOKEN:
+    found = max((step.version for step in applied), default=0)
+    if found < OLDEST_SPOKEN:
         raise SchemaMismatch(
-            f"the schema is at version {max(applied, default=0)}, this release speaks {OLDEST_SPOKEN} to {newest()}: "
-            f"{MIGRATE}"
+            f"the schema is at version {found}, this release speaks {OLDEST_SPOKEN} to {newest()}: {MIGRATE}"
         )
 
 

@@ -1,3 +1,4 @@
+-- oldest speaking: 5
 -- The tables. Facts and measurements behind them: docs/decisions/0040-postgres-store.md.
 --
 -- Codes: state 0 pending or running (running has a lease_until), 1 scheduled, 2 retrying, 3 blocked,
@@ -79,8 +80,8 @@ create table {schema}.finished (
     primary key (id, completed_at)
 ) partition by range (completed_at);
 create index finished_browse on {schema}.finished (queue, state, completed_at, seq);
-create index finished_brief on {schema}.finished (prune_at) where retention < 604800;
-create index finished_long on {schema}.finished (prune_at) where retention > 604800;
+create index finished_brief on {schema}.finished (prune_at) where retention < {usual_retention};
+create index finished_long on {schema}.finished (prune_at) where retention > {usual_retention};
 
 create table {schema}.dead (
     like {schema}.task including defaults,

@@ -1,3 +1,4 @@
+-- oldest speaking: 5
 -- Enqueue: arrays of one length, an element for each message. Returns null when each was created, else a letter each:
 -- c created, d duplicate, x conflict, p stale parent.
 --
@@ -29,7 +30,7 @@ begin
     if p_digests is not null then
         with fresh as (
             insert into {schema}.digest (id, digest, forget_at)
-            select u.id, u.digest, v_now + interval '1 day' from (
+            select u.id, u.digest, v_now + interval '{digest_retention} seconds' from (
                     select distinct on (x.id) x.id, x.digest
                         from unnest(p_ids::uuid[], p_digests) with ordinality x(id, digest, ord) order by x.id, x.ord) u
                 where u.digest <> '' order by u.id

@@ -1,3 +1,4 @@
+-- oldest speaking: 5
 -- Fetch. Plans are pinned: statistics taken while the queue was empty, or an ANALYZE in mid-run, would otherwise turn
 -- the walk along a lane into a sort of all of it.
 create type {schema}.delivery as (
@@ -112,7 +113,7 @@ begin
                         order by t.queue, t.priority, t.lane_group, t.seq limit 1) h)
             or (select true from (
                     select t.lane_group from {schema}.task t where t.queue = u.queue and t.due_at <= p_now
-                        order by t.queue, t.due_at, t.seq limit 200) d
+                        order by t.queue, t.due_at, t.seq limit {promote_per_fetch}) d
                 where d.lane_group <> '' limit 1);
     if v_queues is not null then
         insert into {schema}.turn (queue) select distinct q from unnest(v_queues) q order by q on conflict do nothing;
@@ -235,7 +236,7 @@ begin
         select t.due_at into v_due from {schema}.task t where t.queue = v_queue and t.due_at is not null
             order by t.queue, t.due_at, t.seq limit 1;
         if v_due <= v_now then
-            perform {schema}.promote_v1(array[v_queue], 200);
+            perform {schema}.promote_v1(array[v_queue], {promote_per_fetch});
         end if;
         continue when cardinality(v_rows) >= p_limit;
 
@@ -270,7 +271,7 @@ begin
                         order by t.queue, t.priority, t.lane_group, t.seq limit 1) h;
             if v_is_contended then
                 v_taken := {schema}.take_aged_v1(v_queue, v_priorities, v_groups, v_after, least(
-                    (v_turn.aging_counter + p_limit - v_before) / 8, p_limit - cardinality(v_rows)), v_now, v_aged);
+                    (v_turn.aging_counter + p_limit - v_before) / {aged_every}, p_limit - cardinality(v_rows)), v_now, v_aged);
                 v_rows := v_rows || v_taken;
             end if;
         end if;
@@ -294,7 +295,7 @@ begin
         end if;
         if v_is_turn and (v_is_contended or cardinality(v_groups) > 4) then
             update {schema}.turn k set served = v_turn.served,
-                    aging_counter = (v_turn.aging_counter + cardinality(v_rows) - v_before) % 8
+                    aging_counter = (v_turn.aging_counter + cardinality(v_rows) - v_before) % {aged_every}
                 where k.queue = v_queue;
         end if;
     end loop;

@@ -1,9 +1,10 @@
+-- oldest speaking: 5
 -- The end of a run, of a lease, of a task.
 
 -- The history with one more attempt, at most HISTORY_LIMIT of them.
 create function {schema}.noted_v1(t {schema}.task, p_outcome text, p_failure bytea, p_now timestamptz)
 returns text[] language sql stable as $$
-    select (case when cardinality(t.history) >= 50 then t.history[cardinality(t.history) - 48:] else t.history end)
+    select (case when cardinality(t.history) >= {history_limit} then t.history[cardinality(t.history) - {history_limit} + 2:] else t.history end)
         || json_build_object('fence', t.fence, 'attempt', t.attempt, 'worker', t.worker,
             'started', extract(epoch from t.started_at), 'ended', extract(epoch from p_now), 'outcome', p_outcome,
             'failure', convert_from(p_failure, 'UTF8'))::text
@@ -21,7 +22,7 @@ begin
     t.seq := nextval('{schema}.place');
     if t.state = 12 then
         insert into {schema}.dead
-            select t.*, p_now, p_reason, p_result, p_now + least(greatest(t.retention, 2592000), 1e10) * interval '1 second';
+            select t.*, p_now, p_reason, p_result, p_now + least(greatest(t.retention, {dead_retention}), 1e10) * interval '1 second';
     else
         insert into {schema}.finished
             select t.*, p_now, p_reason, p_result, p_now + least(t.retention, 1e10) * interval '1 second';
@@ -48,7 +49,7 @@ begin
     elsif t.lost_leases >= t.max_lost_leases then
         t.state := case when t.dead_letter then 12 else 11 end;
         t.failure := p_failure;
-        perform {schema}.end_v1(t, 'poison', null, p_now);
+        perform {schema}.end_v1(t, '{poison}', null, p_now);
     else
         update {schema}.task k set lease_until = null, front = true, lost_leases = t.lost_leases, attempt = t.attempt,
                 history = t.history, settled_fence = t.settled_fence, failure = t.failure
@@ -208,7 +209,7 @@ end $$;
 -- Remember what is answered to a call that has changed something, in the same transaction.
 create function {schema}.remember_v1(p_token uuid, p_answer text[]) returns void language sql as $$
     insert into {schema}.answer (token, answer, forget_at)
-    values (p_token, p_answer, clock_timestamp() + interval '600 seconds')
+    values (p_token, p_answer, clock_timestamp() + interval '{tombstone} seconds')
 $$;
 
 -- Cancel tasks, given in the order of their ids. Returns 0 cancelled, 1 requested, 2 final, 3 unknown, each.
@@ -245,7 +246,7 @@ begin
     return v_answer;
 end $$;
 
--- Append lines to the log of a run, of which 100 are kept. Returns whether the run is the newest.
+-- Append lines to the log of a run, of which the last {log_limit} are kept. Returns whether the run is the newest.
 create function {schema}.log_v1(p_lines text[], p_id uuid, p_fence bigint, p_worker text, p_token uuid)
 returns boolean language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 begin
@@ -255,7 +256,7 @@ begin
     update {schema}.task t
         set logs = (select array_agg(line order by ord) from (
             select line, ord from unnest(coalesce(t.logs, '{}') || p_lines) with ordinality x(line, ord)
-            order by ord desc limit 100) kept)
+            order by ord desc limit {log_limit}) kept)
         where t.id = p_id and t.fence = p_fence and t.worker = p_worker and t.settled_fence < t.fence and t.state = 0;
     if not found then
         return false;

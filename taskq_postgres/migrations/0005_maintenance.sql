@@ -1,3 +1,4 @@
+-- oldest speaking: 5
 -- The periodic duties: bounded, idempotent, and passing over rows that somebody holds; only the reaper waits for the tasks
 -- that it takes away. Behind them what an operator and a worker's report ask for.
 
@@ -60,7 +61,7 @@ begin
             delete from {schema}.claim c where c.worker = v_claim.worker and c.no = v_claim.no;
         else
             -- A worker's newest claim is kept for a while, so that its request is known when it is said again.
-            update {schema}.claim c set ids = '{}', lapses_at = v_now + interval '10 minutes'
+            update {schema}.claim c set ids = '{}', lapses_at = v_now + interval '{tombstone} seconds'
                 where c.worker = v_claim.worker and c.no = v_claim.no;
         end if;
     end loop;
@@ -87,7 +88,7 @@ end $$;
 -- Remember ids whose task ended less than ten minutes ago.
 create function {schema}.bury_ids_v1(p_ids uuid[], p_ended timestamptz[]) returns int language sql as $$
     insert into {schema}.tombstone (id, forget_at)
-        select u.id, clock_timestamp() + interval '10 minutes' from unnest(p_ids, p_ended) u(id, ended)
+        select u.id, clock_timestamp() + interval '{tombstone} seconds' from unnest(p_ids, p_ended) u(id, ended)
         order by u.id
     on conflict (id) do update set forget_at = excluded.forget_at;
     select cardinality(p_ids);
@@ -111,7 +112,7 @@ begin
     end if;
     -- By age: what is kept for less than the usual time, and dead letters.
     with old as materialized (
-        select k.id, k.completed_at from {schema}.finished k where k.retention < 604800 and k.prune_at <= v_now
+        select k.id, k.completed_at from {schema}.finished k where k.retention < {usual_retention} and k.prune_at <= v_now
             order by k.prune_at limit p_limit for update skip locked
     ), doomed as (
         delete from {schema}.finished f using old x
@@ -209,7 +210,7 @@ begin
     -- Younger days hold tasks that are kept for the usual time, or are empty.
     for v_name in select c.relname from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid
         where i.inhparent = '{schema}.finished'::regclass and c.relname
-            < 'finished_' || to_char((clock_timestamp() - interval '604800 seconds') at time zone 'UTC', 'YYYYMMDD')
+            < 'finished_' || to_char((clock_timestamp() - interval '{usual_retention} seconds') at time zone 'UTC', 'YYYYMMDD')
         order by c.relname
     loop
         v_is_kept := {schema}.is_day_kept_v1(v_name);
@@ -239,7 +240,7 @@ create function {schema}.is_day_kept_v1(p_name text) returns boolean language pl
 declare
     v_is_kept boolean;
 begin
-    execute format('select exists (select 1 from {schema}.%I where retention > 604800 and prune_at > clock_timestamp())',
+    execute format('select exists (select 1 from {schema}.%I where retention > {usual_retention} and prune_at > clock_timestamp())',
         p_name) into v_is_kept;
     return v_is_kept;
 end $$;

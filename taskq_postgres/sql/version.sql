@@ -1,1 +1,1 @@
-select version, checksum from {schema}.migration order by version
+select version, checksum, oldest_speaking from {schema}.migration order by version

@@ -34,8 +34,8 @@ class Days:
         for retention in retentions:
             self._run(
                 "insert into taskq.finished (id, dead_letter, state, priority, max_lost_leases, created_at, retention, "
-                "queue, lane_group, tenant, name, body, completed_at, reason, prune_at) select gen_random_uuid(), true, 10, "
-                "1, 3, at, k, 'q', '', '', 't', '', at, '', at + k * interval '1 s' "
+                "queue, lane_group, tenant, name, body, completed_at, reason, prune_at) select gen_random_uuid(), "
+                "true, 10, 1, 3, at, k, 'q', '', '', 't', '', at, '', at + k * interval '1 s' "
                 f"from (select timestamptz '{day} 12:00:00+00', {retention}::float8) x(at, k)"
             )
         return str(name)

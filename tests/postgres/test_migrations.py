@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 
+from taskq.domain.outcome import Complete
 from taskq.errors import SchemaMismatch
 from taskq.ports import BackendOptions
+from taskq.testing.conformance import Bench
 from taskq_postgres import PostgresBackend, create_backend
 from taskq_postgres.migrate import migrations, newest, sql
 from tests.servers.postgres import create_database, drop_database
@@ -50,8 +53,18 @@ async def test_an_older_schema_says_what_to_do(backend: PostgresBackend, postgre
         await backend.check()
 
 
-async def test_a_newer_schema_is_refused(backend: PostgresBackend, postgres_url: str) -> None:
-    _execute(postgres_url, f"insert into taskq.migration values ({newest() + 1}, 'later', 'abc')")
+async def test_a_schema_that_was_only_expanded_is_spoken(
+    bench: Bench, backend: PostgresBackend, postgres_url: str
+) -> None:
+    _execute(postgres_url, f"insert into taskq.migration values ({newest() + 1}, 'later', 'abc', {newest()})")
+    assert await backend.check() == []
+    assert await backend.migrate() == []
+    await bench.put()
+
+
+async def test_a_schema_that_left_this_release_behind_is_refused(backend: PostgresBackend, postgres_url: str) -> None:
+    _execute(postgres_url, f"insert into taskq.migration values ({newest() + 1}, 'later', 'abc', {newest() + 1})")
+    _execute(postgres_url, f"insert into taskq.migration values ({newest() + 2}, 'last', 'abc', {newest() + 1})")
     with pytest.raises(SchemaMismatch, match="upgrade taskq"):
         await backend.check()
     with pytest.raises(SchemaMismatch, match="upgrade taskq"):
@@ -72,16 +85,17 @@ async def test_the_printed_text_makes_the_same_schema(empty_url: str) -> None:
     assert sql("taskq", newest()) == ""
 
 
-async def test_the_day_of_an_end_is_made_on_demand(backend: PostgresBackend, postgres_url: str) -> None:
+def test_each_step_says_whom_it_breaks_and_leaves_nothing_to_be_filled_in() -> None:
+    for step in migrations():
+        assert step.oldest_speaking <= newest()
+        assert set(re.findall(r"\{([a-z_]+)\}", step.text)) <= {"schema", "literal"}
+
+
+async def test_the_day_of_an_end_is_made_on_demand(bench: Bench, postgres_url: str) -> None:
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         days = connection.execute("select inhrelid::regclass::text from pg_inherits").fetchall()
         for (day,) in days:
             connection.execute(f"drop table if exists {day}")
-    from taskq.domain.outcome import Complete
-    from taskq.testing.conformance import Bench
-    from taskq.testing.conformance.kit import Kit
-
-    bench = Bench(Kit(), backend)
     record = await bench.apply(await bench.running(), Complete(b"1"))
     assert record.result == b"1"
 
