@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from taskq import TaskState
+from taskq.ports import WorkerCommand
 from tests.servers import wait_until
 from tests.system.support import PATIENCE, Site
 
@@ -183,6 +184,27 @@ def test_an_exit_in_a_task_of_a_task_does_not_end_the_worker(site: Site) -> None
     assert (record.failure.type, record.lost_leases) == ("SystemExit", 0)
     assert process.is_running()
     assert site.end(worker) == 0
+
+
+def test_workers_that_are_told_to_shut_down_are_not_replaced(site: Site) -> None:
+    worker = site.worker(lease=2.0)
+    children = site.until_serving(worker)
+    _tell_to_shut_down(site, children[0].pid)
+    wait_until(lambda: gone(children[:1]), "the first has ended", PATIENCE)
+    [handle] = site.enqueue("quick", range(1))
+    assert handle.result(PATIENCE) == 0
+    assert site.workers() == {children[1].pid}
+    _tell_to_shut_down(site, children[1].pid)
+    assert worker.wait(PATIENCE) == 0
+
+
+def _tell_to_shut_down(site: Site, pid: int) -> None:
+    async def tell() -> None:
+        registry = (await site.app.backend()).registry
+        [info] = [info for info in await registry.workers() if info.pid == pid]
+        assert await registry.command(info.id, WorkerCommand.SHUTDOWN)
+
+    site.ask(tell())
 
 
 def test_sigint_from_the_terminal_stops_gracefully(site: Site) -> None:
