@@ -104,6 +104,16 @@ def test_a_second_ctrl_c_in_a_terminal_ends_at_once(shell: Shell) -> None:
         assert terminal.until_it_ends() == 0, terminal.text
 
 
+def test_ctrl_c_while_the_application_is_imported_ends_without_a_traceback(shell: Shell) -> None:
+    lines = "import threading, pathlib", "pathlib.Path('importing').touch()", "threading.Event().wait()"
+    (shell.folder / "endless.py").write_text("\n".join(lines))
+    with Terminal(shell.folder, "dev", "-A", "endless:app") as terminal:
+        wait_until((shell.folder / "importing").exists, "it is being imported")
+        terminal.type(CTRL_C)
+        assert terminal.until_it_ends() == 0, terminal.text
+    assert "Traceback" not in terminal.text
+
+
 @pytest.mark.parametrize("reload", ["--reload", "--no-reload"])
 def test_dev_works_in_memory_whatever_store_the_application_names(shell: Shell, tmp_path: Path, reload: str) -> None:
     (shell.folder / "away.py").write_text(APP_WITH_A_STORE_THAT_IS_AWAY)
