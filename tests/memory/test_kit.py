@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 MODULE = '''
+import asyncio
 from itertools import count
 
 import pytest
 
-from taskq.ports import Backend, BackendOptions, Settled, SettleStatus
+from taskq.ports import Backend, BackendOptions, EnqueueStatus, Settled, SettleStatus
 from taskq.testing.clock import VirtualClock
 from taskq.testing.conformance import BackendConformance
 from taskq_memory.backend import MemoryBackend
@@ -62,6 +63,35 @@ class Boastful(Broker):
         return [SettleStatus.APPLIED for _ in await self.broker.settle(settled)]
 
 
+class Strict(Broker):
+    digests = {}
+
+    async def enqueue(self, messages, **options):
+        answers = await self.broker.enqueue(messages, **options)
+        for place, message in enumerate(messages):
+            if not message.digest and message.id in self.digests:
+                answers[place] = answers[place]._replace(status=EnqueueStatus.CONFLICT)
+            elif message.digest:
+                self.digests[message.id] = message.digest
+        return answers
+
+
+class Results:
+    """Tells nobody: who waits looks again, five times as often as a store should be asked."""
+
+    def __init__(self, results):
+        self.results = results
+
+    def __getattr__(self, name):
+        return getattr(self.results, name)
+
+    async def wait(self, id, timeout):
+        while (finished := await self.results.wait(id, 0)) is None and timeout > 0:
+            await asyncio.sleep(0.2)
+            timeout -= 0.2
+        return finished
+
+
 class TestIt(BackendConformance):
     clock = VirtualClock()
 
@@ -70,12 +100,17 @@ class TestIt(BackendConformance):
         def fresh():
             backend = create_backend("memory://", BackendOptions(clock=self.clock))
             backend.broker = BROKER(backend)
+            backend.results = RESULTS(backend.results)
             return backend
 
         return fresh
 
     async def pass_time(self, backend, seconds):
         self.clock.advance(seconds)
+
+
+def RESULTS(results):
+    return results
 
 
 BROKER = Whole
@@ -100,6 +135,7 @@ def run(folder: Path, text: str, *options: str) -> str:
         ("Forgetful", "test_a_repeated_request_is_handed_the_same_tasks"),
         ("Rude", "test_a_running_task_is_asked"),
         ("Boastful", "test_a_repeated_settlement_is_known_and_changes_nothing"),
+        ("Strict", "test_a_message_without_a_key_is_a_duplicate_of_one_with_a_key"),
     ],
 )
 def test_a_broken_rule_fails_by_its_name_and_in_random_runs(tmp_path: Path, broker: str, rule: str) -> None:
@@ -109,10 +145,18 @@ def test_a_broken_rule_fails_by_its_name_and_in_random_runs(tmp_path: Path, brok
     assert f"FAILED test_it.py::TestIt::{RANDOM}" in out
 
 
+def test_a_backend_that_tells_nobody_of_an_end_fails(tmp_path: Path) -> None:
+    # Sooner than the usual deadline, to spend less time: a store that is asked once a second has 20 seconds.
+    text = MODULE + "\n\nRESULTS = Results\nTestIt.deadline = 4.0\n"
+    out = run(tmp_path, text, "-k", "test_each_end_is_told_to_those_who_wait_for_it and Complete")
+    assert "who waits is not told" in out
+    assert "1 failed" in out
+
+
 def test_a_whole_backend_passes_in_a_project_of_its_own(tmp_path: Path) -> None:
-    out = run(tmp_path, MODULE, "-k", "stale or repeated or asked", "-W", "error")
-    assert "failed" not in out
-    assert "error" not in out
+    out = run(tmp_path, MODULE, "-k", "stale or repeated or asked or told", "-W", "error")
+    assert "FAILED" not in out
+    assert "ERROR" not in out
     assert "PASSED test_it.py::TestIt::test_a_stale_settle_is_refused" in out
 
 

@@ -20,7 +20,7 @@ from taskq.testing.conformance.bench import FAILURE, LONG, Bench
 from taskq.testing.conformance.kit import Kit
 from taskq.testing.conformance.settle import forged, name_of
 
-MANY = 30
+MANY = 50
 """Who wait at the same time, each for a task in a queue of its own."""
 
 Begin = Callable[[Bench], Awaitable[list[Delivery]]]
