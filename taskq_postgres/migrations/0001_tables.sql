@@ -1,12 +1,13 @@
 -- oldest speaking: 5
+
 -- The tables. Facts and measurements behind them: docs/decisions/0040-postgres-store.md.
 --
 -- Codes: state 0 pending or running (running has a lease_until), 1 scheduled, 2 retrying, 3 blocked,
 --        10 completed, 11 failed, 12 dead, 13 cancelled, 14 expired. priority 0 low … 3 critical.
 --
--- Lock order, the same in every function: advisory locks, watch, claim, turn, task rows in the order of their ids (or with
--- SKIP LOCKED), digest, finished, dead, tombstone. What is periodic takes rows with SKIP LOCKED; only the reaper waits for
--- those that it takes away, in the order of their ids.
+-- Lock order, the same in every function: advisory locks, watch, claim, turn, task rows in the order of their ids (or
+-- with SKIP LOCKED), digest, finished, dead, tombstone. What is periodic takes rows with SKIP LOCKED; only the reaper
+-- waits for those that it takes away, in the order of their ids.
 
 create sequence {schema}.place;         -- places in lanes; cache 1, because cursors rely on nearly monotonic numbers
 create sequence {schema}.claim_number;

@@ -1,4 +1,5 @@
 -- oldest speaking: 5
+
 -- Enqueue: arrays of one length, an element for each message. Returns null when each was created, else a letter each:
 -- c created, d duplicate, x conflict, p stale parent.
 --

@@ -1,4 +1,5 @@
 -- oldest speaking: 5
+
 -- Fetch. Plans are pinned: statistics taken while the queue was empty, or an ANALYZE in mid-run, would otherwise turn
 -- the walk along a lane into a sort of all of it.
 create type {schema}.delivery as (
@@ -40,7 +41,8 @@ end $$;
 
 -- The lanes of a queue that belong to a group and hold a task, pending or running.
 create function {schema}.groups_v1(p_queue text, out p_priorities smallint[], out p_groups text[]) language plpgsql
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
+set enable_sort = off as $$
 begin
     with recursive hop(priority, lane_group) as (
         (select t.priority, t.lane_group from {schema}.task t
@@ -74,7 +76,8 @@ begin
             select array_agg(r.ctid), array_agg(r.lane_group) into v_rows, v_groups from (
                 -- In the order of the turns without a sort, so that no more rows are locked than are taken.
                 select s.ctid, l.lane_group from (
-                    select x.lane_group, x.after from unnest(p_priorities, p_groups, p_after) x(priority, lane_group, after)
+                    select x.lane_group, x.after
+                        from unnest(p_priorities, p_groups, p_after) x(priority, lane_group, after)
                         where x.priority = p order by x.lane_group <= p_served[p + 1], x.lane_group offset 0) l
                     cross join lateral (
                         select t.ctid from {schema}.task t
@@ -91,9 +94,10 @@ begin
     end loop;
 end $$;
 
--- The queues among these whose lanes compete, or may once due tasks are promoted. Their rows of `turn` are made, and locked
--- in the order of the names, before the claim holds any task: two claims that name the same queues in another order would
--- else wait for each other. (This and the next two are parts of claim_v1 and are planned under its settings.)
+-- The queues among these whose lanes compete, or may once due tasks are promoted. Their rows of `turn` are made, and
+-- locked in the order of the names, before the claim holds any task: two claims that name the same queues in another
+-- order would else wait for each other. (This and the next two are parts of claim_v1 and are planned under its
+-- settings.)
 create function {schema}.lock_turns_v1(p_queues text[], p_after bigint[], p_now timestamptz, p_aged timestamptz)
 returns text[] language plpgsql as $$
 declare
@@ -122,10 +126,11 @@ begin
     return v_queues;
 end $$;
 
--- Lock tasks of a front lane, waiting for who holds one: it would be odd to pass over a task that stays where it is (a late
--- settle, a child enqueued by a late run). In the order of their ids, as everybody who waits does; returns their row ids in
--- the order of the lane.
-create function {schema}.wait_for_front_v1(p_queue text, p_limit int, p_now timestamptz) returns tid[] language plpgsql as $$
+-- Lock tasks of a front lane, waiting for who holds one: it would be odd to pass over a task that stays where it is (a
+-- late settle, a child enqueued by a late run). In the order of their ids, as everybody who waits does; returns their
+-- row ids in the order of the lane.
+create function {schema}.wait_for_front_v1(p_queue text, p_limit int, p_now timestamptz) returns tid[]
+language plpgsql as $$
 declare
     v_ids uuid[];
     v_rows tid[];
@@ -140,8 +145,8 @@ begin
     return coalesce(v_rows, '{}');
 end $$;
 
--- Lock up to p_limit over-aged tasks of these lanes, the one that was ready first first. What is picked is locked after it
--- was picked, so that nobody is kept from a task that is not taken.
+-- Lock up to p_limit over-aged tasks of these lanes, those first that were ready first. What is picked is locked after
+-- it was picked, so that nobody is kept from a task that is not taken.
 create function {schema}.take_aged_v1(
     p_queue text, p_priorities smallint[], p_groups text[], p_after bigint[], p_limit int, p_now timestamptz,
     p_aged timestamptz
@@ -161,9 +166,10 @@ begin
             order by k.ready_at, k.seq for no key update of t skip locked);
 end $$;
 
--- Claim up to p_limit tasks of these queues. p_after: for each queue, of the lanes of priorities 0 to 3 without a group,
--- the place after which to look. p_older: this worker's claims up to that number are not of its newest request. The last
--- row has no id; it tells the number of the claim, in how many seconds the next task becomes due, and which tasks expired.
+-- Claim up to p_limit tasks of these queues. p_after: for each queue, of the lanes of priorities 0 to 3 without a
+-- group, the place after which to look. p_older: this worker's claims up to that number are not of its newest request.
+-- The last row has no id; it tells the number of the claim, in how many seconds the next task becomes due, and which
+-- tasks expired.
 --
 -- It waits for others only while it holds no task: for rows of `turn`, then in the front lane of its first queue.
 create function {schema}.claim_v1(
@@ -193,6 +199,7 @@ declare
     v_after bigint[];
     v_more record;
     v_turn {schema}.turn;
+    v_quota int;
     v_is_turn boolean;
     v_is_contended boolean;
     v_ended uuid[];
@@ -201,7 +208,8 @@ begin
     -- A request that is said again waits here for its first saying.
     perform pg_advisory_xact_lock(hashtextextended({literal} || p_worker, 0));
     -- More than two at once only get into each other's way.
-    perform pg_advisory_xact_lock(hashtext({literal}) , (hashtext(p_queues[1]) & 268435455) * 4 + 2 + pg_backend_pid() % 2);
+    perform pg_advisory_xact_lock(
+        hashtext({literal}), (hashtext(p_queues[1]) & 268435455) * 4 + 2 + pg_backend_pid() % 2);
     v_now := clock_timestamp();
     v_until := v_now + p_lease * interval '1 second';
     v_aged := v_now - p_aging * interval '1 second';
@@ -244,13 +252,15 @@ begin
             v_rows := v_rows || array(select t.ctid from {schema}.task t
                 where t.queue = v_queue and t.front and (t.expires_at is null or t.expires_at > v_now)
                     and t.ctid <> all(v_rows)
-                order by t.queue, t.priority desc, t.seq limit p_limit - cardinality(v_rows) for no key update skip locked);
+                order by t.queue, t.priority desc, t.seq limit p_limit - cardinality(v_rows)
+                for no key update skip locked);
             continue when cardinality(v_rows) >= p_limit;
         end if;
 
         v_priorities := '{3,2,1,0}';
         v_groups := array['', '', '', ''];
-        v_after := array[p_after[v_index * 4], p_after[v_index * 4 - 1], p_after[v_index * 4 - 2], p_after[v_index * 4 - 3]];
+        v_after := array[
+            p_after[v_index * 4], p_after[v_index * 4 - 1], p_after[v_index * 4 - 2], p_after[v_index * 4 - 3]];
         v_taken := '{}';
         v_is_turn := coalesce(v_queue = any(v_turns), false);
         if v_is_turn then
@@ -266,12 +276,13 @@ begin
             select count(h.ready_at) > 1 and min(h.ready_at) < v_aged into v_is_contended
                 from unnest(v_priorities, v_groups, v_after) l(priority, lane_group, after) cross join lateral (
                     select t.ready_at from {schema}.task t
-                        where t.queue = v_queue and t.priority = l.priority and t.lane_group = l.lane_group and t.state = 0
-                            and not t.front and t.seq > l.after and t.lease_until is null
+                        where t.queue = v_queue and t.priority = l.priority and t.lane_group = l.lane_group
+                            and t.state = 0 and not t.front and t.seq > l.after and t.lease_until is null
                         order by t.queue, t.priority, t.lane_group, t.seq limit 1) h;
             if v_is_contended then
-                v_taken := {schema}.take_aged_v1(v_queue, v_priorities, v_groups, v_after, least(
-                    (v_turn.aging_counter + p_limit - v_before) / {aged_every}, p_limit - cardinality(v_rows)), v_now, v_aged);
+                v_quota := (v_turn.aging_counter + p_limit - v_before) / {aged_every};
+                v_taken := {schema}.take_aged_v1(v_queue, v_priorities, v_groups, v_after,
+                    least(v_quota, p_limit - cardinality(v_rows)), v_now, v_aged);
                 v_rows := v_rows || v_taken;
             end if;
         end if;
@@ -282,7 +293,8 @@ begin
             v_rows := v_rows || v_more.p_rows;
             v_turn.served := v_more.p_served;
         elsif cardinality(v_rows) < p_limit then
-            -- Strictly by priority. The limit is pipelined: a lane is not touched when those before it filled the claim.
+            -- Strictly by priority. The limit is pipelined: a lane is not touched when those before it filled the
+            -- claim.
             v_rows := v_rows || array(select s.ctid
                 from unnest(v_priorities, v_after) l(priority, after) cross join lateral (
                     select t.ctid from {schema}.task t
@@ -305,9 +317,10 @@ begin
             update {schema}.task t set lease_until = v_until, started_at = v_now, claim_no = v_no, fence = t.fence + 1,
                     attempt = t.attempt + 1, worker = p_worker, front = false
                 from unnest(v_rows) with ordinality u(row, place) where t.ctid = u.row
-                returning u.place, t.id, t.name, t.body, t.queue, t.priority, t.fence, t.attempt, t.lost_leases, t.worker,
-                    t.max_lost_leases, t.dead_letter, t.tenant, extract(epoch from v_now - t.created_at)::float8,
-                    t.seq, t.lane_group = '', null::float8, null::uuid[]
+                returning u.place, t.id, t.name, t.body, t.queue, t.priority, t.fence, t.attempt, t.lost_leases,
+                    t.worker, t.max_lost_leases, t.dead_letter, t.tenant,
+                    extract(epoch from v_now - t.created_at)::float8, t.seq, t.lane_group = '', null::float8,
+                    null::uuid[]
         ), noted as (
             insert into {schema}.claim (worker, request, no, lapses_at, ids)
             select p_worker, p_request, v_no, v_until, array_agg(k.id) from taken k
@@ -338,7 +351,8 @@ end $$;
 
 -- A delivery that is none: in how many seconds the next task of these queues becomes due.
 create function {schema}.due_v1(p_queues text[]) returns {schema}.delivery language plpgsql
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
+set enable_sort = off as $$
 declare
     v_answer {schema}.delivery;
 begin
@@ -353,7 +367,8 @@ end $$;
 
 -- Whether a claim from these queues might find something.
 create function {schema}.is_ready_v1(p_queues text[]) returns boolean language plpgsql
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
+set enable_sort = off as $$
 declare
     v_queue text;
 begin

@@ -1,10 +1,12 @@
 -- oldest speaking: 5
+
 -- The end of a run, of a lease, of a task.
 
 -- The history with one more attempt, at most HISTORY_LIMIT of them.
 create function {schema}.noted_v1(t {schema}.task, p_outcome text, p_failure bytea, p_now timestamptz)
 returns text[] language sql stable as $$
-    select (case when cardinality(t.history) >= {history_limit} then t.history[cardinality(t.history) - {history_limit} + 2:] else t.history end)
+    select (case when cardinality(t.history) >= {history_limit}
+            then t.history[cardinality(t.history) - {history_limit} + 2:] else t.history end)
         || json_build_object('fence', t.fence, 'attempt', t.attempt, 'worker', t.worker,
             'started', extract(epoch from t.started_at), 'ended', extract(epoch from p_now), 'outcome', p_outcome,
             'failure', convert_from(p_failure, 'UTF8'))::text
@@ -22,7 +24,8 @@ begin
     t.seq := nextval('{schema}.place');
     if t.state = 12 then
         insert into {schema}.dead
-            select t.*, p_now, p_reason, p_result, p_now + least(greatest(t.retention, {dead_retention}), 1e10) * interval '1 second';
+            select t.*, p_now, p_reason, p_result,
+                p_now + least(greatest(t.retention, {dead_retention}), 1e10) * interval '1 second';
     else
         insert into {schema}.finished
             select t.*, p_now, p_reason, p_result, p_now + least(t.retention, 1e10) * interval '1 second';
@@ -88,8 +91,8 @@ begin
         t.attempt := t.attempt + 1;  -- the lost lease had given it back
     end if;
     if p_kind <> 0 then
-        t.history := {schema}.noted_v1(t, (array['failed', 'snoozed', 'released', 'failed', 'failed', 'cancelled'])[p_kind],
-            p_failure, p_now);
+        t.history := {schema}.noted_v1(t,
+            (array['failed', 'snoozed', 'released', 'failed', 'failed', 'cancelled'])[p_kind], p_failure, p_now);
     end if;
     if p_kind in (2, 3) then
         t.attempt := t.attempt - 1;
@@ -149,21 +152,23 @@ begin
             seq, started_at, claim_no, fence, settled_fence, attempt, dead_letter, state, priority, lost_leases,
             max_lost_leases, worker, id, created_at, ready_at, expires_at, retention, queue, lane_group, tenant, name,
             cancel_reason, failure, progress, checkpoint, history, logs, body, completed_at, reason, result, prune_at)
-        select nextval('{schema}.place'), started_at, claim_no, fence, fence, attempt, dead_letter, 10, priority, lost_leases,
-            max_lost_leases, worker, id, created_at, ready_at, expires_at, retention, queue, lane_group, tenant, name,
-            cancel_reason, failure, progress, checkpoint, history, logs, body, v_now, '', result,
+        select nextval('{schema}.place'), started_at, claim_no, fence, fence, attempt, dead_letter, 10, priority,
+            lost_leases, max_lost_leases, worker, id, created_at, ready_at, expires_at, retention, queue, lane_group,
+            tenant, name, cancel_reason, failure, progress, checkpoint, history, logs, body, v_now, '', result,
             v_now + least(retention, 1e10) * interval '1 second'
         from x
     ) select array_agg(ord) into v_done from x;
 
     if v_done is null or cardinality(v_done) < cardinality(p_ids) then
         if not v_is_mixed then
-            -- Late ones, out of the order of the ids: whom to wait for may wait for what is held here already, so that the
-            -- client shall rather say it again.
+            -- Late ones, out of the order of the ids: whom to wait for may wait for what is held here already, so that
+            -- the client shall rather say it again.
             perform 1 from {schema}.task t where t.id = any(p_ids) order by t.id for update nowait;
         end if;
         v_answer := array_fill(0::smallint, array[cardinality(p_ids)]);
-        for v_ord in select o from generate_subscripts(p_ids, 1) o where v_done is null or o <> all(v_done) order by o loop
+        for v_ord in
+            select o from generate_subscripts(p_ids, 1) o where v_done is null or o <> all(v_done) order by o
+        loop
             v_answer[v_ord] := {schema}.settle_one_v1(p_ids[v_ord], p_fences[v_ord], p_workers[v_ord], p_kinds[v_ord],
                 p_delays[v_ord], p_results[v_ord], p_reasons[v_ord], p_failures[v_ord], v_now);
         end loop;
@@ -183,8 +188,9 @@ declare
     v_claims bigint[];
 begin
     perform set_config('synchronous_commit', 'off', true);
-    -- Where the new lease is shorter than the old one the reaper must look earlier; but a stale run has no say in how long
-    -- a claim is remembered, nor has anybody in that of an emptied one, which only waits for its request to be said again.
+    -- Where the new lease is shorter than the old one the reaper must look earlier; but a stale run has no say in how
+    -- long a claim is remembered, nor has anybody in that of an emptied one, which only waits for its request to be
+    -- said again.
     select array_agg(distinct t.claim_no) into v_claims
         from unnest(p_ids, p_fences, p_workers) u(id, fence, worker) join {schema}.task t
             on t.id = u.id and t.fence = u.fence and t.worker = u.worker and t.lease_until is not null;
@@ -198,8 +204,8 @@ begin
     p_lost := array(select i::text from unnest(p_ids) i where v_kept is null or i <> all(v_kept));
 end $$;
 
--- What was answered to the call with this token, null when it is said for the first time. Waits for its first saying, which
--- may be under way still.
+-- What was answered to the call with this token, null when it is said for the first time. Waits for its first saying,
+-- which may be under way still.
 create function {schema}.answered_v1(p_token uuid) returns text[] language plpgsql set enable_seqscan = off as $$
 begin
     perform pg_advisory_xact_lock(hashtextextended({literal} || p_token, 1));

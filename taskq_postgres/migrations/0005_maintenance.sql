@@ -1,6 +1,7 @@
 -- oldest speaking: 5
--- The periodic duties: bounded, idempotent, and passing over rows that somebody holds; only the reaper waits for the tasks
--- that it takes away. Behind them what an operator and a worker's report ask for.
+
+-- The periodic duties: bounded, idempotent, and passing over rows that somebody holds; only the
+-- reaper waits for the tasks that it takes away. Behind them what an operator and a worker's report ask for.
 
 -- One tick of the reaper. It looks only at claims of which a lease may have run out.
 create function {schema}.reap_v1(
@@ -112,8 +113,9 @@ begin
     end if;
     -- By age: what is kept for less than the usual time, and dead letters.
     with old as materialized (
-        select k.id, k.completed_at from {schema}.finished k where k.retention < {usual_retention} and k.prune_at <= v_now
-            order by k.prune_at limit p_limit for update skip locked
+        select k.id, k.completed_at from {schema}.finished k
+            where k.retention < {usual_retention} and k.prune_at <= v_now order by k.prune_at limit p_limit
+            for update skip locked
     ), doomed as (
         delete from {schema}.finished f using old x
             where f.id = x.id and f.completed_at = x.completed_at returning f.id, f.completed_at
@@ -140,17 +142,10 @@ begin
             exit when v_pruned >= p_limit;
             select coalesce((select k.max_finished from {schema}.queue k where k.name = v_queue), p_max) into v_limit;
             execute replace($q$
-                select x.completed_at, x.seq from (
-                    (select f.completed_at, f.seq from {schema}.%1 f where f.queue = $1 and f.state = 10 order by f.completed_at desc, f.seq desc limit $2 + 1)
-                    union all
-                    (select f.completed_at, f.seq from {schema}.%1 f where f.queue = $1 and f.state = 11 order by f.completed_at desc, f.seq desc limit $2 + 1)
-                    union all
-                    (select f.completed_at, f.seq from {schema}.%1 f where f.queue = $1 and f.state = 12 order by f.completed_at desc, f.seq desc limit $2 + 1)
-                    union all
-                    (select f.completed_at, f.seq from {schema}.%1 f where f.queue = $1 and f.state = 13 order by f.completed_at desc, f.seq desc limit $2 + 1)
-                    union all
-                    (select f.completed_at, f.seq from {schema}.%1 f where f.queue = $1 and f.state = 14 order by f.completed_at desc, f.seq desc limit $2 + 1)
-                ) x order by x.completed_at desc, x.seq desc offset $2 limit 1 $q$, '%1', v_table)
+                select x.completed_at, x.seq from unnest('{10,11,12,13,14}'::smallint[]) s(state) cross join lateral (
+                    select f.completed_at, f.seq from {schema}.%1 f where f.queue = $1 and f.state = s.state
+                        order by f.completed_at desc, f.seq desc limit $2 + 1) x
+                    order by x.completed_at desc, x.seq desc offset $2 limit 1 $q$, '%1', v_table)
                 into v_cut, v_seq using v_queue, v_limit;
             continue when v_cut is null;
             execute replace($q$
@@ -199,8 +194,8 @@ begin
     return greatest(v_most, v_count);
 end $$;
 
--- Drop the oldest day of which nothing is kept any more. Returns how many tasks went with it (a million and more are not
--- counted).
+-- Drop the oldest day of which nothing is kept any more. Returns how many tasks went with it (a million and more are
+-- not counted).
 create function {schema}.drop_day_v1() returns bigint language plpgsql as $$
 declare
     v_name text;
@@ -209,8 +204,8 @@ declare
 begin
     -- Younger days hold tasks that are kept for the usual time, or are empty.
     for v_name in select c.relname from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid
-        where i.inhparent = '{schema}.finished'::regclass and c.relname
-            < 'finished_' || to_char((clock_timestamp() - interval '{usual_retention} seconds') at time zone 'UTC', 'YYYYMMDD')
+        where i.inhparent = '{schema}.finished'::regclass and c.relname < 'finished_' || to_char(
+            (clock_timestamp() - interval '{usual_retention} seconds') at time zone 'UTC', 'YYYYMMDD')
         order by c.relname
     loop
         v_is_kept := {schema}.is_day_kept_v1(v_name);
@@ -219,7 +214,8 @@ begin
     -- While somebody reads the day for long, all others would wait here behind us.
     if v_is_kept is distinct from false or exists (
         select 1 from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid
-            where l.relation = format('{schema}.%I', v_name)::regclass and a.xact_start < clock_timestamp() - interval '1 second')
+            where l.relation = format('{schema}.%I', v_name)::regclass
+                and a.xact_start < clock_timestamp() - interval '1 second')
         or not pg_try_advisory_xact_lock(hashtext({literal}), 0)
     then
         return 0;
@@ -240,8 +236,8 @@ create function {schema}.is_day_kept_v1(p_name text) returns boolean language pl
 declare
     v_is_kept boolean;
 begin
-    execute format('select exists (select 1 from {schema}.%I where retention > {usual_retention} and prune_at > clock_timestamp())',
-        p_name) into v_is_kept;
+    execute format('select exists (select 1 from {schema}.%I '
+        'where retention > {usual_retention} and prune_at > clock_timestamp())', p_name) into v_is_kept;
     return v_is_kept;
 end $$;
 
@@ -268,8 +264,9 @@ begin
                 started_at, fence, settled_fence, dead_letter, state, priority, max_lost_leases, worker, id, created_at,
                 ready_at, retention, queue, lane_group, tenant, name, checkpoint, history, logs, body)
             values (
-                r.started_at, r.fence, r.fence, r.dead_letter, 0, r.priority, r.max_lost_leases, r.worker, r.id, r.created_at,
-                v_now, r.retention, r.queue, r.lane_group, r.tenant, r.name, r.checkpoint, r.history, r.logs, r.body);
+                r.started_at, r.fence, r.fence, r.dead_letter, 0, r.priority, r.max_lost_leases, r.worker, r.id,
+                r.created_at, v_now, r.retention, r.queue, r.lane_group, r.tenant, r.name,
+                r.checkpoint, r.history, r.logs, r.body);
             v_answer := v_answer || true;
         else
             v_answer := v_answer || false;
@@ -282,7 +279,8 @@ begin
 end $$;
 
 -- Note that a worker lives; returns what it is told, each command once.
-create function {schema}.report_v1(p_id text, p_info text, p_ttl float8, p_token uuid) returns text[] language plpgsql as $$
+create function {schema}.report_v1(p_id text, p_info text, p_ttl float8, p_token uuid) returns text[]
+language plpgsql as $$
 declare
     v_commands text[] := {schema}.answered_v1(p_token);
 begin
