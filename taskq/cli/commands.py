@@ -58,10 +58,12 @@ def app_option(required: bool = True) -> Callable[[Callable[..., Any]], Callable
 
 
 def backend_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--backend URL` for commands that need no application."""
-    return click.option(
-        "--backend", "url", envvar="TASKQ_BACKEND", metavar="URL", help="The backend, instead of the application's."
-    )(command)
+    """`--backend URL`.
+
+    TASKQ_BACKEND is no default of it: it is for an application that names no store, and must not part the workers of
+    one that does from those who enqueue.
+    """
+    return click.option("--backend", "url", metavar="URL", help="The backend, instead of the application's.")(command)
 
 
 def load_app(path: str, url: str | None = None) -> App:
@@ -122,9 +124,12 @@ def app_or_store(app_path: str | None, url: str | None) -> App:
     Raises:
         ConfigError: neither is given, or there is no application at that path.
     """
-    if app_path is None and url is None:
+    if app_path is not None:
+        return load_app(app_path, url)
+    url = url or os.environ.get("TASKQ_BACKEND")
+    if not url:
         raise ConfigError("which store? Give -A module:app (or TASKQ_APP), or --backend URL (or TASKQ_BACKEND)")
-    return App(url) if app_path is None else load_app(app_path, url)
+    return App(url)
 
 
 async def look_at_store(app: App, said: Sequence[str] = ()) -> list[str]:

@@ -39,12 +39,15 @@ def dev(app_path: str, url: str | None, reload: bool) -> None:
     waits in memory survives a reload. Lines that are typed are enqueued: `NAME {"argument": "value"}`.
     """
     logs.configure("console", "DEBUG")
+    url = url or os.environ.get("TASKQ_BACKEND")
     memory = os.environ.get(_IN_CHILD, _MEMORY)
     if not reload or memory != _MEMORY:
         from taskq.runtime.process import leave
+        from taskq.runtime.supervisor import DISMISSED
 
         known = threading.enumerate()
-        leave(run(_work(load_app(app_path, memory if url in (None, _MEMORY) else url))), known)
+        status = run(_work(load_app(app_path, memory if url in (None, "", _MEMORY) else url)))
+        leave(0 if status == DISMISSED else status, known)
     from taskq.cli.reload import run_and_reload
 
     with tempfile.TemporaryDirectory(prefix="taskq-dev-") as folder:

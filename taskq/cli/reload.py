@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import subprocess
 import threading
 from collections.abc import Sequence
 
 from watchfiles import PythonFilter, watch
+
+from taskq.runtime.supervisor import LIFELINE
 
 logger = logging.getLogger("taskq.reload")
 STOP_TIMEOUT = 30.0
@@ -21,9 +24,10 @@ def run_and_reload(command: Sequence[str], folder: str = ".") -> int:
         The exit status of the last run; 0 where it was stopped before it could listen.
     """
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    process = _start(command)
+    lifeline, held = os.pipe()  # `held` closes when this process ends, however it ends
+    process = _start(command, lifeline)
     try:
         for changes in watch(folder, watch_filter=PythonFilter(), stop_event=stop, raise_interrupt=False):
             names = ", ".join(sorted({path.rpartition("/")[2] for _, path in changes})[:3])
@@ -31,18 +35,20 @@ def run_and_reload(command: Sequence[str], folder: str = ".") -> int:
             _end(process)
             if stop.is_set():
                 break
-            process = _start(command)
+            process = _start(command, lifeline)
     finally:
         status = _end(process)
+        for end in (lifeline, held):
+            os.close(end)
     return 0 if status == -signal.SIGTERM else status
 
 
-def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+def _start(command: Sequence[str], lifeline: int) -> subprocess.Popen[bytes]:
     # It stays in the foreground of the terminal, or it could not read what is typed; so Ctrl-C reaches it too. That
     # waits until it listens (see taskq.runtime.signals): a program that still imports would end in a traceback.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return subprocess.Popen(command)
+        return subprocess.Popen(command, env={**os.environ, LIFELINE: str(lifeline)}, pass_fds=(lifeline,))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -23,9 +23,10 @@ from taskq.cli.commands import (
     says_errors,
 )
 from taskq.config import WorkerOptions
-from taskq.errors import BackendUnavailable, ConfigError
-from taskq.runtime.supervisor import Supervisor
+from taskq.errors import BackendUnavailable, ConfigError, InvalidOption, NotApplied
+from taskq.runtime.supervisor import DISMISSED, REFUSED, Supervisor
 from taskq.telemetry import logs
+from taskq.telemetry.logs import printable
 
 _IN_CHILD = "TASKQ_WORKER_PROCESS"
 """Set in a process under a supervisor, to a JSON list of the warnings that the supervisor has logged."""
@@ -63,7 +64,7 @@ def worker(
     if reload:
         _watch_files()
     if processes == 0:
-        _work(load_app(app_path, url), options)
+        _work_alone(app_path, url, options)
     # What would make every process refuse to start is said once, here; a store that is away is not waited for.
     warnings = run(look_at_store(load_app(app_path, url)))
     command = [sys.executable, "-m", "taskq", *sys.argv[1:]]
@@ -100,12 +101,20 @@ def parse_queues(text: str) -> Mapping[str, float]:
     return queues
 
 
-def _work(app: App, options: WorkerOptions, said: Sequence[str] = ()) -> NoReturn:
-    from taskq.runtime.process import leave, serve
+def _work(app: App, options: WorkerOptions, said: Sequence[str] = ()) -> int:
+    from taskq.runtime.process import serve
+
+    run(look_at_store(app, said))
+    return run(serve(app, options))
+
+
+def _work_alone(app_path: str, url: str | None, options: WorkerOptions) -> NoReturn:
+    """The life of a process without a supervisor."""
+    from taskq.runtime.process import leave
 
     known = threading.enumerate()
-    run(look_at_store(app, said))
-    leave(run(serve(app, options)), known)
+    status = _work(load_app(app_path, url), options)
+    leave(0 if status == DISMISSED else status, known)
 
 
 def _work_supervised(app_path: str, url: str | None, options: WorkerOptions) -> NoReturn:
@@ -113,11 +122,16 @@ def _work_supervised(app_path: str, url: str | None, options: WorkerOptions) -> 
 
     A store that went away since the supervisor began is no such refusal: it will be back.
     """
+    from taskq.runtime.process import leave
+
+    known = threading.enumerate()
+    said = json.loads(os.environ.pop(_IN_CHILD))  # what a task starts is no such process
     try:
-        _work(load_app(app_path, url), options, json.loads(os.environ[_IN_CHILD]))
-    except BackendUnavailable as error:
-        click.echo(f"taskq: {error}", err=True)
-        raise SystemExit(FAILED) from None
+        status = _work(load_app(app_path, url), options, said)
+    except (ConfigError, InvalidOption, NotApplied) as error:
+        click.echo(f"taskq: {printable(str(error))}", err=True)
+        raise SystemExit(FAILED if isinstance(error, BackendUnavailable) else REFUSED) from None
+    leave(status, known)
 
 
 def _watch_files() -> NoReturn:

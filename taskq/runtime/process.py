@@ -14,7 +14,7 @@ from typing import NoReturn
 from taskq.app import App
 from taskq.config import WorkerOptions
 from taskq.runtime.signals import install
-from taskq.runtime.supervisor import RESTART
+from taskq.runtime.supervisor import DISMISSED, RESTART
 from taskq.runtime.worker import Worker
 
 logger = logging.getLogger("taskq.worker")
@@ -28,7 +28,7 @@ async def serve(app: App, options: WorkerOptions) -> int:
         options: queues, slots, lease and so on.
 
     Returns:
-        The exit status of the process: 0, or RESTART where a fresh process is to take its place.
+        The exit status of the process: 0, RESTART where a fresh process is to take its place, DISMISSED where none is.
 
     Raises:
         UnsafeStore, SchemaMismatch, BackendUnavailable: the store is not fit to be worked on.
@@ -45,6 +45,8 @@ async def serve(app: App, options: WorkerOptions) -> int:
         await app.aclose()
         lent.shutdown(wait=False, cancel_futures=True)
         loop.set_default_executor(ThreadPoolExecutor(1))
+    if worker.is_dismissed:
+        return DISMISSED
     return RESTART if worker.wants_restart else 0
 
 

@@ -60,7 +60,7 @@ def install(worker: Stoppable) -> None:
         loop.add_signal_handler(number, requests.on_signal, number)
     # `--reload` keeps Ctrl-C from a process that is not ready for it.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    lifeline = os.environ.get(LIFELINE)
+    lifeline = os.environ.pop(LIFELINE, None)  # what a task starts has another owner
     if lifeline is not None:
         watch = int(lifeline)
         os.set_blocking(watch, False)

@@ -13,10 +13,14 @@ from subprocess import Popen
 
 RESTART = 75
 """The exit status of a worker that wants to be replaced by a fresh process (EX_TEMPFAIL of sysexits.h)."""
-REFUSED = 2
-"""The exit status of a worker that will not start as it is configured."""
+DISMISSED = 76
+"""The exit status of a worker that was told, through its store, to shut down: it is not replaced."""
+REFUSED = 78
+"""The exit status of a worker that will not start as it is configured (EX_CONFIG). None of these three is one that a
+task ends its process with by chance."""
 LIFELINE = "TASKQ_LIFELINE"
 """Names the file descriptor that a worker reads to learn of its supervisor's death."""
+WRONG_USAGE = 2
 STEADY_AFTER = 10.0
 """Seconds of life after which a process counts as having started well."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
@@ -33,7 +37,7 @@ class _Child:
     is_told: bool = False
     """Whether the process that runs now has been told to stop."""
     is_done: bool = False
-    """Whether it ended well, though nobody told this supervisor to stop: the worker was told directly."""
+    """Whether it was dismissed."""
 
 
 @dataclass(slots=True)
@@ -61,7 +65,7 @@ class Supervisor:
     _lifeline: tuple[int, int] = (-1, -1)
 
     def run(self) -> int:
-        """Supervise until a signal says to stop, or every worker was told to; returns the exit status."""
+        """Supervise until a signal says to stop, or every worker is dismissed; returns the exit status."""
         self._lifeline = os.pipe()
         os.set_inheritable(self._lifeline[0], True)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -69,8 +73,14 @@ class Supervisor:
         # `--reload` keeps Ctrl-C from a process that is not ready for it.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         self._children = [_Child(index) for index in range(self.count)]
+        owner = _Lifeline.inherited()
         status = 0
-        while not self._stops and status == 0 and not all(child.is_done for child in self._children):
+        while (
+            not self._stops
+            and not owner.is_cut()
+            and status == 0
+            and not all(child.is_done for child in self._children)
+        ):
             status = self._tend()
             self.sleep(0.1)
         return self._stop(status)
@@ -107,7 +117,8 @@ class Supervisor:
             child.process = None
             # Where workers have run, a refusal is a mistake of today, such as half of a deployment: it may be mended.
             if status == REFUSED and not self._has_run_steadily:
-                return REFUSED
+                logger.error("worker process %d refuses to start, and so would every other", child.index)
+                return WRONG_USAGE
             self._follow(child, status, lived)
         return 0
 
@@ -122,9 +133,9 @@ class Supervisor:
     def _follow(self, child: _Child, status: int, lived: float) -> None:
         """Decide what comes after a process: nothing, a fresh one, or a fresh one after a pause."""
         was_steady = lived > STEADY_AFTER
-        if status == 0:
+        if status == DISMISSED:
             child.is_done = True
-            logger.info("worker process %d was told to stop and is not replaced", child.index)
+            logger.info("worker process %d was told to shut down and is not replaced", child.index)
         elif status == RESTART and (was_steady or self.expects_short_lives):
             # A start costs most of a second of a processor: never two in one.
             child.start_at = child.started_at + FIRST_PAUSE
@@ -164,7 +175,32 @@ class Supervisor:
         for end_of_pipe in self._lifeline:
             os.close(end_of_pipe)
         # One that was told before it could listen held no task.
-        return status or int(any(process.returncode not in (0, RESTART, -signal.SIGTERM) for process in alive))
+        ended_well = (0, RESTART, DISMISSED, -signal.SIGTERM)
+        return status or int(any(process.returncode not in ended_well for process in alive))
+
+
+class _Lifeline:
+    """The end of a pipe that is open for as long as whoever started this process lives; one that is none never ends."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+        if descriptor is not None:
+            os.set_blocking(descriptor, False)
+
+    @classmethod
+    def inherited(cls) -> _Lifeline:
+        """The one that `--reload` has given this process."""
+        descriptor = os.environ.pop(LIFELINE, None)
+        return cls(None if descriptor is None else int(descriptor))
+
+    def is_cut(self) -> bool:
+        """Whether the process at the other end is gone."""
+        if self._descriptor is None:
+            return False
+        try:
+            return os.read(self._descriptor, 1) == b""
+        except BlockingIOError:
+            return False
 
 
 def _said(status: int) -> str:

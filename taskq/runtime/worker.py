@@ -92,6 +92,8 @@ class Worker:
         self._rushes = False
         self.wants_restart = False
         """Whether it stopped to make room for a fresh process: it has done or grown enough, or threads are stuck."""
+        self.is_dismissed = False
+        """Whether it was told through its store to shut down."""
         self.parts: Parts | None = None
         """What it is made of, from its start on."""
 
@@ -358,6 +360,7 @@ class Worker:
                     if self.parts is not None:
                         self.parts.executor.freed.set()
                 case WorkerCommand.SHUTDOWN:
+                    self.is_dismissed = True
                     self.drain()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.cli.support import Shell
@@ -139,3 +141,21 @@ def test_a_worker_without_a_supervisor_starts_anew_when_a_file_changes(shell: Sh
     (shell.folder / "tasks.py").touch()
     worker.until_it_says("serves default", times=2)
     assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("command", [("dev",), ("worker", "--reload", "-P", "0"), ("worker", "--reload", "-P", "2")])
+def test_nothing_outlives_a_reloader_that_is_killed(shell: Shell, shared_url: str, command: tuple[str, ...]) -> None:
+    program = shell.start(*command, "-A", "tasks:app", "--backend", shared_url)
+    program.until_it_says("serves default")
+    children = psutil.Process(program.pid).children(recursive=True)
+    assert children
+    program.process.kill()
+    wait_until(lambda: not any(child.is_running() for child in children), "all have ended")
+
+
+def test_dev_ends_with_its_terminal(shell: Shell) -> None:
+    program = shell.start("dev", "-A", "tasks:app")
+    program.until_it_says("serves default")
+    children = psutil.Process(program.pid).children(recursive=True)
+    assert program.stop(signal.SIGHUP) == 0
+    wait_until(lambda: not any(child.is_running() for child in children), "all have ended")

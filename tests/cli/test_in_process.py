@@ -50,6 +50,15 @@ def test_enqueue_and_show(site: str) -> None:
     assert id in text
 
 
+def test_the_store_of_the_environment_takes_no_application_from_its_own(
+    site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASKQ_BACKEND", "redis://127.0.0.1:1/0")
+    made = taskq("enqueue", "-A", site, "add", '{"x": 5}')
+    assert made.exit_code == 0, made.output
+    assert taskq("tasks", "show", "-A", site, made.stdout.strip()).exit_code == 0
+
+
 def test_arguments_come_from_standard_input(site: str) -> None:
     made = taskq("enqueue", "-A", site, "add", "-", input='{"x": 5}')
     assert made.exit_code == 0

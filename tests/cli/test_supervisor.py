@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from taskq.runtime import supervisor
-from taskq.runtime.supervisor import REFUSED, RESTART, STEADY_AFTER, Supervisor
+from taskq.runtime.supervisor import DISMISSED, LIFELINE, REFUSED, RESTART, STEADY_AFTER, Supervisor
 
 BEGIN = """
 import os, signal, sys
@@ -85,7 +85,7 @@ def starts() -> int:
 
 
 def test_a_worker_that_will_not_start_ends_its_supervisor(clock: FastClock) -> None:
-    assert supervise(clock, f"sys.exit({REFUSED})", 2) == REFUSED
+    assert supervise(clock, f"sys.exit({REFUSED})", 2) == 2
 
 
 def test_a_worker_that_dies_is_replaced_after_a_pause(clock: FastClock, caplog: pytest.LogCaptureFixture) -> None:
@@ -121,14 +121,12 @@ def test_short_lives_that_were_asked_for_are_no_failure(clock: FastClock, caplog
     assert not caplog.records
 
 
-def test_workers_that_end_well_unasked_are_not_replaced(clock: FastClock) -> None:
-    assert supervise(clock, "starts()", 3) == 0
+def test_workers_that_are_dismissed_are_not_replaced(clock: FastClock) -> None:
+    assert supervise(clock, f"starts(); sys.exit({DISMISSED})", 3) == 0
     assert starts() == 3
 
 
-def test_a_worker_that_ends_well_unasked_leaves_the_others_alone(
-    clock: FastClock, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_worker_that_is_dismissed_leaves_the_others_alone(clock: FastClock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "taskq")
     rounds_since: list[None] = []
 
@@ -139,9 +137,31 @@ def test_a_worker_that_ends_well_unasked_leaves_the_others_alone(
             os.kill(os.getpid(), signal.SIGTERM)
 
     clock.look = look
-    assert supervise(clock, "sys.exit(0) if starts() == 2 else until_told()", 2) == 0
+    assert supervise(clock, f"sys.exit({DISMISSED}) if starts() == 2 else until_told()", 2) == 0
     assert starts() == 2
     assert len(rounds_since) >= 50
+
+
+@pytest.mark.parametrize("status", [0, 1, 2])
+def test_a_task_that_ends_its_process_by_any_ordinary_status_ends_no_more(clock: FastClock, status: int) -> None:
+    assert supervise(clock, f"os._exit({status}) if starts() < 3 else end_the_supervisor()") == 0
+    assert starts() == 3
+
+
+def test_the_end_of_its_owner_is_a_reason_to_stop(clock: FastClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    lifeline, held = os.pipe()
+    monkeypatch.setenv(LIFELINE, str(lifeline))
+
+    def look() -> None:
+        if Path("starts").exists() and not closed:
+            closed.append(held)
+            os.close(held)
+
+    closed: list[int] = []
+    clock.look = look
+    assert supervise(clock, "starts(); until_told()") == 0
+    os.close(lifeline)
+    assert LIFELINE not in os.environ
 
 
 def test_a_refusal_in_mid_life_does_not_stop_the_others(clock: FastClock, caplog: pytest.LogCaptureFixture) -> None:
