@@ -94,8 +94,9 @@ class Route(ABC):
         """
 
     def reopen(self) -> None:
-        """Undo `close`."""
-        self.closed.clear()
+        """Undo `close`, perhaps in another event loop."""
+        if self.closed.is_set():
+            self.closed = asyncio.Event()
 
     async def close(self) -> None:
         """Close all connections."""
