@@ -192,8 +192,10 @@ class Hints:
             self._remember(key)
 
     def _ask_who_waits(self) -> None:
-        self._knows_waiters = True
-        self.tell("?", [""])
+        """Ask once: whoever waits while nobody can be heard says so again in time."""
+        if not self._knows_waiters:
+            self._knows_waiters = True
+            self.tell("?", [""])
 
     def _remember(self, id: str) -> None:
         now = monotonic()

@@ -24,7 +24,7 @@ OPTIONS = BackendOptions(retry_for=30.0, command_timeout=5.0)
 
 async def test_connections_that_are_cut_again_and_again_lose_nothing(postgres_url: str) -> None:
     async with create_backend(postgres_url, OPTIONS) as backend:
-        cuts = await _under_fire(backend, lambda: asyncio.to_thread(_terminate_all, postgres_url), pause=0.005)
+        cuts = await _under_fire(backend, lambda: asyncio.to_thread(_terminate_all, postgres_url), pause=0.03)
     assert cuts > 5
 
 
