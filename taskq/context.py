@@ -122,10 +122,15 @@ current_context: ContextVar[TaskContext] = ContextVar("taskq_context")
 
 
 def current() -> TaskContext:
-    """The context of the task that runs here.
+    """The context of the task that runs here, for code that it calls.
 
     Raises:
         LookupError: no task runs here.
+
+    >>> current()
+    Traceback (most recent call last):
+        ...
+    LookupError: taskq.current() was called outside of a task
     """
     try:
         return current_context.get()

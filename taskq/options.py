@@ -19,7 +19,18 @@ PriorityLike = Priority | int | str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskOptions:
-    """What `@app.task` can be told. Durations are seconds."""
+    """What `@app.task` can be told. Durations are seconds.
+
+    Raises:
+        InvalidOption: a value is out of its range; the message names the option.
+
+    >>> TaskOptions(queue="mail", timeout=30).retention
+    604800.0
+    >>> TaskOptions(timeout=0)
+    Traceback (most recent call last):
+        ...
+    taskq.errors.InvalidOption: timeout must be over 0 s and at most ten years, not 0
+    """
 
     queue: str | None = None
     """None: where the application's routes send it, else "default"."""
@@ -60,7 +71,18 @@ class TaskOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOptions:
-    """What `.options(…)` can say of one call; None leaves it to the task. Durations are seconds or timedeltas."""
+    """What `.options(…)` can say of one call; None leaves it to the task. Durations are seconds or timedeltas.
+
+    Raises:
+        InvalidOption: a value is out of its range; the message names the option.
+
+    >>> CallOptions(delay=timedelta(minutes=5), priority="high").tenant
+    ''
+    >>> CallOptions(delay=-1)
+    Traceback (most recent call last):
+        ...
+    taskq.errors.InvalidOption: delay must be at least 0 s and at most ten years, not -1
+    """
 
     queue: str | None = None
     priority: PriorityLike | None = None
