@@ -16,15 +16,17 @@ from taskq.context import TaskContext, current_context
 from taskq.domain import outcome as domain
 from taskq.domain.envelope import unseal
 from taskq.domain.message import Delivery
-from taskq.domain.outcome import CancelledRun, Failed, Interrupted, Outcome, Settlement, Succeeded, Unknown
+from taskq.domain.outcome import CancelledRun, Failed, Interrupted, Outcome, Settlement, Succeeded
 from taskq.domain.record import Failure
 from taskq.errors import CorruptRecord, InvalidPayload
 from taskq.headers import decode_headers
+from taskq.ports import Inspector
 from taskq.runtime.detached import keep_result
 from taskq.runtime.failures import outcome_of, result_of, undecodable
 from taskq.runtime.reports import Begun, Progressed
 from taskq.runtime.run import Run, StopReason
 from taskq.runtime.slots import SOLITUDE, Slots
+from taskq.runtime.strangers import Strangers
 from taskq.runtime.threads import Raised, ThreadPool
 from taskq.runtime.verdict import verdict
 from taskq.task import Task
@@ -50,6 +52,7 @@ class Executor:
         settle: takes each decision.
         unsettled: how many decisions the store has not accepted yet.
         last_word: writes what a run reported last.
+        inspector: knows the history of tasks.
         state: what the application's lifespan yielded.
     """
 
@@ -60,6 +63,7 @@ class Executor:
         settle: Settle,
         unsettled: Callable[[], int],
         last_word: Callable[[Run], Awaitable[None]],
+        inspector: Inspector,
         state: Any = None,
     ) -> None:
         self._app = app
@@ -73,6 +77,7 @@ class Executor:
         self.is_closing = False
         """Set when the worker stops: what is still handed in goes straight back."""
         self.slots = Slots(options, self._begin, self._is_alone, self._put_off)
+        self._strangers = Strangers(settle, inspector)
         self.runs: dict[str, Run] = {}
         """Everything held here: waiting for a slot, or running."""
         self.freed = asyncio.Event()
@@ -94,7 +99,11 @@ class Executor:
                     self.stop_run(held, StopReason.LOST)
                     self._settle(delivery, domain.Snooze(1.0))
                 continue
-            run = Run(delivery, claimed_at)
+            task = self._app.tasks.find(delivery.name)
+            if task is None:
+                self._strangers.take(delivery)
+                continue
+            run = Run(delivery, claimed_at, task)
             self.runs[delivery.id] = run
             refusal = self._prepare(run)
             if refusal is None:
@@ -104,12 +113,8 @@ class Executor:
         self.slots.widen()
 
     def _prepare(self, run: Run) -> Outcome | None:
-        """Find the task and open the record; an outcome where that cannot be done."""
+        """Open the record; an outcome where that cannot be done."""
         delivery = run.delivery
-        task = self._app.tasks.find(delivery.name)
-        if task is None:
-            return Unknown()
-        run.task = task
         try:
             run.payload, run.sealed_headers = unseal(delivery.id, delivery.name, delivery.body)
             run.headers = decode_headers(run.sealed_headers)
@@ -355,13 +360,14 @@ class Executor:
     async def drain(self, timeout: float) -> bool:
         """Wait until nothing runs, at most `timeout` seconds; whether nothing does."""
         end = time.monotonic() + timeout
-        while self.runs and (left := end - time.monotonic()) > 0:
-            handles = [run.handle for run in self.runs.values() if run.handle is not None]
+        lookups = self._strangers.lookups
+        while (self.runs or lookups) and (left := end - time.monotonic()) > 0:
+            handles = [*lookups, *(run.handle for run in self.runs.values() if run.handle is not None)]
             if handles:
                 await asyncio.wait(handles, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             else:
                 await asyncio.sleep(min(left, 0.01))
-        return not self.runs
+        return not self.runs and not lookups
 
     def close(self) -> None:
         """Let the threads and the children end."""

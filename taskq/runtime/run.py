@@ -47,11 +47,11 @@ class Run:
         "waiting_since",
     )
 
-    def __init__(self, delivery: Delivery, claimed_at: float) -> None:
+    def __init__(self, delivery: Delivery, claimed_at: float, task: Task[..., Any]) -> None:
         self.delivery = delivery
         self.claimed_at = claimed_at
         """Monotonic seconds, from before the claim was asked for: the lease counts from no later than this."""
-        self.task: Task[..., Any]
+        self.task = task
         self.headers: Headers
         self.sealed_headers = b""
         """The headers as they came, for a child process."""

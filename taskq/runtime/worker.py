@@ -229,7 +229,15 @@ class Worker:
             lambda: executor.runs.values(),
             lambda run: executor.stop_run(run, StopReason.LOST),
         )
-        executor = Executor(self.app, self.options, settler.put, lambda: len(settler.held), progress.last_word, state)
+        executor = Executor(
+            self.app,
+            self.options,
+            settle=settler.put,
+            unsettled=lambda: len(settler.held),
+            last_word=progress.last_word,
+            inspector=backend.inspector,
+            state=state,
+        )
         fetcher = Fetcher(backend.broker, executor, self.options, self.id, lambda: self._is_paused or settler.is_full)
         self.parts = Parts(settler, executor, fetcher, progress)
         return self.parts

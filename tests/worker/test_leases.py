@@ -35,7 +35,9 @@ def settled() -> list[tuple[Delivery, Settlement]]:
 
 def executor_of(app: App, settled: list[tuple[Delivery, Settlement]], **said: Any) -> Executor:
     """An executor without a worker around it."""
-    return Executor(app, options(**said), lambda d, s: settled.append((d, s)), lambda: 0, nothing_to_say)
+    return Executor(
+        app, options(**said), lambda d, s: settled.append((d, s)), lambda: 0, nothing_to_say, app.stores.root.inspector
+    )
 
 
 async def claimed(app: App, count: int) -> list[Delivery]:

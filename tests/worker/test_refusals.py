@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from taskq import App, TaskState
+from taskq import App, Snooze, TaskContext, TaskState
 from taskq.domain.envelope import seal
 from taskq.domain.message import Message
 from taskq.domain.outcome import UNKNOWN_TASK_GRACE
 from taskq.domain.record import TaskRecord
+from taskq.handle import TaskHandle
 from taskq.headers import Headers, encode_headers
 from taskq.ids import new_id
 from taskq.testing.clock import VirtualClock
@@ -20,7 +21,9 @@ from tests.worker import jobs
 from tests.worker.support import adopt, ended, options, twin, until, until_state, work
 
 
-async def test_an_unknown_task_is_put_off_and_buried_after_ten_minutes(virtual_app: App, clock: VirtualClock) -> None:
+async def test_an_unknown_task_is_put_off_and_buried_after_ten_minutes(
+    virtual_app: App, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
     async with work(virtual_app, poll=0.05):
         handle = await virtual_app.aenqueue("not.here", {"x": 1})
         delays: list[float] = []
@@ -37,6 +40,7 @@ async def test_an_unknown_task_is_put_off_and_buried_after_ten_minutes(virtual_a
     assert [round(delay) for delay in delays[:8]] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert sum(delays) >= UNKNOWN_TASK_GRACE
     assert record.reason == "unknown task"
+    assert caplog.text.count("no task named 'not.here' is known here") == 1
     assert record.failure is not None
     assert (record.failure.type, "not.here" in record.failure.message) == ("TaskNotRegistered", True)
 
@@ -196,3 +200,34 @@ async def test_headers_that_are_no_text_bury_the_task_and_not_the_worker(any_app
     record = await backend.inspector.get(id)
     assert record is not None
     assert record.reason == "undecodable"
+
+
+async def test_what_a_task_did_before_does_not_count_against_an_unknown_name(
+    virtual_app: App, clock: VirtualClock
+) -> None:
+    @virtual_app.task(name="not.here")
+    async def snoozes(ctx: TaskContext) -> None:
+        raise Snooze(60.0)
+
+    async with work(virtual_app, poll=0.05):
+        handle = await snoozes.aenqueue()
+        for number in range(1, 31):
+            await until_put_off(handle, number)
+            clock.advance(60.1)
+    newer = twin(virtual_app)
+    async with work(newer, poll=0.05):
+        record = await until_put_off(handle, 31)
+    assert record.state is TaskState.SCHEDULED
+    await newer.aclose()
+
+
+async def until_put_off(handle: TaskHandle[Any], fence: int) -> TaskRecord:
+    """Wait until the run with this fence has ended in a put-off, or in the end of the task."""
+
+    async def put_off() -> TaskRecord | None:
+        record = await handle.ainfo()
+        is_through = record.fence >= fence and record.state is not TaskState.RUNNING
+        return record if is_through and record.state is not TaskState.PENDING else None
+
+    found: TaskRecord = await until(put_off, f"run {fence} is put off")
+    return found
