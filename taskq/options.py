@@ -71,7 +71,9 @@ class TaskOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOptions:
-    """What `.options(…)` can say of one call; None leaves it to the task. Durations are seconds or timedeltas.
+    """What `.options(…)` can say of one call; None leaves it to the task. Durations are seconds.
+
+    `delay` and `expires` may be timedeltas.
 
     Raises:
         InvalidOption: a value is out of its range; the message names the option.
