@@ -127,7 +127,7 @@ class MemoryBroker:
         for id, fence in last.held:
             task = self._store.holder(id, fence, worker)
             if task is not None and task.state is TaskState.RUNNING:
-                self._store.extend(task, lease)
+                self._extend(task, lease)
                 deliveries.append(self._delivery(task))
         return deliveries
 
@@ -264,7 +264,7 @@ class MemoryBroker:
             lost_leases=task.lost_leases,
             max_lost_leases=task.max_lost_leases,
         )
-        store.note_attempt(task, ATTEMPT_OUTCOMES[type(settlement)], text)
+        task.note_attempt(store.clock.now(), ATTEMPT_OUTCOMES[type(settlement)], text)
         if gives_attempt_back(settlement):
             task.attempt -= 1
         task.settled_fence = task.fence
@@ -303,10 +303,14 @@ class MemoryBroker:
                 if task is None or task.state is not TaskState.RUNNING:
                     lost.add(held.id)
                     continue
-                self._store.extend(task, lease)
+                self._extend(task, lease)
                 if task.cancel_requested:
                     cancel_wanted.add(held.id)
         return Extension(frozenset(lost), frozenset(cancel_wanted))
+
+    def _extend(self, task: Task, lease: float) -> None:
+        self._store.running[task.id] = self._store.clock.now() + lease
+        self._store.note_change()
 
     async def cancel(self, ids: Sequence[str], reason: str = "") -> list[CancelStatus]:
         """Cancel tasks."""

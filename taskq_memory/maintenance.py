@@ -50,7 +50,7 @@ class MemoryMaintenance:
         failure = Failure(
             "LeaseLost", f"the worker stopped renewing its lease ({task.lost_leases} times so far)"
         ).to_json()
-        store.note_attempt(task, AttemptOutcome.LEASE_LOST, failure)
+        task.note_attempt(store.clock.now(), AttemptOutcome.LEASE_LOST, failure)
         task.attempt -= 1
         state = after_lost_lease(
             cancel_requested=task.cancel_requested,

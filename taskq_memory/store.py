@@ -93,6 +93,12 @@ class Task:
         """Seconds for which the record stays after the task has ended."""
         return max(self.retention, DEAD_RETENTION) if self.state is TaskState.DEAD else self.retention
 
+    def note_attempt(self, now: float, outcome: str, failure: bytes = b"") -> None:
+        """Append the delivery that ends now to the history."""
+        started_at = self.started_at or now
+        self.attempts.append(AttemptRow(self.fence, self.attempt, self.worker, started_at, now, outcome, failure))
+        del self.attempts[:-HISTORY_LIMIT]
+
 
 @dataclass(slots=True)
 class QueueRow:
@@ -236,11 +242,6 @@ class Store:
         task.started_at = now
         self.running[task.id] = now + lease
 
-    def extend(self, task: Task, lease: float) -> None:
-        """The lease of a RUNNING task holds until `lease` seconds from now."""
-        self.running[task.id] = self.clock.now() + lease
-        self.note_change()
-
     def end(self, task: Task, event: Event, state: TaskState, reason: str = "", failure: bytes = b"") -> None:
         """→ a final state."""
         self._leave(task)
@@ -259,13 +260,6 @@ class Store:
         del self.tasks[task.id]
         self.tombstones[task.id] = self.clock.now() + TOMBSTONE
         self.note_change()
-
-    def note_attempt(self, task: Task, outcome: str, failure: bytes = b"") -> None:
-        """Append the delivery that ends now to the task's history."""
-        now = self.clock.now()
-        row = AttemptRow(task.fence, task.attempt, task.worker, task.started_at or now, now, outcome, failure)
-        task.attempts.append(row)
-        del task.attempts[:-HISTORY_LIMIT]
 
     def _enter(self, task: Task, event: Event, state: TaskState) -> None:
         table.check(event, task.state, state)

@@ -4,6 +4,8 @@ class TestMyBackend(BackendConformance):
     @pytest.fixture
     def fresh_backend(self):
         return lambda: create_backend("mydb://localhost/test", BackendOptions(namespace=uuid4().hex))
+
+A backend that tells other processes of an end or of work, and does not only poll, subclasses CloneWakingRules as well.
 """
 
 from taskq.testing.conformance.bench import Bench

@@ -101,6 +101,10 @@ class FetchRules(Kit):
         assert next_due is not None
         assert 0 < next_due <= LONG
 
+
+class ExpiredFetchRules(Kit):
+    """A claim meets tasks whose time to live is over."""
+
     async def test_an_expired_task_ends_instead_of_being_handed_out(self, bench: Bench) -> None:
         expired = await bench.put(expires=bench.short)
         fresh = await bench.put(expires=LONG)

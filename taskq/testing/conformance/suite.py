@@ -7,7 +7,7 @@ from taskq.testing.conformance.cancel import CancelRules
 from taskq.testing.conformance.contention import ContentionRules
 from taskq.testing.conformance.enqueue import AtomicEnqueueRules, EnqueueRules, RepeatedEnqueueRules
 from taskq.testing.conformance.fencing import FencedWrites, FreshWrites
-from taskq.testing.conformance.fetch import FetchRules, ReplayRules
+from taskq.testing.conformance.fetch import ExpiredFetchRules, FetchRules, ReplayRules
 from taskq.testing.conformance.fleet import EventRules, RegistryRules, WaitRules
 from taskq.testing.conformance.inspector import LookingRules, SteeringRules
 from taskq.testing.conformance.late_settle import LateSettleRules
@@ -29,6 +29,7 @@ class BackendConformance(
     RepeatedEnqueueRules,
     AtomicEnqueueRules,
     FetchRules,
+    ExpiredFetchRules,
     ReplayRules,
     OrderRules,
     FrontLaneRules,
