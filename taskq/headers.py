@@ -27,6 +27,8 @@ class Headers(msgspec.Struct, omit_defaults=True, frozen=True):
     timeout: float | None = None
     trace: dict[str, str] = {}
     """What a tracing middleware carries from the enqueue to the run."""
+    retention: float | None = None
+    """Seconds, said only where the result is kept apart from the task's record, which has it otherwise."""
 
 
 EMPTY = Headers()

@@ -153,13 +153,19 @@ class StoreSubmitter:
     def _headers(self, name: str, queue: str, call: CallOptions) -> Iterator[bytes]:
         """The headers of each task in turn: all alike, unless a hook makes them."""
         hooks = self._hooks()
+        # Where the record has the retention of its result too, it is not said twice.
+        retention = call.retention if self._stores.has_detached_results else None
         if not hooks:
-            yield from repeat(_encoded(name, call, dict(call.metadata or {}), {}))
+            yield from repeat(_encoded(name, call, retention, dict(call.metadata or {}), {}))
         while True:
             draft = Draft(name, queue, _copied(name, call.metadata))
             for hook in hooks:
                 hook(draft)
-            yield _encoded(name, call, draft.metadata, draft.trace)
+            yield _encoded(name, call, retention, draft.metadata, draft.trace)
+
+    def redirect(self, url: str) -> None:
+        """Enqueue into the store at `url` from now on, as the worker does whose child this process is."""
+        self._stores.url = url
 
     def queue_of(self, task: Task[..., Any]) -> str:
         """The queue that calls of a task go to which name none."""
@@ -196,12 +202,14 @@ def stands_for_unknown(**payload: Any) -> Any:
     """Stands for a function that only the workers know."""
 
 
-def _encoded(name: str, call: CallOptions, metadata: dict[str, Any], trace: dict[str, str]) -> bytes:
-    if not (metadata or trace or call.retry or call.timeout):
+def _encoded(
+    name: str, call: CallOptions, retention: float | None, metadata: dict[str, Any], trace: dict[str, str]
+) -> bytes:
+    if not (metadata or trace or call.retry or call.timeout or retention is not None):
         return b""
     retry = None if call.retry is None else to_dict(call.retry)
     try:
-        return encode_headers(Headers(metadata, retry, call.timeout, trace))
+        return encode_headers(Headers(metadata, retry, call.timeout, trace, retention))
     except (TypeError, ValueError, RecursionError) as error:
         raise _unwritable(name, error) from None
 

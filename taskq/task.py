@@ -33,6 +33,10 @@ class Submitter(Protocol):
         """The queue that its calls go to."""
         ...
 
+    def redirect(self, url: str) -> None:
+        """Enqueue into another store from now on."""
+        ...
+
     async def submit(
         self, task: Task[..., R], payloads: Sequence[bytes], call: CallOptions, *, atomic: bool = False
     ) -> list[TaskHandle[R]]:

@@ -25,11 +25,11 @@ async def keep_result(app: App, run: Run, outcome: Outcome) -> Outcome:
     result, limit = outcome.result, app.settings.max_result
     if len(result) > limit:
         text = f"the result takes {len(result):,} bytes, over max_result ({limit:,}): store it elsewhere"
-        return Failed(Failure("ResultTooLarge", text))
+        return Failed(Failure("ResultTooLarge", text), retryable=False)
     if not app.stores.has_detached_results:
         return outcome
     run.deadline = None  # the task itself was in time
-    retention = run.task.declared.retention
+    retention = run.task.declared.retention if run.headers.retention is None else run.headers.retention
     backoff = Backoff()
     while True:
         try:

@@ -50,7 +50,4 @@ def _within_time(settlement: Settlement) -> Settlement:
         return settlement
     if math.isnan(settlement.delay):
         raise ValueError("a delay of nan seconds")
-    delay = min(max(settlement.delay, 0.0), LONGEST)
-    if isinstance(settlement, domain.Snooze):
-        return domain.Snooze(delay)
-    return domain.Retry(delay, settlement.failure)
+    return settlement._replace(delay=min(max(settlement.delay, 0.0), LONGEST))

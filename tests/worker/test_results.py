@@ -67,6 +67,20 @@ async def test_a_store_of_results_that_is_away_holds_the_run_and_fails_it_not(ap
     assert results.kept == [(handle.id, 1, b"1", 3600.0)]
 
 
+async def test_the_retention_of_a_call_is_that_of_its_result(app: App, results: Results) -> None:
+    results.is_away = False
+
+    @app.task(retention=3600.0)
+    async def quick() -> None: ...
+
+    async with work(app):
+        said = await quick.options(retention=60.0).aenqueue()
+        unsaid = await quick.aenqueue()
+        for handle in (said, unsaid):
+            assert (await ended(handle)).state is TaskState.COMPLETED
+    assert {id: retention for id, _, _, retention in results.kept} == {said.id: 60.0, unsaid.id: 3600.0}
+
+
 async def test_a_stop_meanwhile_gives_the_run_back(app: App, results: Results) -> None:
     @app.task
     async def quick() -> None: ...
