@@ -28,6 +28,7 @@ from taskq.runtime.reports import PATIENCE, Begun, Forwarder, Progressed, send
 from taskq.task import Task
 
 _outbox: socket.socket
+_url: str
 
 
 class Assignment(NamedTuple):
@@ -49,6 +50,8 @@ class Setup(NamedTuple):
     preload: Sequence[str]
     log_levels: tuple[int, int]
     """Of all records, and of taskq's."""
+    url: str
+    """The store of the worker, which need not be the one that the application names in its module."""
 
 
 def start(setup: Setup) -> None:
@@ -57,8 +60,8 @@ def start(setup: Setup) -> None:
     It never raises: a pool whose children fail to start is broken for good. What cannot be imported fails the task
     that needs it.
     """
-    global _outbox
-    _outbox = setup.outbox
+    global _outbox, _url
+    _outbox, _url = setup.outbox, setup.url
     backends.is_child = True
     # An init system may send SIGTERM to every process of a service; the worker waits for what runs here.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -93,6 +96,7 @@ def run(assignment: Assignment) -> Outcome:
         return undecodable(error)
     except BaseException as error:  # noqa: BLE001 - its module cannot be imported, now
         return Failed(describe(error))
+    task.submitter.redirect(_url)
     try:
         args, kwargs = task.codec.decode(assignment.payload)
     except InvalidPayload as error:

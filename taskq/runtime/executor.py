@@ -232,7 +232,7 @@ class Executor:
         if self._children is None:
             from taskq.runtime.processes import Children  # loaded only by workers that meet a process task
 
-            self._children = Children(self._options.processes, self._app.tasks, self._reported)
+            self._children = Children(self._options.processes, self._app.tasks, self._app.url, self._reported)
         outcome = await self._children.run(run)
         if outcome is None:
             return self._why_stopped(run)

@@ -36,6 +36,7 @@ class Children:
     Arguments:
         size: how many children there may be.
         tasks: their modules are imported by each child as it starts.
+        url: of the worker's store.
         report: told of each run that it begins, and how far it is.
     """
 
@@ -43,12 +44,14 @@ class Children:
         self,
         size: int,
         tasks: Iterable[Task[..., Any]],
+        url: str,
         report: Callable[[Begun | Progressed], None],
     ) -> None:
         self._size = size
         functions = (task.function for task in tasks if task.executor == "process")
         self._preload = tuple(sorted({importable_module(function.__module__) for function in functions}))
         self._loop = asyncio.get_running_loop()
+        self._url = url
         self._report = report
         self._pids: dict[tuple[str, int], int] = {}
         self._reports = Reports(self._take)
@@ -97,7 +100,7 @@ class Children:
         return ProcessPool(
             max_workers=self._size,
             initializer=child.start,
-            initargs=(Setup(self._reports.outbox, self._preload, _log_levels()),),
+            initargs=(Setup(self._reports.outbox, self._preload, _log_levels(), self._url),),
             context=_context(),
         )
 

@@ -55,3 +55,15 @@ async def test_what_it_has_started_ends_with_it_when_it_takes_too_long(app: App,
         await until(
             lambda: not program.is_running() or program.status() == psutil.STATUS_ZOMBIE, "the program has ended"
         )
+
+
+async def test_what_it_enqueues_goes_to_the_workers_store(redis_url: str) -> None:
+    app = App(redis_url)  # the module of the task names a store in memory
+    enqueues = adopt(app, jobs.enqueues, retry=NoRetry())
+    add = adopt(app, jobs.add)
+    async with work(app):
+        id = await (await enqueues.aenqueue()).aresult(30)
+        handle = app.handle(id)
+        assert (await ended(handle)).state is TaskState.COMPLETED
+        assert (await ended(handle)).name == add.name
+    await app.aclose()
