@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol, cast
+from weakref import WeakSet
 
 from taskq import blocking
 from taskq.errors import CapabilityMissing, ConfigError
@@ -52,18 +53,20 @@ def create_backend(url: str, options: BackendOptions) -> Backend:
 
 
 def redact(url: str) -> str:
-    """A URL without its password, for messages.
+    """A URL without its password, for messages; also one that is mistyped.
 
-    >>> redact("redis://me:secret@host:6379/0")
-    'redis://me:***@host:6379/0'
+    >>> redact("redis://me:secret@host:6379/0"), redact("redis:/me:secret@host"), redact("me:secret@host")
+    ('redis://me:***@host:6379/0', 'redis:/me:***@host', 'me:***@host')
     """
     url = re.sub(r"(?i)((?:password|passwd|secret|token)=)[^&#]*", r"\1***", url)
     head, separator, tail = url.rpartition("@")
     if not separator:
         return url
-    scheme, slashes, user = head.partition("//")
+    scheme, mark, user = head.partition("//" if "//" in head else ":")
     name, colon, _ = user.partition(":")
-    return f"{scheme}{slashes}{name}{':***' if colon else ''}@{tail}"
+    if mark == ":" and not colon:  # there is no scheme: what looked like one is the user
+        return f"{scheme}:***@{tail}"
+    return f"{scheme}{mark}{name}{':***' if colon else ''}@{tail}"
 
 
 class Opener(Protocol):
@@ -178,6 +181,7 @@ class Stores:
     def __init__(self, url: str, results_url: str | None, options: BackendOptions) -> None:
         self.url = url
         self._results_url = results_url
+        self._trusted: WeakSet[Backend] = WeakSet()
         self._options = options
         self._choosing = threading.Lock()  # two threads that come first must not get a memory each
         self._tasks: Opener | None = None
@@ -215,6 +219,20 @@ class Stores:
     async def backend(self) -> Backend:
         """The open backend of the running loop."""
         return await self._opener().get()
+
+    async def trusted_backend(self) -> Backend:
+        """The same, once it has been found fit to keep tasks: what is enqueued must not be lost either.
+
+        Raises:
+            UnsafeStore, SchemaMismatch, BackendUnavailable: it is not, or cannot be asked.
+        """
+        backend = await self.backend()
+        if backend not in self._trusted:
+            # A store that lives in this process is fit; its warnings are for the worker that looks after it.
+            if Capability.SHARED in backend.capabilities:
+                await backend.check()
+            self._trusted.add(backend)
+        return backend
 
     async def detached_results(self) -> ResultStore | None:
         """Where results are kept, if not with the tasks."""

@@ -79,7 +79,7 @@ class StoreSubmitter:
         messages = self._messages(task, payloads, call)
         if call.connection is not None:
             return self._handles(task, await self._transactional().aenqueue_in(call.connection, messages))
-        broker = (await self._stores.backend()).broker
+        broker = (await self._stores.trusted_backend()).broker
         step, parent = self._stores.step, self._parent()
         if len(messages) <= step:
             answers = await broker.enqueue(messages, parent=parent, atomic=atomic)

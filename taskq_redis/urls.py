@@ -73,7 +73,9 @@ def _path(kind: str, parts: SplitResult) -> tuple[str, int]:
         service = words.pop(0)
     database = words.pop(0) if words else "0"
     if words or not database.isdecimal() or (kind == "cluster" and database != "0"):
-        raise ConfigError(f"the path {parts.path!r} of the Redis URL is not a database number; write one of {FORMS}")
+        # With a slash too few the password is part of the path.
+        path = "the path" if "@" in parts.path else f"the path {parts.path!r}"
+        raise ConfigError(f"{path} of the Redis URL is not a database number; write one of {FORMS}")
     return service, int(database)
 
 
