@@ -180,7 +180,8 @@ class Stores:
 
     def __init__(self, url: str, results_url: str | None, options: BackendOptions) -> None:
         self.url = url
-        self._results_url = results_url
+        self.results_url = results_url
+        """The URL of the store of the results, None where they are kept with the tasks."""
         self._trusted: WeakSet[Backend] = WeakSet()
         self._options = options
         self._choosing = threading.Lock()  # two threads that come first must not get a memory each
@@ -195,7 +196,7 @@ class Stores:
     @property
     def has_detached_results(self) -> bool:
         """Whether results are kept on another backend than the tasks."""
-        return self._results_url is not None
+        return self.results_url is not None
 
     @property
     def batch(self) -> int:
@@ -236,11 +237,11 @@ class Stores:
 
     async def detached_results(self) -> ResultStore | None:
         """Where results are kept, if not with the tasks."""
-        if self._results_url is None:
+        if self.results_url is None:
             return None
         with self._choosing:
             if self._results is None:
-                self._results = BackendPool(self._results_url, self._options)
+                self._results = BackendPool(self.results_url, self._options)
         return (await self._results.get()).results
 
     async def close(self) -> None:
@@ -252,12 +253,12 @@ class Stores:
     @contextmanager
     def using(self, opener: Opener) -> Iterator[None]:
         """Send tasks to another store for a while, and keep results there too (used by the test harness)."""
-        before = self.url, self._tasks, self._results_url
-        self.url, self._tasks, self._results_url = opener.url, opener, None
+        before = self.url, self._tasks, self.results_url
+        self.url, self._tasks, self.results_url = opener.url, opener, None
         try:
             yield
         finally:
-            self.url, self._tasks, self._results_url = before
+            self.url, self._tasks, self.results_url = before
 
     def _opener(self) -> Opener:
         with self._choosing:

@@ -31,9 +31,12 @@ def migrate(app_path: str | None, url: str | None, print_sql: bool) -> None:
         return
 
     async def bring_up() -> list[str]:
-        async with create_backend(app.url, app.stores.impatient_options) as backend:
-            await tell_damage(backend)
-            return await backend.migrate()
+        steps = []
+        for url in _urls(app):
+            async with create_backend(url, app.stores.impatient_options) as backend:
+                await tell_damage(backend)
+                steps += await backend.migrate()
+        return steps
 
     steps = run(bring_up())
     for step in steps:
@@ -63,6 +66,11 @@ def doctor(app_path: str | None, url: str | None, as_json: bool) -> None:
 Finding = tuple[str, str, str]
 
 
+def _urls(app: App) -> list[str]:
+    """The stores of an application: of its tasks, and of its results where they are kept apart."""
+    return [app.url, *([] if app.stores.results_url is None else [app.stores.results_url])]
+
+
 async def _examine(app: App) -> list[Finding]:
     findings: list[Finding] = []
     try:
@@ -74,6 +82,8 @@ async def _examine(app: App) -> list[Finding]:
                 findings.append(await _finding(check, examine, backend))
     except TaskqError as error:
         findings.append(("store", "fault", str(error)))
+    for url in _urls(app)[1:]:
+        findings.append(await _results(app, url))
     for task in app.tasks:
         try:
             _ = task.codec
@@ -82,6 +92,15 @@ async def _examine(app: App) -> list[Finding]:
     if len(app.tasks):
         findings.append(("tasks", "ok", f"{len(app.tasks)} are registered"))
     return findings
+
+
+async def _results(app: App, url: str) -> Finding:
+    try:
+        async with create_backend(url, app.stores.impatient_options) as backend:
+            warnings = await backend.check()
+    except TaskqError as error:
+        return "results", "fault", str(error)
+    return ("results", "warning", "; ".join(warnings)) if warnings else ("results", "ok", f"{redact(url)} answers")
 
 
 async def _finding(check: str, examine: Callable[[Backend], Awaitable[tuple[str, str]]], backend: Backend) -> Finding:

@@ -18,6 +18,7 @@ APP = """
 from taskq import App
 app = App("memory://?snapshot=tasks")
 other = App("memory://")
+apart = App("memory://", results="nosuch://host")
 
 @app.task(name="add")
 def add(x: int, y: int = 2) -> int:
@@ -48,6 +49,15 @@ def test_enqueue_and_show(site: str) -> None:
     text = taskq("tasks", "show", "-A", site, id).stdout
     assert "scheduled" in text
     assert id in text
+
+
+def test_the_store_of_the_results_is_looked_at_too(site: str) -> None:
+    looked = taskq("doctor", "-A", site.replace(":app", ":apart"), "--json")
+    assert looked.exit_code == 1
+    [finding] = [finding for finding in json.loads(looked.stdout) if finding["check"] == "results"]
+    assert finding["status"] == "fault"
+    assert "nosuch" in finding["detail"]
+    assert taskq("migrate", "-A", site.replace(":app", ":apart")).exit_code == 2
 
 
 def test_the_store_of_the_environment_takes_no_application_from_its_own(

@@ -7,11 +7,11 @@ from uuid import uuid4
 import pytest
 
 from taskq.ports import BackendOptions
-from taskq.testing.conformance import BackendConformance, FreshBackend
+from taskq.testing.conformance import BackendConformance, CloneWakingRules, FreshBackend
 from taskq_redis import create_backend
 
 
-class TestRedisBackend(BackendConformance):
+class TestRedisBackend(BackendConformance, CloneWakingRules):
     """One server, one shard."""
 
     @pytest.fixture
@@ -19,7 +19,7 @@ class TestRedisBackend(BackendConformance):
         return lambda: create_backend(redis_url, BackendOptions(namespace=uuid4().hex))
 
 
-class TestRedisClusterBackend(BackendConformance):
+class TestRedisClusterBackend(BackendConformance, CloneWakingRules):
     """A cluster, four shards; what takes a call to each of them must fit into the kit's shortest lease."""
 
     tick = 0.3
