@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import random
 from collections.abc import Sequence
@@ -18,14 +19,14 @@ from taskq.context import TaskContext, current_context
 from taskq.domain import outcome as domain
 from taskq.domain.envelope import unseal
 from taskq.domain.message import Delivery, Message, Priority
-from taskq.domain.outcome import Outcome, Succeeded, Unknown
-from taskq.domain.record import Progress
+from taskq.domain.outcome import Failed, Outcome, Unknown
+from taskq.domain.record import Failure, Progress
 from taskq.domain.retry import DEFAULT_RETRY, RetryStrategy, from_dict
 from taskq.errors import InvalidPayload
 from taskq.handle import TaskHandle
 from taskq.headers import decode_headers
 from taskq.ports import Backend, BackendOptions, Broker, Enqueued, EnqueueStatus, Fetched, Parent, Settled
-from taskq.runtime.failures import outcome_of, undecodable
+from taskq.runtime.failures import outcome_of, result_of, undecodable
 from taskq.task import Task
 from taskq.testing.clock import VirtualClock
 
@@ -72,7 +73,9 @@ class Harness:
     """Runs the tasks of an application step by step, under a clock that only the test turns.
 
     While it is open the application's tasks go to a memory backend of the harness's own. Every task runs in the test's
-    own event loop, one after the other, whatever its executor.
+    own event loop, one after the other, whatever its executor. A timeout is one of real seconds, as in a worker, and
+    ends what awaits. Blocking code that enqueues, such as a view of Flask, is called from the test by
+    `await asyncio.to_thread(view)`.
 
     >>> import asyncio
     >>> from taskq import App, Fixed
@@ -164,7 +167,8 @@ class Harness:
             policy = from_dict(said.retry) if said.retry else task.declared.retry
             run = _Run(delivery, self._backend)
             context = TaskContext(delivery, run, metadata=said.metadata, state=self._state, origin=task.submitter)
-            call = self.app.middleware.wrap(context, lambda: _call(task, context, payload))
+            timeout = task.declared.timeout if said.timeout is None else said.timeout
+            call = self.app.middleware.wrap(context, lambda: _call(task, context, payload, timeout))
             token, inline = current_context.set(context), blocking.inline.set(True)
             try:
                 outcome = await call()
@@ -184,20 +188,29 @@ class Harness:
         return EnqueuedTask(handle, message.name, msgspec.json.decode(payload), message)
 
 
-async def _call(task: Task[..., Any], context: TaskContext, payload: bytes) -> Outcome:
+async def _call(task: Task[..., Any], context: TaskContext, payload: bytes, timeout: float | None) -> Outcome:
     try:
         args, kwargs = task.codec.inject(*task.codec.decode(payload), context)
     except InvalidPayload as error:
         return undecodable(error)
+    limit = asyncio.timeout(timeout)
     try:
-        value = task.function(*args, **kwargs)
-        if inspect.isawaitable(value):
-            value = await value
-        return Succeeded(task.codec.encode_result(value))
+        async with limit:
+            value = task.function(*args, **kwargs)
+            if inspect.isawaitable(value):
+                value = await value
+        return result_of(task, value)
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
+        if isinstance(error, KeyboardInterrupt) or _is_cancelled():
+            raise  # it is the test that ends, and not the task
+        if limit.expired():
+            return Failed(Failure("TaskTimeout", f"it ran longer than its timeout of {timeout:g} s"))
         return outcome_of(task, error)
+
+
+def _is_cancelled() -> bool:
+    test = asyncio.current_task()
+    return test is not None and test.cancelling() > 0
 
 
 class _Run:

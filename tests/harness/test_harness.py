@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -199,3 +200,52 @@ async def test_the_fixture_gives_the_harness(taskq_harness: type[Harness]) -> No
     async with taskq_harness(app) as opened:
         await child.aenqueue(1)
         assert await opened.run_until_idle() == 1
+
+
+async def test_a_timeout_ends_what_awaits() -> None:
+    slow = App("redis://nobody.listens.example:1")
+
+    @slow.task(timeout=0.05, retry=NoRetry())
+    async def waits() -> None:
+        await asyncio.Event().wait()
+
+    async with Harness(slow) as harness:
+        handle = await waits.aenqueue()
+        await harness.run_until_idle()
+        with pytest.raises(TaskFailed, match="TaskTimeout"):
+            await handle.aresult(0)
+
+
+async def test_the_end_of_the_test_is_not_the_end_of_the_task() -> None:
+    slow = App("redis://nobody.listens.example:1")
+
+    @slow.task
+    async def waits() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    begun = asyncio.Event()
+    async with Harness(slow) as harness:
+        await waits.aenqueue()
+        running = asyncio.create_task(harness.run_until_idle())
+        await begun.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+
+async def test_blocking_code_enqueues_from_a_thread() -> None:
+    def view() -> str:
+        return greet.enqueue("you").id
+
+    shop = App("redis://nobody.listens.example:1")
+
+    @shop.task
+    def greet(who: str) -> str:
+        return f"hello {who}"
+
+    async with Harness(shop) as harness:
+        id = await asyncio.to_thread(view)
+        assert harness.enqueued(greet).one().handle.id == id
+        await harness.run_until_idle()
+        assert await shop.handle(id).aresult(0) == "hello you"
