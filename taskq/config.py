@@ -7,12 +7,15 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from taskq.domain.lease import LEASE
-from taskq.domain.message import DEFAULT_QUEUE
+from taskq.domain.message import DAY, DEFAULT_QUEUE
 from taskq.errors import ConfigError, InvalidOption
 
 MIB = 1024 * 1024
+_SHOWN = 100
+"""The most characters of a refused value that its refusal shows."""
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 
 
@@ -29,9 +32,51 @@ def check_identifier(kind: str, value: object) -> str:
         ...
     taskq.errors.InvalidOption: queue 'mail high': use 1 to 200 of the characters A-Z a-z 0-9 _ . -
     """
-    if isinstance(value, str) and _IDENTIFIER.fullmatch(value):
-        return value
-    raise InvalidOption(f"{kind} {str(value)[:60]!r}: use 1 to 200 of the characters A-Z a-z 0-9 _ . -")
+    if not isinstance(value, str):
+        raise InvalidOption(f"{kind} must be text, not {shown(value)}")
+    if not _IDENTIFIER.fullmatch(value):
+        raise InvalidOption(f"{kind} {value[:60]!r}: use 1 to 200 of the characters A-Z a-z 0-9 _ . -")
+    return value
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a number; True and False are none. Of what is not finite its range has to say no.
+
+    >>> is_number(1.5), is_number(True)
+    (True, False)
+    """
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether a value is a whole number.
+
+    >>> is_whole(2), is_whole(2.0), is_whole(True)
+    (True, False, False)
+    """
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_label(value: object) -> TypeGuard[str]:
+    """Whether a value is text of 1 to 255 characters that can be shown in a line.
+
+    >>> is_label("order 17"), is_label(17)
+    (True, False)
+    """
+    return isinstance(value, str) and 0 < len(value) <= 255 and value.isprintable()
+
+
+def shown(value: object) -> str:
+    """A value that was refused as its refusal shows it: in short, whatever its own code does.
+
+    >>> shown("x"), len(shown("x" * 1000))
+    ("'x'", 100)
+    """
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a hostile __repr__, or an int too long to be written
+        return f"a {type(value).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +96,8 @@ class Settings:
     """The most bytes that an encoded result may take."""
 
     def __post_init__(self) -> None:
-        _require(self.max_payload > 0, "max_payload must be over 0 bytes", self.max_payload)
-        _require(self.max_result > 0, "max_result must be over 0 bytes", self.max_result)
+        _whole("max_payload", self.max_payload)
+        _whole("max_result", self.max_result)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +113,7 @@ class WorkerOptions:
     >>> WorkerOptions(concurrency=0)
     Traceback (most recent call last):
         ...
-    taskq.errors.ConfigError: concurrency must be from 1 to 10,000, not 0
+    taskq.errors.ConfigError: concurrency must be a whole number from 1 to 10,000, not 0
     """
 
     queues: Mapping[str, float] = field(default_factory=lambda: {DEFAULT_QUEUE: 1.0})
@@ -96,18 +141,24 @@ class WorkerOptions:
     """Resident memory in MiB after which the process makes room for a fresh one."""
 
     def __post_init__(self) -> None:
-        _require(bool(self.queues), "a worker needs at least one queue", self.queues)
+        queues: object = self.queues
+        is_some = isinstance(queues, Mapping) and bool(queues)
+        _require(is_some, "queues must be a mapping of at least one queue to its weight", queues)
         for queue, weight in self.queues.items():
             check_identifier("queue", queue)
-            _require(0 < weight <= 1000, f"the weight of queue {queue} must be over 0 and at most 1000", weight)
-        _require(1 <= self.concurrency <= 10_000, "concurrency must be from 1 to 10,000", self.concurrency)
-        _require(1 <= self.threads <= 1_000, "threads must be from 1 to 1,000", self.threads)
-        _require(1 <= self.processes <= 256, "processes must be from 1 to 256", self.processes)
+            in_range = is_number(weight) and 0 < weight <= 1000
+            _require(in_range, f"the weight of queue {queue} must be over 0 and at most 1,000", weight)
+        _whole("concurrency", self.concurrency, 10_000)
+        _whole("threads", self.threads, 1_000)
+        _whole("processes", self.processes, 256)
+        _require(is_label(self.name), "name must have 1 to 255 printable characters", self.name)
+        for option in ("lease", "heartbeat", "shutdown_timeout"):
+            _seconds(option, getattr(self, option))
         _require(self.heartbeat * 2 < self.lease, "a lease must be longer than two heartbeats", self.lease)
-        _require(0 < self.shutdown_timeout <= 86_400, "shutdown_timeout must be over 0", self.shutdown_timeout)
-        _require(self.max_tasks is None or self.max_tasks > 0, "max_tasks must be over 0", self.max_tasks)
-        _require(self.max_memory is None or self.max_memory > 0, "max_memory must be over 0 MiB", self.max_memory)
-        _require(0.05 <= self.poll <= 60, "poll must be from 0.05 to 60 seconds", self.poll)
+        for option in ("max_tasks", "max_memory"):
+            if getattr(self, option) is not None:
+                _whole(option, getattr(self, option))
+        _require(is_number(self.poll) and 0.05 <= self.poll <= 60, "poll must be from 0.05 to 60 seconds", self.poll)
 
 
 def cores() -> int:
@@ -136,6 +187,16 @@ def backend_url(given: str | None) -> str:
     return given or os.environ.get("TASKQ_BACKEND") or "memory://"
 
 
+def _whole(name: str, value: object, most: int | None = None) -> None:
+    in_range = is_whole(value) and value >= 1 and (most is None or value <= most)
+    _require(in_range, f"{name} must be a whole number {'over 0' if most is None else f'from 1 to {most:,}'}", value)
+
+
+def _seconds(name: str, value: object) -> None:
+    in_range = is_number(value) and 0 < value <= DAY
+    _require(in_range, f"{name} must be over 0 and at most {DAY:,.0f} seconds", value)
+
+
 def _require(holds: bool, rule: str, value: object) -> None:
     if not holds:
-        raise ConfigError(f"{rule}, not {value!r}")
+        raise ConfigError(f"{rule}, not {shown(value)}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict
 
-from taskq.config import check_identifier
+from taskq.config import check_identifier, is_label, is_number, is_whole, shown
 from taskq.domain.message import DEFAULT_MAX_LOST_LEASES, DEFAULT_RETENTION, Priority
 from taskq.domain.retry import DEFAULT_RETRY, LONGEST, BuiltinRetry, RetryStrategy
 from taskq.errors import InvalidOption
@@ -54,7 +54,9 @@ class TaskOptions:
         _seconds("expires", self.expires, above=0)
         _seconds("retention", self.retention)
         leases = self.max_lost_leases
-        _require(_is_number(leases) and 1 <= leases <= 1000, "max_lost_leases must be from 1 to 1000", leases)
+        in_range = is_whole(leases) and 1 <= leases <= 1000
+        _require(in_range, "max_lost_leases must be a whole number from 1 to 1,000", leases)
+        _require(isinstance(self.dead_letter, bool), "dead_letter must be True or False", self.dead_letter)
         for option, kinds in (("retry_on", self.retry_on), ("no_retry_on", self.no_retry_on)):
             _require(_are_exceptions(kinds), f"{option} must be a tuple of exception classes", kinds)
         _require(
@@ -105,7 +107,7 @@ class CallOptions:
     def __post_init__(self) -> None:
         if self.queue is not None:
             check_identifier("queue", self.queue)
-        if self.tenant:
+        if self.tenant != "":
             check_identifier("tenant", self.tenant)
         if self.priority is not None:
             as_priority(self.priority)
@@ -118,7 +120,7 @@ class CallOptions:
             _require(_is_aware(self.eta), "eta must be a datetime with a time zone: datetime.now(UTC) + …", self.eta)
             _require(self.eta.timestamp() <= time.time() + LONGEST, "eta must be within ten years", self.eta)
         key = self.idempotency_key
-        _require(key is None or _is_key(key), "idempotency_key must have 1 to 255 printable characters", key)
+        _require(key is None or is_label(key), "idempotency_key must have 1 to 255 printable characters", key)
         _require(isinstance(self.metadata, Mapping | None), "metadata must be a mapping", self.metadata)
         _require(
             self.retry is None or isinstance(self.retry, BuiltinRetry), "retry must be a built-in strategy", self.retry
@@ -178,11 +180,11 @@ def as_priority(value: PriorityLike) -> Priority:
     try:
         if isinstance(value, str):
             return Priority[value.upper()]
-        if not isinstance(value, bool):
+        if is_whole(value):
             return Priority(value)
     except (KeyError, ValueError):
         pass
-    raise InvalidOption(f"priority must be low, normal, high, critical or 0 to 3, not {value!r}")
+    raise InvalidOption(f"priority must be low, normal, high, critical or 0 to 3, not {shown(value)}")
 
 
 def as_seconds(value: float | timedelta | None) -> float | None:
@@ -193,24 +195,16 @@ def as_seconds(value: float | timedelta | None) -> float | None:
 def _seconds(name: str, value: float | None, above: float | None = None) -> None:
     if value is None:
         return
-    in_range = _is_number(value) and 0 <= value <= LONGEST and (above is None or value > above)
+    in_range = is_number(value) and 0 <= value <= LONGEST and (above is None or value > above)
     _require(in_range, f"{name} must be {'over' if above is not None else 'at least'} 0 s and at most ten years", value)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _is_strategy(value: object) -> bool:
-    return isinstance(value, RetryStrategy) and not isinstance(value, type)
+    return not isinstance(value, type) and callable(getattr(value, "next_delay", None))
 
 
 def _is_aware(value: object) -> bool:
     return isinstance(value, datetime) and value.tzinfo is not None
-
-
-def _is_key(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 255 and value.isprintable()
 
 
 def _are_exceptions(kinds: object) -> bool:
@@ -221,4 +215,4 @@ def _are_exceptions(kinds: object) -> bool:
 
 def _require(holds: bool, rule: str, value: object) -> None:
     if not holds:
-        raise InvalidOption(f"{rule}, not {value!r}")
+        raise InvalidOption(f"{rule}, not {shown(value)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -15,13 +16,18 @@ def test_a_fit_identifier(name: str) -> None:
     assert check_identifier("queue", name) == name
 
 
+@pytest.mark.parametrize("name", [None, 1, 1.5, True, b"a", ["a"]])
+def test_an_identifier_that_is_no_text(name: Any) -> None:
+    with pytest.raises(InvalidOption, match=r"^queue must be text, not "):
+        check_identifier("queue", name)
+
+
 @pytest.mark.parametrize(
     "name",
     [
         "", " ", "x" * 201, "a/b", "../x", "a\0b", "a\nb", "a\n", "*", "{x}", "a:b", "😀", "é",
         ".a", "-a", "a b", "${x}",
         "а",
-        None, 1, 1.5, True, b"a", ["a"],
     ],
 )  # fmt: skip
 def test_an_unfit_identifier(name: Any) -> None:
@@ -32,18 +38,28 @@ def test_an_unfit_identifier(name: Any) -> None:
     assert len(str(caught.value)) < 200
 
 
+NO_NUMBERS: list[Any] = ["1", True, None, [], math.nan, math.inf, -math.inf]
+NOT_WHOLE: list[Any] = [*NO_NUMBERS, 1.5, 2.0, 10**400]
 LIMITS: list[tuple[str, list[Any], list[Any], str]] = [
-    ("concurrency", [1, 10_000], [0, -1, 10_001], "concurrency must be from 1 to 10,000"),
-    ("threads", [1, 1_000], [0, 1_001], "threads must be from 1 to 1,000"),
-    ("processes", [1, 256], [0, 257], "processes must be from 1 to 256"),
-    ("lease", [20.1, 3600], [20, 1, 0, -1], "a lease must be longer than two heartbeats"),
-    ("heartbeat", [1, 14.9], [15, 60], "a lease must be longer than two heartbeats"),
-    ("shutdown_timeout", [0.1, 86_400], [0, -1, 86_401], "shutdown_timeout must be over 0"),
-    ("max_tasks", [None, 1], [0, -1], "max_tasks must be over 0"),
-    ("max_memory", [None, 1], [0, -1], "max_memory must be over 0 MiB"),
-    ("poll", [0.05, 60], [0, 0.04, 61], "poll must be from 0.05 to 60 seconds"),
-    ("queues", [{"a": 1, "b": 1000}], [{}], "a worker needs at least one queue"),
-    ("queues", [{"a": .1}], [{"a": 0}, {"a": 1001}], "the weight of queue a must be over 0 and at most 1000"),
+    ("concurrency", [1, 10_000], [0, -1, 10_001, *NOT_WHOLE], "concurrency must be a whole number from 1 to 10,000"),
+    ("threads", [1, 1_000], [0, 1_001, *NOT_WHOLE], "threads must be a whole number from 1 to 1,000"),
+    ("processes", [1, 256], [0, 257, *NOT_WHOLE], "processes must be a whole number from 1 to 256"),
+    ("name", ["anna", "a b", "é"], ["", "a\nb", "\ud800", "x" * 256, 5, None, b"a"],
+     "name must have 1 to 255 printable characters"),
+    ("lease", [20.1, 3600], [0, -1, 86_401, 10**400, *NO_NUMBERS],
+     "lease must be over 0 and at most 86,400 seconds"),
+    ("lease", [], [20, 1], "a lease must be longer than two heartbeats"),
+    ("heartbeat", [1, 14.9], [0, -1, 86_401, *NO_NUMBERS], "heartbeat must be over 0 and at most 86,400 seconds"),
+    ("heartbeat", [], [15, 60], "a lease must be longer than two heartbeats"),
+    ("shutdown_timeout", [0.1, 86_400], [0, -1, 86_401, *NO_NUMBERS],
+     "shutdown_timeout must be over 0 and at most 86,400 seconds"),
+    ("max_tasks", [None, 1], [0, -1, 1.5, True, "1", math.inf], "max_tasks must be a whole number over 0"),
+    ("max_memory", [None, 1], [0, -1, 1.5, True, "1", math.inf], "max_memory must be a whole number over 0"),
+    ("poll", [0.05, 60], [0, 0.04, 61, *NO_NUMBERS], "poll must be from 0.05 to 60 seconds"),
+    ("queues", [{"a": 1, "b": 1000}], [{}, "a", ["a"], None, 5],
+     "queues must be a mapping of at least one queue to its weight"),
+    ("queues", [{"a": .1}], [{"a": value} for value in (0, 1001, 10**400, *NO_NUMBERS)],
+     "the weight of queue a must be over 0 and at most 1,000"),
 ]  # fmt: skip
 
 
@@ -71,9 +87,10 @@ def test_a_worker_by_default() -> None:
 @pytest.mark.parametrize("option", ["max_payload", "max_result"])
 def test_the_limits_of_an_application(option: str) -> None:
     assert getattr(Settings(**{option: 1}), option) == 1
-    for value in (0, -1):
-        with pytest.raises(ConfigError, match=f"^{option} must be over 0 bytes, not {value}$"):
-            Settings(**{option: value})
+    for value in (0, -1, 1.5, "1", True, None, math.inf):
+        given: Any = value
+        with pytest.raises(ConfigError, match=f"^{option} must be a whole number over 0, not "):
+            Settings(**{option: given})
 
 
 def test_the_backend_is_what_was_given_then_the_environment_then_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -154,8 +155,8 @@ BAD_DURATIONS = [
 BAD_NAMES: list[Any] = ["", " ", "x" * 201, "a/b", "../x", "a\0b", "a\nb", "*", "{x}", "a:b", "😀", 5, b"a"]
 BAD_CALLS: list[tuple[str, list[Any], str]] = [
     ("queue", BAD_NAMES, "queue "),
-    ("tenant", [name for name in BAD_NAMES if name], "tenant "),
-    ("priority", [-1, 4, 10**9, "1", "urgent", "", True, 1.5, [], object()], "priority must be low, normal"),
+    ("tenant", [*(name for name in BAD_NAMES if name), None, 0, False, []], "tenant "),
+    ("priority", [-1, 4, 10**9, "1", "urgent", "", True, 1.0, 1.5, [], object()], "priority must be low, normal"),
     ("delay", BAD_DURATIONS, "delay must be at least 0 s and at most ten years"),
     ("expires", [*BAD_DURATIONS, 0], "expires must be over 0 s and at most ten years"),
     ("timeout", [*BAD_DURATIONS, 0], "timeout must be over 0 s and at most ten years"),
@@ -163,7 +164,7 @@ BAD_CALLS: list[tuple[str, list[Any], str]] = [
     ("eta", [datetime(2026, 1, 1), "2026-01-01T00:00:00Z", 5, "2026-02-30"], "eta must be a datetime with a time zone"),  # noqa: DTZ001
     ("eta", [datetime(9999, 12, 31, tzinfo=timezone(timedelta(hours=-12)))], "eta must be within ten years"),
     ("retry", [5, "fixed", lambda: 1, Exponential], "retry must be a built-in strategy"),
-    ("idempotency_key", ["", "x" * 256, "a\nb", "a\0b", "\x7f", "\ud800", 5, b"k"], "idempotency_key must have"),
+    ("idempotency_key", ["", "x" * 256, "a\nb", "a\0b", "\x7f", "\ud800", 5, True, b"k"], "idempotency_key must have"),
     ("metadata", [5, "x", [("a", 1)]], "metadata must be a mapping"),
 ]  # fmt: skip
 
@@ -175,15 +176,21 @@ def test_a_call_s_option_out_of_range(job: Task[..., int], option: str, values: 
             job.options(**{option: value})
 
 
+NO_STRATEGY = SimpleNamespace(next_delay=5)
 BAD_DECLARATIONS: list[tuple[str, list[Any], str]] = [
     ("queue", BAD_NAMES, "queue "),
     ("priority", [-1, 4, "1", True, 1.5, None], "priority must be low, normal, high, critical"),
     ("timeout", [*BAD_DURATIONS, 0], "timeout must be over 0 s"),
     ("expires", [*BAD_DURATIONS, 0], "expires must be over 0 s"),
     ("retention", BAD_DURATIONS, "retention must be at least 0 s"),
-    ("max_lost_leases", [0, -1, 1001, "3", True, None, math.nan], "max_lost_leases must be from 1 to 1000"),
-    ("executor", ["fork", "", 1], "executor must be async, thread or process"),
-    ("retry", [5, None, "fixed", lambda: 1, Exponential], "retry must be a retry strategy"),
+    (
+        "max_lost_leases",
+        [0, -1, 1001, 10**400, "3", True, None, 1.5, 2.0, math.nan, math.inf],
+        "max_lost_leases must be a whole number from 1 to 1,000, not ",
+    ),
+    ("dead_letter", ["no", "", 0, 1, None, []], "dead_letter must be True or False, not "),
+    ("executor", ["fork", "", 1, []], "executor must be async, thread or process"),
+    ("retry", [5, None, "fixed", lambda: 1, Exponential, NO_STRATEGY], "retry must be a retry strategy"),
     ("retry_on", [ValueError, ("ValueError",), [ValueError], (int,), None], "retry_on must be a tuple of exception"),
     ("no_retry_on", [ValueError, (ValueError(),)], "no_retry_on must be a tuple of exception classes"),
 ]  # fmt: skip
@@ -195,6 +202,21 @@ def test_a_task_s_option_out_of_range(app: App, option: str, values: list[Any], 
         with pytest.raises(InvalidOption, match=f"^{message}"):
             app.task(name="bad", **{option: value})
     assert app.tasks.find("bad") is None
+
+
+def test_what_an_option_got_is_shown_in_short(job: Task[..., int]) -> None:
+    class Hostile:
+        def __repr__(self) -> str:
+            raise RuntimeError("no")
+
+    hostile: Any = Hostile()
+    with pytest.raises(InvalidOption, match=r"^timeout must be .*, not a Hostile$"):
+        job.options(timeout=hostile)
+    with pytest.raises(InvalidOption, match=r"^metadata must be a mapping, not ") as caught:
+        job.options(metadata=["x"] * 10_000)  # type: ignore[arg-type]
+    assert len(str(caught.value)) < 300
+    with pytest.raises(InvalidOption, match=r"^queue must be text, not 5$"):
+        job.options(queue=5)  # type: ignore[arg-type]
 
 
 def test_an_option_that_there_is_not(app: App, job: Task[..., int]) -> None:
