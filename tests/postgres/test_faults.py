@@ -19,12 +19,12 @@ from tests.postgres.support import eventually
 from tests.servers import PostgresServer
 
 BATCHES = 12
-OPTIONS = BackendOptions(retry_for=30.0, command_timeout=5.0)
+OPTIONS = BackendOptions(retry_for=60.0, command_timeout=5.0)
 
 
 async def test_connections_that_are_cut_again_and_again_lose_nothing(postgres_url: str) -> None:
     async with create_backend(postgres_url, OPTIONS) as backend:
-        cuts = await _under_fire(backend, lambda: asyncio.to_thread(_terminate_all, postgres_url), pause=0.03)
+        cuts = await _under_fire(backend, lambda: asyncio.to_thread(_terminate_all, postgres_url), pause=0.01)
     assert cuts > 5
 
 
