@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import lru_cache
-from inspect import iscoroutinefunction
+from inspect import iscoroutine, iscoroutinefunction
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 
 from taskq import blocking
 from taskq.backends import Stores
-from taskq.config import Settings, backend_url, check_identifier
+from taskq.config import Settings, backend_url, check_identifier, check_url, require, shown
 from taskq.context import TaskContext
+from taskq.errors import BackendUnavailable, ConfigError, OutcomeUnknown
+from taskq.frames import summary
 from taskq.handle import TaskHandle
 from taskq.middleware import Stack
 from taskq.options import CallKeywords, TaskKeywords, TaskOptions, check_known
@@ -24,6 +26,7 @@ from taskq.task import AsyncTask, Task
 P = ParamSpec("P")
 R = TypeVar("R")
 
+DURABILITIES = ("process", "disk", "replica")
 STRANGERS = 256
 """Names that are kept of tasks which are enqueued by name and not registered here."""
 Lifespan = Callable[["App"], AbstractAsyncContextManager[Any]]
@@ -38,9 +41,15 @@ class App:
         namespace: keeps applications apart that share a store.
         durability: what an acknowledged task survives: "process", "disk" or "replica".
         routes: which task goes to which queue, where the task itself does not say.
-        lifespan: an async context manager over the life of a worker; what it yields is `ctx.state`.
+        lifespan: an async context manager over the life of a worker; what it yields is `ctx.state`. It is None in a
+            task with executor="process", which runs outside of the worker and shares no object with it: let such a
+            task open what it needs by itself, once for its process.
         settings: limits (see Settings).
         clock: the clock of a store in memory, for tests.
+
+    Raises:
+        ConfigError: an argument cannot be what it is.
+        InvalidOption: the namespace, or a queue of the routes, cannot be one.
 
     >>> app = App("memory://")
     >>> @app.task(name="add")
@@ -63,14 +72,25 @@ class App:
         clock: Clock | None = None,
     ) -> None:
         self.namespace = check_identifier("namespace", namespace)
+        require(durability in DURABILITIES, "durability must be process, disk or replica", durability)
+        is_function = lifespan is None or callable(lifespan)
+        require(is_function, "lifespan must be a function of the application to an async context manager", lifespan)
+        known = settings is None or isinstance(settings, Settings)
+        require(known, "settings must be taskq.config.Settings(…)", settings)
         self.settings = settings or Settings()
         self.tasks = TaskRegistry()
         self.middleware = Stack()
         options = BackendOptions(namespace=namespace, durability=durability, clock=clock or SystemClock())
+        # An empty URL comes of an environment variable that is not set.
+        results = check_url("results", results) if results not in (None, "") else None
         self.stores = Stores(backend_url(backend), results, options)
         self._lifespan = lifespan
         self._submitter = StoreSubmitter(
-            self.stores, self.namespace, self.settings.max_payload, routes or {}, lambda: self.middleware.on_enqueue
+            self.stores,
+            self.namespace,
+            self.settings.max_payload,
+            _checked_routes(routes),
+            lambda: self.middleware.on_enqueue,
         )
 
         self._stranger = lru_cache(STRANGERS)(self._make_stranger)
@@ -100,7 +120,7 @@ class App:
 
         Raises:
             InvalidOption: an option is unknown or out of its range.
-            ConfigError: another function has that name already.
+            ConfigError: another function has that name already, or it is no function.
 
         >>> app = App("memory://")
         >>> @app.task(name="mail.send", queue="mail", timeout=30)
@@ -112,8 +132,11 @@ class App:
         declared = TaskOptions(**options)
 
         def register(function: Callable[..., Any]) -> Task[..., Any]:
+            if not callable(function):
+                raise ConfigError(f"{shown(function)} is no function; options are given by name, @app.task(name=…)")
             kind = AsyncTask if iscoroutinefunction(function) else Task
-            task: Task[..., Any] = kind(name or default_name(function), function, declared, self._submitter)
+            known_as = default_name(function) if name is None else name
+            task: Task[..., Any] = kind(known_as, function, declared, self._submitter)
             self.tasks.add(task)
             return task
 
@@ -142,7 +165,7 @@ class App:
 
     @url.setter
     def url(self, url: str) -> None:
-        self.stores.url = url
+        self.stores.url = check_url("backend", url)
 
     async def backend(self) -> Backend:
         """The open backend of the running loop; it is opened where it is not yet.
@@ -205,12 +228,31 @@ class App:
         ...         return state
         >>> asyncio.run(example())
         {'limit': 3}
+
+        Raises:
+            ConfigError: it raises before it yields; the message says what, and where.
         """
         if self._lifespan is None:
             yield None
             return
-        async with self._lifespan(self) as state:
-            yield state
+        async with AsyncExitStack() as stack:
+            yield await self._begin_life(stack, self._lifespan)
+
+    async def _begin_life(self, stack: AsyncExitStack, lifespan: Lifespan) -> Any:
+        try:
+            manager: object = lifespan(self)
+            if isinstance(manager, AbstractAsyncContextManager):
+                return await stack.enter_async_context(manager)
+        except (BackendUnavailable, OutcomeUnknown):
+            raise  # no mistake: a store that is away will be back
+        except Exception as error:
+            raise ConfigError(f"the lifespan raised {summary(error)}") from error
+        if iscoroutine(manager):
+            manager.close()
+        name = getattr(lifespan, "__qualname__", shown(lifespan))
+        raise ConfigError(
+            f"lifespan={name} gives no async context manager: put @contextlib.asynccontextmanager over it"
+        )
 
     # ------------------------------------------------------------ enqueuing
 
@@ -269,6 +311,7 @@ class App:
     def _by_name(
         self, name: str, payload: Mapping[str, Any] | None, options: CallKeywords
     ) -> tuple[Task[..., Any], bytes]:
+        check_identifier("task", name)
         payload = {} if payload is None else payload
         task = self.tasks.find(name)
         if task is not None:
@@ -292,6 +335,17 @@ class App:
         TaskHandle('01980000-0000-7000-8000-000000000000')
         """
         return TaskHandle(id, self.stores)
+
+
+def _checked_routes(routes: Routes | None) -> Routes:
+    if routes is None or callable(routes):
+        return routes or {}
+    given: object = routes
+    are_names = isinstance(given, Mapping) and all(isinstance(name, str) for name in given)
+    require(are_names, "routes must be a mapping of task names to queues, or a function", given)
+    for queue in routes.values():
+        check_identifier("queue", queue)
+    return routes
 
 
 class _Decorator:

@@ -143,22 +143,22 @@ class WorkerOptions:
     def __post_init__(self) -> None:
         queues: object = self.queues
         is_some = isinstance(queues, Mapping) and bool(queues)
-        _require(is_some, "queues must be a mapping of at least one queue to its weight", queues)
+        require(is_some, "queues must be a mapping of at least one queue to its weight", queues)
         for queue, weight in self.queues.items():
             check_identifier("queue", queue)
             in_range = is_number(weight) and 0 < weight <= 1000
-            _require(in_range, f"the weight of queue {queue} must be over 0 and at most 1,000", weight)
+            require(in_range, f"the weight of queue {queue} must be over 0 and at most 1,000", weight)
         _whole("concurrency", self.concurrency, 10_000)
         _whole("threads", self.threads, 1_000)
         _whole("processes", self.processes, 256)
-        _require(is_label(self.name), "name must have 1 to 255 printable characters", self.name)
+        require(is_label(self.name), "name must have 1 to 255 printable characters", self.name)
         for option in ("lease", "heartbeat", "shutdown_timeout"):
             _seconds(option, getattr(self, option))
-        _require(self.heartbeat * 2 < self.lease, "a lease must be longer than two heartbeats", self.lease)
+        require(self.heartbeat * 2 < self.lease, "a lease must be longer than two heartbeats", self.lease)
         for option in ("max_tasks", "max_memory"):
             if getattr(self, option) is not None:
                 _whole(option, getattr(self, option))
-        _require(is_number(self.poll) and 0.05 <= self.poll <= 60, "poll must be from 0.05 to 60 seconds", self.poll)
+        require(is_number(self.poll) and 0.05 <= self.poll <= 60, "poll must be from 0.05 to 60 seconds", self.poll)
 
 
 def cores() -> int:
@@ -181,22 +181,56 @@ def resident_mib() -> float:
 def backend_url(given: str | None) -> str:
     """The URL of the backend: what was given, else TASKQ_BACKEND, else the one in memory.
 
+    Raises:
+        ConfigError: it is none (see check_url).
+
     >>> backend_url("redis://localhost")
     'redis://localhost'
     """
-    return given or os.environ.get("TASKQ_BACKEND") or "memory://"
+    return check_url("backend", os.environ.get("TASKQ_BACKEND") or "memory://" if given in (None, "") else given)
+
+
+def check_url(option: str, value: object) -> str:
+    """Return the URL of a store if its parts can be told apart; what they mean is the backend's own affair.
+
+    Raises:
+        ConfigError: they cannot; the message holds nothing of the URL but its scheme, for it may have a password.
+
+    >>> check_url("backend", "redis://:secret@[::1")
+    Traceback (most recent call last):
+        ...
+    taskq.errors.ConfigError: backend: the host of the redis:// URL cannot be read; an IPv6 address is written [::1]
+    """
+    if not isinstance(value, str):
+        kind = type(value).__name__
+        raise ConfigError(f"{option} must be the text of a URL, such as redis://localhost:6379/0, not of type {kind}")
+    from urllib.parse import urlsplit  # `import taskq` does without it
+
+    try:
+        urlsplit(value)
+    except ValueError:
+        scheme = value.partition("://")[0]
+        raise ConfigError(
+            f"{option}: the host of the {scheme}:// URL cannot be read; an IPv6 address is written [::1]"
+        ) from None
+    return value
 
 
 def _whole(name: str, value: object, most: int | None = None) -> None:
     in_range = is_whole(value) and value >= 1 and (most is None or value <= most)
-    _require(in_range, f"{name} must be a whole number {'over 0' if most is None else f'from 1 to {most:,}'}", value)
+    require(in_range, f"{name} must be a whole number {'over 0' if most is None else f'from 1 to {most:,}'}", value)
 
 
 def _seconds(name: str, value: object) -> None:
     in_range = is_number(value) and 0 < value <= DAY
-    _require(in_range, f"{name} must be over 0 and at most {DAY:,.0f} seconds", value)
+    require(in_range, f"{name} must be over 0 and at most {DAY:,.0f} seconds", value)
 
 
-def _require(holds: bool, rule: str, value: object) -> None:
+def require(holds: bool, rule: str, value: object) -> None:
+    """Refuse a value.
+
+    Raises:
+        ConfigError: the rule does not hold; the message shows the value.
+    """
     if not holds:
         raise ConfigError(f"{rule}, not {shown(value)}")

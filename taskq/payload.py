@@ -24,6 +24,7 @@ import msgspec
 
 from taskq.errors import ConfigError, InvalidPayload
 from taskq.headers import MAX_DEPTH, check_depth, holds_not_finite
+from taskq.signature import annotations_of, parameters_of
 
 R = TypeVar("R")
 Call = tuple[tuple[Any, ...], dict[str, Any]]  # (args, kwargs)
@@ -41,6 +42,9 @@ class Codec(Generic[R]):
         name: the task's name, for messages.
         injected: a type; a parameter annotated with it is no argument.
 
+    Raises:
+        ConfigError: its signature cannot be read, or not be carried as JSON.
+
     >>> def add(x: int, y: int = 1) -> int: ...
     >>> codec = Codec(add, "add")
     >>> codec.encode((1,), {"y": 2})
@@ -55,8 +59,7 @@ class Codec(Generic[R]):
 
     def __init__(self, function: Callable[..., Any], name: str, injected: type | None = None) -> None:
         self._name = name
-        hints = _hints(function, name)
-        parameters = dict(inspect.signature(function).parameters)
+        hints, parameters = annotations_of(function, name), parameters_of(function, name)
         result = hints.pop("return", Any)
         self.injected = next((p for p, hint in hints.items() if injected and injected in (hint, *get_args(hint))), None)
         positional = [p.name for p in parameters.values() if p.kind in _POSITIONAL]
@@ -283,16 +286,6 @@ def _codec_of_unknown(name: str) -> Codec[Any]:
     def anything(**payload: Any) -> Any: ...
 
     return Codec(anything, name)
-
-
-def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(function, include_extras=True)
-    except (NameError, TypeError, AttributeError) as error:
-        raise ConfigError(
-            f"task {name}: an annotation cannot be resolved at run time ({error}); "
-            "import the name outside of `if TYPE_CHECKING`"
-        ) from None
 
 
 def _needs_pydantic(hint: Any) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, Unpack, cast
 
 from taskq import blocking
-from taskq.config import check_identifier
+from taskq.config import check_identifier, shown
 from taskq.context import TaskContext, current_or_none
 from taskq.domain.message import Delivery, Priority
 from taskq.domain.record import Progress
@@ -305,13 +305,27 @@ class Task(Generic[P, R]):
         return blocking.run(self.aenqueue_many(items, atomic=atomic), what, f"{self.name}.aenqueue_many(…)")
 
     def _payloads(self, items: Iterable[Item]) -> list[bytes]:
-        encode, payloads = self.codec.encode, []
+        if not isinstance(items, Iterable):
+            kind = type(items).__name__
+            raise InvalidPayload(f"{self.name}: the items must be tuples or mappings, one for each task, not {kind}")
+        payloads = []
         for index, item in enumerate(items):
             try:
-                payloads.append(encode((), item) if isinstance(item, Mapping) else encode(tuple(item), {}))
+                payloads.append(self._payload(item))
             except InvalidPayload as error:
                 raise InvalidPayload(f"item {index}: {error}", parameter=error.parameter) from None
         return payloads
+
+    def _payload(self, item: Item) -> bytes:
+        if isinstance(item, tuple):
+            return self.codec.encode(item, {})
+        if isinstance(item, Mapping):
+            return self.codec.encode_object(item)
+        # Not spread, as any iterable could be: a text would be letters, and a list may be meant as the one argument.
+        raise InvalidPayload(
+            f"{self.name}: give the arguments as a tuple, such as ({shown(item)},), or as a mapping by name, "
+            f"not as {type(item).__name__}"
+        )
 
 
 class AsyncTask(Task[P, Coroutine[Any, Any, S]], Generic[P, S]):

@@ -74,10 +74,9 @@ async def test_many_take_tuples_and_mappings_from_any_iterable(app: App, add: Ta
     def items() -> Iterator[Any]:
         yield (1, 2)
         yield {"x": 3}
-        yield [4]
 
     handles = await add.aenqueue_many(items())
-    assert [payload_of(await record_of(app, handle)) for handle in handles] == [{"x": 1, "y": 2}, {"x": 3}, {"x": 4}]
+    assert [payload_of(await record_of(app, handle)) for handle in handles] == [{"x": 1, "y": 2}, {"x": 3}]
     assert await add.aenqueue_many([]) == []
 
 
