@@ -202,14 +202,14 @@ class Retry(TaskSignal):
         reason: why, for people.
 
     Raises:
-        TypeError, ValueError: the delay is no number of seconds.
+        TypeError, ValueError: the delay is no number of seconds, or the reason no text.
 
     >>> Retry(delay=timedelta(minutes=5)).delay
     300.0
     """
 
     def __init__(self, delay: float | timedelta | None = None, reason: str = "") -> None:
-        super().__init__(reason or "the task asked for a retry")
+        super().__init__(_text("Retry: reason", reason) or "the task asked for a retry")
         self.delay = None if delay is None else _seconds("Retry: delay", delay)
 
 
@@ -237,12 +237,15 @@ class Reject(TaskSignal):
     Arguments:
         reason: why, for people.
 
+    Raises:
+        TypeError: the reason is no text.
+
     >>> Reject("no such account").reason
     'no such account'
     """
 
     def __init__(self, reason: str = "rejected by the task") -> None:
-        super().__init__(reason)
+        super().__init__(_text("Reject: reason", reason))
         self.reason = reason
 
 
@@ -252,12 +255,15 @@ class Cancel(TaskSignal):
     Arguments:
         reason: why, for people.
 
+    Raises:
+        TypeError: the reason is no text.
+
     >>> Cancel("the order was withdrawn").reason
     'the order was withdrawn'
     """
 
     def __init__(self, reason: str = "cancelled by the task") -> None:
-        super().__init__(reason)
+        super().__init__(_text("Cancel: reason", reason))
         self.reason = reason
 
 
@@ -277,6 +283,13 @@ class Throttled(TaskSignal):
     def __init__(self, retry_after: float | timedelta = 1.0) -> None:
         self.retry_after = _seconds("Throttled: retry_after", retry_after)
         super().__init__(f"throttled for {self.retry_after:g} s")
+
+
+def _text(what: str, value: object) -> str:
+    """A reason, checked where the task gives it: not every store would refuse the same."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be text, not {type(value).__name__}")
+    return value
 
 
 def _seconds(what: str, value: float | timedelta) -> float:

@@ -99,7 +99,7 @@ def run(assignment: Assignment) -> Outcome:
     task.submitter.redirect(_url)
     try:
         args, kwargs = task.codec.decode(assignment.payload)
-    except InvalidPayload as error:
+    except (ConfigError, InvalidPayload) as error:
         return undecodable(error)
     run_here.begin()
     deadline = None if assignment.timeout is None else datetime.now(UTC) + timedelta(seconds=assignment.timeout)
@@ -109,7 +109,7 @@ def run(assignment: Assignment) -> Outcome:
     try:
         args, kwargs = task.codec.inject(args, kwargs, context)
         value = task.function(*args, **kwargs)
-        if asyncio.iscoroutine(value):
+        if task.is_async:
             value = asyncio.run(value)
         return result_of(task, value)
     except BaseException as error:  # noqa: BLE001 - SystemExit too is the task's own affair

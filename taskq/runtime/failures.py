@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import traceback
 from types import TracebackType
 from typing import Any
@@ -51,7 +52,7 @@ def outcome_of(task: Task[..., Any], error: BaseException) -> Outcome:
         case Reject():
             return Rejected(describe(error))
         case Cancel():
-            return CancelledRun(error.reason)
+            return CancelledRun(_cut(error.reason, MAX_MESSAGE))
         case TaskSignal() | LeaseLost():
             return Failed(describe(error))
         case _:
@@ -59,11 +60,18 @@ def outcome_of(task: Task[..., Any], error: BaseException) -> Outcome:
 
 
 def result_of(task: Task[..., Any], value: object) -> Outcome:
-    """What a value that the task's function returned means: a failure where it cannot be written as JSON."""
+    """What a value that the task's function returned means: a failure where it cannot be written as JSON.
+
+    It is not retried: the function did its work, and would only do it again.
+    """
+    if inspect.iscoroutine(value):
+        value.close()
+        text = f"{task.name}: it returned a coroutine, which nobody awaits: only an `async def` is awaited"
+        return Failed(Failure("InvalidResult", text), retryable=False)
     try:
         return Succeeded(task.codec.encode_result(value))
     except InvalidPayload as error:
-        return Failed(Failure("InvalidResult", _cut(str(error), MAX_MESSAGE)))
+        return Failed(Failure("InvalidResult", _cut(str(error), MAX_MESSAGE)), retryable=False)
 
 
 def undecodable(error: Exception) -> Outcome:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from taskq import App, Reject, Retry, Snooze, Throttled, errors
+from taskq import App, Cancel, Reject, Retry, Snooze, Throttled, errors
 from taskq.domain.outcome import Failed, Snoozed
 from taskq.errors import (
     InvalidPayload,
@@ -115,6 +115,21 @@ def test_a_delay_that_is_none_is_refused_where_it_is_raised(
 ) -> None:
     with pytest.raises(kind, match=rf"{name}: (delay|retry_after) {message}"):
         SIGNALS[name](given)
+
+
+@pytest.mark.parametrize("name", ["Cancel", "Reject", "Retry"])
+@pytest.mark.parametrize("reason", [3, None, b"why", ["why"], ValueError("why")])
+def test_a_reason_that_is_no_text_is_refused_where_it_is_raised(name: str, reason: Any) -> None:
+    kinds: dict[str, Callable[[Any], Any]] = {
+        "Cancel": Cancel, "Reject": Reject, "Retry": lambda reason: Retry(reason=reason)
+    }  # fmt: skip
+    with pytest.raises(TypeError, match=rf"^{name}: reason must be text, not {type(reason).__name__}$"):
+        kinds[name](reason)
+
+
+def test_a_reason_may_be_left_out() -> None:
+    assert (Cancel().reason, Reject().reason) == ("cancelled by the task", "rejected by the task")
+    assert str(Retry()) == "the task asked for a retry"
 
 
 def test_none_is_a_delay_for_a_retry_only() -> None:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from taskq.runtime.failures import MAX_FRAMES, MAX_MESSAGE, MAX_TRACEBACK, describe
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from taskq import App, Cancel
+from taskq.domain.outcome import CancelledRun, Failed, Succeeded
+from taskq.runtime.failures import MAX_FRAMES, MAX_MESSAGE, MAX_TRACEBACK, describe, outcome_of, result_of
 
 
 def deep(levels: int) -> None:
@@ -72,3 +79,38 @@ def test_a_traceback_that_is_too_long_keeps_its_end() -> None:
 
 def test_what_fits_is_not_cut() -> None:
     assert describe(ValueError("x" * MAX_MESSAGE)).message == "x" * MAX_MESSAGE
+
+
+async def never_awaited() -> None: ...
+
+
+def nothing() -> Any: ...
+
+
+BAD_RESULTS: dict[str, tuple[Callable[[], object], str]] = {
+    "no JSON": (object, "job: the result: cannot be written as JSON: "),
+    "not finite": (lambda: float("nan"), "job: the result holds NaN or infinity"),
+    "a coroutine": (never_awaited, "job: it returned a coroutine, which nobody awaits: only an `async def` is awaited"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_RESULTS)
+def test_a_result_that_cannot_be_stored_is_not_tried_again(name: str) -> None:
+    make, message = BAD_RESULTS[name]
+    outcome = result_of(App("memory://").task(name="job")(nothing), make())
+    assert isinstance(outcome, Failed)
+    assert (outcome.failure.type, outcome.retryable) == ("InvalidResult", False)
+    assert outcome.failure.message.startswith(message)
+
+
+def test_a_result_that_can_be_stored() -> None:
+    assert result_of(App("memory://").task(name="job")(nothing), [1]) == Succeeded(b"[1]")
+
+
+def test_the_reason_of_a_cancel_is_cut_to_what_can_be_stored() -> None:
+    task = App("memory://").task(name="job")(nothing)
+    assert outcome_of(task, Cancel("withdrawn")) == CancelledRun("withdrawn")
+    assert outcome_of(task, Cancel("\ud800")) == CancelledRun(r"\ud800")
+    cut = outcome_of(task, Cancel("x" * 50_000))
+    assert isinstance(cut, CancelledRun)
+    assert len(cut.reason) <= MAX_MESSAGE
