@@ -10,7 +10,7 @@ from taskq.domain.message import Message
 from taskq.ports import BackendOptions, Capability, Enqueued
 from taskq_postgres import durability, migrate, transaction
 from taskq_postgres.annotations import PostgresAnnotations
-from taskq_postgres.broker import PostgresBroker
+from taskq_postgres.broker import CHUNK, PostgresBroker
 from taskq_postgres.events import PostgresEvents
 from taskq_postgres.hints import Hints
 from taskq_postgres.inspector import PostgresInspector
@@ -31,6 +31,8 @@ class PostgresBackend:
     def __init__(self, target: Target, options: BackendOptions) -> None:
         self._target = target
         self._options = options
+        self.batch = max(CHUNK, options.batch)
+        """Tasks in one statement."""
         self._store = store = Store(target, options)
         self._hints = hints = Hints(store)
         self.broker = PostgresBroker(store, hints)

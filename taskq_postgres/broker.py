@@ -173,7 +173,9 @@ class PostgresBroker:
 
     def _tell_of(self, chunk: Sequence[Settled]) -> None:
         self._hints.ended(item.delivery.id for item in chunk)
-        if back := {item.delivery.queue for item in chunk if isinstance(item.settlement, Release | Crash)}:
+        # What waits for its time is worth a look too: who looks learns when that is.
+        again = Release | Crash | Retry | Snooze
+        if back := {item.delivery.queue for item in chunk if isinstance(item.settlement, again)}:
             self._hint(back)
 
     # ------------------------------------------------------------ extend, cancel

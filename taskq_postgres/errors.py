@@ -57,7 +57,9 @@ def map_errors(*, was_sent: bool = True) -> Iterator[None]:
     try:
         yield
     except (errors.UndefinedTable, errors.InvalidSchemaName, errors.UndefinedFunction, errors.UndefinedColumn) as error:
-        raise SchemaMismatch(f"the schema is missing or older than this release: {MIGRATE}") from error
+        # What is missing is named by the server: no value is part of it.
+        what = error.diag.message_primary or "something is not there"
+        raise SchemaMismatch(f"the schema is missing or older than this release ({what}): {MIGRATE}") from error
     except errors.CheckViolation as error:
         if "no partition of relation" in str(error):
             raise NoPartition from error

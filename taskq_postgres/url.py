@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -39,7 +39,8 @@ def parse(url: str, options: BackendOptions) -> Target:
         raise ConfigError(f"listen={listen!r} in the Postgres URL: write listen=on or listen=off")
     if parts.scheme not in ("postgresql", "postgres"):
         raise ConfigError(f"a Postgres URL begins with postgresql://: {EXAMPLE}")
-    plain = urlunsplit(parts._replace(scheme="postgresql", query=urlencode(query, quote_via=quote)))
+    # By hand, because `urlunsplit` leaves out the slashes of a URL without a host, which is one of a local socket.
+    plain = f"postgresql://{parts.netloc}{parts.path}?{urlencode(query, quote_via=quote)}"
     defaults: dict[str, str | int] = {
         "application_name": "taskq",
         "connect_timeout": max(2, round(options.connect_timeout)),

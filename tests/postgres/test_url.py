@@ -23,6 +23,12 @@ def test_libpq_gets_its_own_parameters_as_they_are() -> None:
     assert conninfo_to_dict(target.conninfo)["options"] == "-c search_path=a+b"
 
 
+def test_a_url_may_name_a_local_socket() -> None:
+    target = parse("postgresql:///db?host=/run/sockets", BackendOptions())
+    given = conninfo_to_dict(target.conninfo)
+    assert (given["host"], given["dbname"]) == ("/run/sockets", "db")
+
+
 @pytest.mark.parametrize(
     "url",
     [

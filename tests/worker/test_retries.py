@@ -8,7 +8,19 @@ from typing import Any
 
 import pytest
 
-from taskq import App, Exponential, FailedRun, Fixed, Linear, NoRetry, Retry, RetryStrategy, TaskRecord, TaskState
+from taskq import (
+    App,
+    Exponential,
+    FailedRun,
+    Fixed,
+    Linear,
+    NoRetry,
+    Retry,
+    RetryStrategy,
+    TaskContext,
+    TaskRecord,
+    TaskState,
+)
 from taskq.domain.envelope import seal
 from taskq.domain.message import Message
 from taskq.domain.outcome import Complete
@@ -221,3 +233,14 @@ async def test_a_policy_of_another_release_is_replaced_by_the_tasks_own(any_app:
         await (await any_app.backend()).broker.enqueue([Message(id, "fails", seal(id, "fails", b"{}", headers))])
         record = await ended(any_app.handle(id))
     assert (record.state, record.attempt) == (TaskState.DEAD, 2)
+
+
+async def test_an_idle_worker_keeps_to_the_delay_of_a_retry(any_app: App) -> None:
+    @any_app.task(retry=Fixed(0.05))
+    async def fails_twice(ctx: TaskContext) -> int:
+        if ctx.attempt < 3:
+            raise ConnectionError
+        return ctx.attempt
+
+    async with work(any_app, poll=60.0):
+        assert await (await fails_twice.aenqueue()).aresult(30) == 3
