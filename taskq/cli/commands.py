@@ -19,6 +19,7 @@ import click
 from taskq.app import App
 from taskq.backends import create_backend
 from taskq.errors import ConfigError, InvalidOption, InvalidPayload, NotApplied, TaskqError
+from taskq.frames import summary, where_raised
 from taskq.ports import Backend, Capability
 from taskq.telemetry.logs import printable
 
@@ -103,19 +104,13 @@ def _import(name: str) -> Any:
             raise ConfigError(
                 f"there is no module {name!r} here (looked in {Path.cwd()} and on the Python path)"
             ) from None
-        raise ConfigError(f"importing {name} failed: {error} ({_where(error)})") from error
+        raise ConfigError(f"importing {name} failed: {error} ({where_raised(error) or 'while importing'})") from error
     except Exception as error:
-        raise ConfigError(f"importing {name} failed: {type(error).__name__}: {error} ({_where(error)})") from error
+        raise ConfigError(f"importing {name} failed: {summary(error)}") from error
     except SystemExit as error:
         raise ConfigError(
             f"importing {name} ended the program (sys.exit): guard it with `if __name__ == '__main__'`"
         ) from error
-
-
-def _where(error: BaseException) -> str:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    last = frames[-1] if frames else None
-    return f"{last.filename}:{last.lineno}" if last and not last.filename.startswith("<") else "while importing"
 
 
 def app_or_store(app_path: str | None, url: str | None) -> App:
@@ -132,18 +127,26 @@ def app_or_store(app_path: str | None, url: str | None) -> App:
     return App(url)
 
 
-async def look_at_store(app: App, said: Sequence[str] = ()) -> list[str]:
+IN_MEMORY = (
+    "the tasks are kept in the memory of this process: nothing outside of it can reach them, or enqueue more; "
+    "give --backend redis://… or postgres://…"
+)
+
+
+async def look_at_store(app: App, said: Sequence[str] = (), *, is_for_others: bool = False) -> list[str]:
     """Refuse to start on a store that cannot be reached, or would lose tasks; log what it warns of.
 
     Arguments:
         app: whose store it is.
         said: warnings that this command has logged already.
+        is_for_others: whether other processes are meant to reach it too, which a plain memory cannot give them.
 
     Returns:
         All warnings. A worker that looks for itself is kept from repeating them.
     """
     async with create_backend(app.url, app.stores.impatient_options) as backend:
         warnings = await backend.check()
+    warnings += [IN_MEMORY] if is_for_others and app.url == "memory://" else []
     for warning in warnings:
         if warning not in said:
             logger.warning(warning)
@@ -196,7 +199,12 @@ def says_errors(status: int = FAILED) -> Callable[[Callable[..., T]], Callable[.
 
 
 def _fail(error: TaskqError, status: int) -> NoReturn:
+    complain(error)
+    raise SystemExit(status)
+
+
+def complain(error: TaskqError) -> None:
+    """Say an error in one line, with its traceback above it where TASKQ_DEBUG asks for that."""
     if os.environ.get("TASKQ_DEBUG"):
         traceback.print_exception(error)
     click.echo(f"taskq: {printable(str(error))}", err=True)
-    raise SystemExit(status)

@@ -81,6 +81,25 @@ def test_where_a_module_fails_is_said(shell: Shell, write: Write) -> None:
     assert "raises.py:3" in complaint(shell, 2, "worker", "-A", "raises:app")
 
 
+PLACES = {
+    "an unknown option": ("from taskq import App\napp = App()\n@app.task(quue='x')\ndef f(): ...\n", "wrong.py:3"),
+    "a wrong option": ("from taskq import App\napp = App()\n\n\n@app.task(timeout=-1)\ndef f(): ...\n", "wrong.py:5"),
+    "an argument of the application": ("from taskq import App\n\napp = App(123)\n", "wrong.py:3"),
+    "in the standard library": ("import json\nx = json.loads('{')\n", "wrong.py:2"),
+    "a syntax error": ("x = 1\n\ndef (:\n", "wrong.py:3"),
+    "a syntax error elsewhere": ("import broken\n", "broken.py:2"),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_the_place_of_a_mistake_is_the_user_s_own(shell: Shell, write: Write, name: str) -> None:
+    text, place = PLACES[name]
+    write("wrong.py", text)
+    write("broken.py", "x = 1\ny = = 2\n")
+    line = complaint(shell, 2, "doctor", "-A", "wrong:app")
+    assert line.endswith(f"/site/{place})"), line
+
+
 def test_a_module_alone_will_do_where_it_has_one_app(shell: Shell, write: Write) -> None:
     assert "no luck" not in shell.output("doctor", "-A", "tasks")
     write("two.py", "from taskq import App\na = App()\nb = App()\n")
@@ -184,6 +203,13 @@ def test_a_command_that_does_one_thing_does_not_wait_for_a_store_that_is_away(sh
             assert "127.0.0.1" in complaint(shell, 1, *arguments, "--backend", url)
 
 
+def test_a_url_that_cannot_be_read_shows_no_password(shell: Shell) -> None:
+    line = complaint(shell, 2, "doctor", "--backend", f"redis://me:{SECRET}@[::1")
+    assert "the host of the redis:// URL cannot be read" in line
+    line = complaint(shell, 2, "enqueue", "-A", "tasks:app", "tasks.add", TASKQ_BACKEND=f"redis://:{SECRET}[@h")
+    assert "the host of the redis:// URL cannot be read" in line
+
+
 def test_a_password_in_the_query_is_hidden(shell: Shell) -> None:
     complaint(shell, 2, "migrate", "--backend", f"http://host/x?password={SECRET}")
 
@@ -235,6 +261,48 @@ def test_the_sql_of_the_migrations_is_printed_for_those_who_run_their_own(shell:
 def test_a_store_that_is_gone_when_the_command_ends_is_refused(shell: Shell) -> None:
     line = complaint(shell, 2, "enqueue", "tasks.add", '{"x": 1, "y": 2}', "--backend", "memory://")
     assert "is gone when this command ends" in line
+
+
+# ------------------------------------------------------------ lifespans
+
+LIFESPAN = """
+from contextlib import asynccontextmanager
+from taskq import App
+
+@asynccontextmanager
+async def lifespan(app):
+    raise ValueError("no such host")
+    yield
+
+app = App("memory://?snapshot=tasks", lifespan=lifespan)
+"""
+
+
+@pytest.mark.parametrize("arguments", [["worker", "-P", "0"], ["worker", "-P", "2"], ["dev", "--no-reload"]])
+def test_a_lifespan_that_raises_is_said_in_one_line(shell: Shell, write: Write, arguments: list[str]) -> None:
+    write("wrong.py", LIFESPAN)
+    result = shell.run(*arguments, "-A", "wrong:app", "--backend", "memory://?snapshot=tasks")
+    assert result.returncode == 2, result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("taskq: ")]
+    assert lines
+    for line in lines:
+        assert line.startswith("taskq: the lifespan raised ValueError: no such host (")
+        assert line.endswith("/site/wrong.py:7)")
+
+
+def test_the_traceback_of_a_lifespan_is_shown_to_those_who_ask_for_it(shell: Shell, write: Write) -> None:
+    write("wrong.py", LIFESPAN)
+    result = subprocess.run(
+        command("worker", "-P", "0", "-A", "wrong:app"),
+        cwd=shell.folder,
+        env=environment({"TASKQ_DEBUG": "1"}),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert "Traceback" in result.stderr
+    assert 'raise ValueError("no such host")' in result.stderr
+    assert result.returncode == 2
 
 
 # ------------------------------------------------------------ terminals
