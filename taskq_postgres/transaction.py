@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from psycopg.rows import tuple_row
 
 from taskq.domain.message import Message
-from taskq.errors import ConfigError
+from taskq.errors import ConfigError, SchemaMismatch
 from taskq.ports import Enqueued
 from taskq_postgres.broker import enqueued, refuse_unstorable
+from taskq_postgres.errors import MIGRATE
 from taskq_postgres.statements import with_schema
 
+_MISSING = {"3F000", "42883", "42P01"}
+"""Of SQLSTATE: no such schema, function, table."""
 STATEMENT = "select {schema}.enqueue_json_v1(%s)"
 
 
@@ -31,7 +35,12 @@ def enqueue(schema: str, connection: Any, messages: Sequence[Message]) -> list[E
         return []
     if _is_async(connection):
         raise ConfigError("this connection is asynchronous: enqueue with the a-twin, such as `await add.aenqueue(…)`")
-    items, driver = to_json(messages), _driver(connection)
+    with _told_of_a_missing_schema():
+        return enqueued(messages, _letters(schema, connection, to_json(messages)))
+
+
+def _letters(schema: str, connection: Any, items: str) -> Any:
+    driver = _driver(connection)
     if driver == "psycopg":
         owner = _psycopg(connection)
         with owner.cursor(row_factory=tuple_row) as cursor:
@@ -46,7 +55,7 @@ def enqueue(schema: str, connection: Any, messages: Sequence[Message]) -> list[E
             letters = cursor.fetchone()[0]
     else:
         raise _unknown(connection)
-    return enqueued(messages, letters)
+    return letters
 
 
 async def aenqueue(schema: str, connection: Any, messages: Sequence[Message]) -> list[Enqueued]:
@@ -59,7 +68,12 @@ async def aenqueue(schema: str, connection: Any, messages: Sequence[Message]) ->
         return []
     if not _is_async(connection):
         return enqueue(schema, connection, messages)
-    items, driver = to_json(messages), _driver(connection)
+    with _told_of_a_missing_schema():
+        return enqueued(messages, await _aletters(schema, connection, to_json(messages)))
+
+
+async def _aletters(schema: str, connection: Any, items: str) -> Any:
+    driver = _driver(connection)
     if driver == "psycopg":
         owner = _psycopg(connection)
         async with owner.cursor(row_factory=tuple_row) as cursor:
@@ -73,7 +87,19 @@ async def aenqueue(schema: str, connection: Any, messages: Sequence[Message]) ->
         letters = await _sqlalchemy_async(connection, schema, items)
     else:
         raise _unknown(connection)
-    return enqueued(messages, letters)
+    return letters
+
+
+@contextmanager
+def _told_of_a_missing_schema() -> Iterator[None]:
+    """Say what to do where our schema is not in the caller's database, whose error each driver raises as its own."""
+    try:
+        yield
+    except Exception as error:
+        causes = (error, getattr(error, "orig", None), error.__cause__)  # as SQLAlchemy and Django wrap it
+        if not any(getattr(cause, "sqlstate", None) in _MISSING for cause in causes):
+            raise
+        raise SchemaMismatch(f"this database has no schema of taskq, or an older one: {MIGRATE}") from error
 
 
 def to_json(messages: Sequence[Message]) -> str:

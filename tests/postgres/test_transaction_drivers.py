@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import django
+import psycopg
 import pytest
 import sqlalchemy
 from django.conf import settings
@@ -18,9 +19,10 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from taskq.domain.message import Message
-from taskq.errors import ConfigError
+from taskq.errors import ConfigError, SchemaMismatch
+from taskq.ports import BackendOptions
 from taskq.testing.conformance import Bench
-from taskq_postgres import PostgresBackend
+from taskq_postgres import PostgresBackend, create_backend
 
 settings.configure()
 django.setup()
@@ -143,3 +145,20 @@ def _in_django(backend: PostgresBackend, url: str, kept: Message, undone: Messag
             backend.enqueue_in(connection, [undone])
     finally:
         connection.close()
+
+
+async def test_a_database_without_our_schema_is_told_of(bench: Bench, postgres_url: str) -> None:
+    elsewhere = create_backend(postgres_url, BackendOptions(namespace="elsewhere"))
+    message = bench.message()
+    with psycopg.connect(postgres_url) as connection, pytest.raises(SchemaMismatch, match="taskq migrate"):
+        elsewhere.enqueue_in(connection, [message])
+    engine = sqlalchemy.create_engine(sqlalchemy_url(postgres_url, "psycopg"), poolclass=NullPool)
+    with engine.connect() as connected, pytest.raises(SchemaMismatch, match="taskq migrate"):
+        elsewhere.enqueue_in(connected, [message])
+    asynchronous = await asyncpg.connect(postgres_url)
+    transaction = asynchronous.transaction()
+    await transaction.start()
+    with pytest.raises(SchemaMismatch, match="taskq migrate"):
+        await elsewhere.aenqueue_in(asynchronous, [message])
+    await transaction.rollback()
+    await asynchronous.close()
