@@ -26,6 +26,10 @@ from taskq.telemetry.logs import printable
 T = TypeVar("T")
 logger = logging.getLogger("taskq.worker")
 FAILED, WRONG_USAGE = 1, 2
+IN_MEMORY = (
+    "the tasks are kept in the memory of this process: nothing outside of it can reach them, or enqueue more; "
+    "give --backend redis://… or postgres://…"
+)
 
 
 class LazyGroup(click.Group):
@@ -127,12 +131,6 @@ def app_or_store(app_path: str | None, url: str | None) -> App:
     return App(url)
 
 
-IN_MEMORY = (
-    "the tasks are kept in the memory of this process: nothing outside of it can reach them, or enqueue more; "
-    "give --backend redis://… or postgres://…"
-)
-
-
 async def look_at_store(app: App, said: Sequence[str] = (), *, is_for_others: bool = False) -> list[str]:
     """Refuse to start on a store that cannot be reached, or would lose tasks; log what it warns of.
 
@@ -146,7 +144,8 @@ async def look_at_store(app: App, said: Sequence[str] = (), *, is_for_others: bo
     """
     async with create_backend(app.url, app.stores.impatient_options) as backend:
         warnings = await backend.check()
-    warnings += [IN_MEMORY] if is_for_others and app.url == "memory://" else []
+    if is_for_others and app.url == "memory://":
+        warnings = [*warnings, IN_MEMORY]
     for warning in warnings:
         if warning not in said:
             logger.warning(warning)
