@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar, cast
@@ -9,9 +10,18 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 import msgspec
 
 from taskq import blocking
+from taskq.config import is_number, shown
 from taskq.domain.record import Failure, Progress, TaskRecord
 from taskq.domain.state import TaskState
-from taskq.errors import ResultTimeout, TaskCancelled, TaskExpired, TaskFailed, TaskNotFound, TaskqError
+from taskq.errors import (
+    InvalidOption,
+    ResultTimeout,
+    TaskCancelled,
+    TaskExpired,
+    TaskFailed,
+    TaskNotFound,
+    TaskqError,
+)
 from taskq.payload import Codec
 from taskq.ports import Backend, CancelStatus, EnqueueStatus, Finished, ResultStore
 from taskq.ports.events import CONTROL, Event
@@ -132,6 +142,7 @@ class TaskHandle(Generic[R]):
             The final state.
 
         Raises:
+            InvalidOption: the timeout is no number of seconds.
             ResultTimeout: it has not ended by then; it goes on.
             TaskNotFound: no record of it (any more).
 
@@ -159,6 +170,7 @@ class TaskHandle(Generic[R]):
             TaskFailed: it failed for good; with the remote type, message and traceback.
             TaskCancelled: it was cancelled.
             TaskExpired: nobody began it in time.
+            InvalidOption: the timeout is no number of seconds.
             ResultTimeout: it has not ended by then; it goes on.
             InvalidPayload: the stored result does not fit the annotation.
             TaskNotFound: no record of it, or of its result (any more).
@@ -200,6 +212,7 @@ class TaskHandle(Generic[R]):
             False where it had ended already, or no record of it is left.
 
         Raises:
+            InvalidOption: the reason is no text.
             OutcomeUnknown: the connection broke; it may be cancelled. It may be said again.
 
         >>> import asyncio
@@ -210,6 +223,8 @@ class TaskHandle(Generic[R]):
         >>> asyncio.run(example())
         (True, False)
         """
+        if not isinstance(reason, str):
+            raise InvalidOption(f"the reason of a cancel must be text, not {shown(reason)}")
         backend = await self._access.backend()
         [status] = await backend.broker.cancel([self.id], reason)
         if status is CancelStatus.REQUESTED:
@@ -267,6 +282,7 @@ class TaskHandle(Generic[R]):
             The final state.
 
         Raises:
+            InvalidOption: the timeout is no number of seconds.
             ResultTimeout: it has not ended by then; it goes on.
             TaskNotFound: no record of it (any more).
 
@@ -290,6 +306,7 @@ class TaskHandle(Generic[R]):
             TaskFailed: it failed for good; with the remote type, message and traceback.
             TaskCancelled: it was cancelled.
             TaskExpired: nobody began it in time.
+            InvalidOption: the timeout is no number of seconds.
             ResultTimeout: it has not ended by then; it goes on.
             InvalidPayload: the stored result does not fit the annotation.
             TaskNotFound: no record of it, or of its result (any more).
@@ -312,6 +329,7 @@ class TaskHandle(Generic[R]):
             False where it had ended already, or no record of it is left.
 
         Raises:
+            InvalidOption: the reason is no text.
             OutcomeUnknown: the connection broke; it may be cancelled. It may be said again.
 
         >>> from taskq import App
@@ -324,6 +342,9 @@ class TaskHandle(Generic[R]):
     # ------------------------------------------------------------ inside
 
     async def _finished(self, timeout: float | None) -> Finished:
+        # Nothing is later than a moment that is nan: it would be waited for without end.
+        if timeout is not None and not (is_number(timeout) and timeout <= math.inf):
+            raise InvalidOption(f"timeout must be a number of seconds or None, not {shown(timeout)}")
         results = (await self._access.backend()).results
         end = None if timeout is None else time.monotonic() + timeout
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,7 @@ from taskq import (
     App,
     BackendUnavailable,
     Failure,
+    InvalidOption,
     InvalidPayload,
     OutcomeUnknown,
     Progress,
@@ -228,3 +230,20 @@ async def test_a_task_without_annotations_gives_its_data_back(app: App, value: A
     handle = await job.aenqueue()
     await settle(app, await claim(app), Complete(job.codec.encode_result(value)))
     assert await handle.aresult() == value
+
+
+@pytest.mark.parametrize("timeout", ["5", True, [], math.nan])
+async def test_a_timeout_that_is_no_number_of_seconds(job: Task[..., list[Point]], timeout: Any) -> None:
+    handle = await job.aenqueue()
+    for wait in (handle.await_, handle.aresult):
+        with pytest.raises(InvalidOption, match=r"^timeout must be a number of seconds or None, not "):
+            await wait(timeout)
+
+
+async def test_the_reason_of_a_cancel_is_text(job: Task[..., list[Point]]) -> None:
+    handle = await job.aenqueue()
+    for reason in (3, None, b"why"):
+        given: Any = reason
+        with pytest.raises(InvalidOption, match=r"^the reason of a cancel must be text, not "):
+            await handle.acancel(given)
+    assert await handle.astatus() is TaskState.PENDING
