@@ -43,7 +43,8 @@ class TaskContext:
         deadline: when the run's timeout ends it, None without one.
         metadata: what was given with `.options(metadata=…)`.
         tenant: the tenant the task belongs to, "" without one.
-        state: what the application's lifespan yielded.
+        state: what the application's lifespan yielded; None in a task with executor="process", which shares no object
+            with its worker.
         parent_results: results of the tasks that this one waited for.
 
     >>> from taskq import App

@@ -15,6 +15,7 @@ from zlib import crc32
 import msgspec
 
 from taskq.domain.state import TaskState
+from taskq.errors import ConfigError
 from taskq_memory.store import QueueRow, Store, Task
 
 _MAGIC = b"taskq-memory 1 "
@@ -44,7 +45,11 @@ class SnapshotFile:
         self.warnings: list[str] = []
 
     def load(self) -> None:
-        """Fill the store from the file, if it is empty; a file that cannot be read is renamed and reported."""
+        """Fill the store from the file, if it is empty; a damaged file is renamed and reported.
+
+        Raises:
+            ConfigError: the file cannot be read, or could not be written.
+        """
         with self._lock:
             if self._store.version == 0:
                 self._load()
@@ -53,7 +58,10 @@ class SnapshotFile:
         try:
             data = self._path.read_bytes()
         except FileNotFoundError:
+            self._check_folder()
             return
+        except OSError as error:
+            raise ConfigError(f"the snapshot {self._path} cannot be read: {error.strerror}") from None
         try:
             image = _decode(data)
         except (ValueError, msgspec.MsgspecError) as error:
@@ -64,6 +72,14 @@ class SnapshotFile:
         with self._store.lock:
             _restore(self._store, image)
             self._written = self._store.version
+
+    def _check_folder(self) -> None:
+        """Refuse now what would only fail when the first tasks are to be kept."""
+        folder = self._path.parent
+        if not folder.is_dir():
+            raise ConfigError(f"the snapshot {self._path} cannot be written: there is no folder {folder}")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise ConfigError(f"the snapshot {self._path} cannot be written: no permission in {folder}")
 
     def save(self) -> bool:
         """Write the store, if it has changed since; returns whether it did."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,6 +35,17 @@ async def _opened(app: App) -> AsyncIterator[None]:
         yield
 
 
+def _wait(_ctx: click.Context, _param: click.Parameter, given: str | None) -> float | None:
+    """The seconds of --wait, which takes what follows it for them."""
+    try:
+        seconds = None if given is None else float(given)
+    except ValueError:
+        seconds = math.nan
+    if seconds is not None and not seconds >= 0:
+        raise click.BadParameter(f"{given!r} is no number of seconds; to wait without end write it last: --wait")
+    return seconds
+
+
 @click.command()
 @app_option(required=False)
 @backend_option
@@ -44,7 +56,7 @@ async def _opened(app: App) -> AsyncIterator[None]:
 @click.option("--delay", type=float, metavar="SECONDS")
 @click.option("--expires", type=float, metavar="SECONDS")
 @click.option("--idempotency-key", metavar="KEY")
-@click.option("--wait", type=float, is_flag=False, flag_value=float("inf"), metavar="[SECONDS]",
+@click.option("--wait", callback=_wait, is_flag=False, flag_value="inf", metavar="[SECONDS]",
               help="Wait for the end and print the result.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True)
 @says_errors()

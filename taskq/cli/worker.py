@@ -17,6 +17,7 @@ from taskq.cli.commands import (
     WRONG_USAGE,
     app_option,
     backend_option,
+    complain,
     load_app,
     look_at_store,
     run,
@@ -26,7 +27,6 @@ from taskq.config import WorkerOptions
 from taskq.errors import BackendUnavailable, ConfigError, InvalidOption, NotApplied
 from taskq.runtime.supervisor import DISMISSED, REFUSED, Supervisor
 from taskq.telemetry import logs
-from taskq.telemetry.logs import printable
 
 _IN_CHILD = "TASKQ_WORKER_PROCESS"
 """Set in a process under a supervisor, to a JSON list of the warnings that the supervisor has logged."""
@@ -66,7 +66,7 @@ def worker(
     if processes == 0:
         _work_alone(app_path, url, options)
     # What would make every process refuse to start is said once, here; a store that is away is not waited for.
-    warnings = run(look_at_store(load_app(app_path, url)))
+    warnings = run(look_at_store(load_app(app_path, url), is_for_others=True))
     command = [sys.executable, "-m", "taskq", *sys.argv[1:]]
     os.environ[_IN_CHILD] = json.dumps(warnings)
     supervisor = Supervisor(
@@ -88,12 +88,17 @@ def _options(queues: str, max_tasks: int | None, max_memory: int | None, **said:
 def parse_queues(text: str) -> Mapping[str, float]:
     """Queues with their weights, as in -Q.
 
+    Raises:
+        ConfigError: a weight is no number, or a queue is named twice.
+
     >>> parse_queues("high=3,default")
     {'high': 3.0, 'default': 1.0}
     """
     queues: dict[str, float] = {}
     for part in text.split(","):
         name, _, weight = part.strip().partition("=")
+        if name in queues:
+            raise ConfigError(f"-Q {text!r}: the queue {name} is named twice")
         try:
             queues[name] = float(weight) if weight else 1.0
         except ValueError:
@@ -104,7 +109,7 @@ def parse_queues(text: str) -> Mapping[str, float]:
 def _work(app: App, options: WorkerOptions, said: Sequence[str] = ()) -> int:
     from taskq.runtime.process import serve
 
-    run(look_at_store(app, said))
+    run(look_at_store(app, said, is_for_others=True))
     return run(serve(app, options))
 
 
@@ -129,7 +134,7 @@ def _work_supervised(app_path: str, url: str | None, options: WorkerOptions) -> 
     try:
         status = _work(load_app(app_path, url), options, said)
     except (ConfigError, InvalidOption, NotApplied) as error:
-        click.echo(f"taskq: {printable(str(error))}", err=True)
+        complain(error)
         raise SystemExit(FAILED if isinstance(error, BackendUnavailable) else REFUSED) from None
     leave(status, known)
 

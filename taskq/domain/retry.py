@@ -64,6 +64,14 @@ def _require(holds: bool, rule: str, value: object) -> None:
         raise InvalidOption(f"{rule}, not {value!r}")
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _in_range(seconds: float) -> bool:
+    return _is_number(seconds) and 0 <= seconds <= LONGEST
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Limits:
     max_retries: int = 3
@@ -72,10 +80,14 @@ class _Limits:
     deadline: float | None = None
 
     def __post_init__(self) -> None:
-        _require(0 <= self.max_retries <= 1000, "max_retries must be from 0 to 1000", self.max_retries)
-        _require(0 <= self.max_delay <= LONGEST, "max_delay must be from 0 to ten years", self.max_delay)
-        _require(self.jitter in (False, True, "full", "equal"), "jitter must be a bool, full or equal", self.jitter)
-        _require(self.deadline is None or self.deadline > 0, "deadline must be over 0 seconds", self.deadline)
+        is_whole = _is_number(self.max_retries) and isinstance(self.max_retries, int)
+        in_range = is_whole and 0 <= self.max_retries <= 1000
+        _require(in_range, "max_retries must be from 0 to 1000", self.max_retries)
+        _require(_in_range(self.max_delay), "max_delay must be from 0 to ten years", self.max_delay)
+        is_jitter = isinstance(self.jitter, bool) or self.jitter in ("full", "equal")
+        _require(is_jitter, "jitter must be a bool, full or equal", self.jitter)
+        in_time = self.deadline is None or (_is_number(self.deadline) and 0 < self.deadline < float("inf"))
+        _require(in_time, "deadline must be over 0 seconds", self.deadline)
 
     def _base_delay(self, attempt: int) -> float:
         raise NotImplementedError  # pragma: no cover - abstract
@@ -105,7 +117,7 @@ class Fixed(_Limits):
 
     def __post_init__(self) -> None:
         _Limits.__post_init__(self)
-        _require(0 <= self.delay <= LONGEST, "delay must be from 0 to ten years", self.delay)
+        _require(_in_range(self.delay), "delay must be from 0 to ten years", self.delay)
 
     def _base_delay(self, attempt: int) -> float:
         return self.delay
@@ -123,7 +135,7 @@ class Linear(_Limits):
 
     def __post_init__(self) -> None:
         _Limits.__post_init__(self)
-        _require(0 <= self.base <= LONGEST, "base must be from 0 to ten years", self.base)
+        _require(_in_range(self.base), "base must be from 0 to ten years", self.base)
 
     def _base_delay(self, attempt: int) -> float:
         return self.base * attempt
@@ -145,8 +157,8 @@ class Exponential(_Limits):
 
     def __post_init__(self) -> None:
         _Limits.__post_init__(self)
-        _require(0 <= self.base <= LONGEST, "base must be from 0 to ten years", self.base)
-        _require(1 <= self.factor <= 1000, "factor must be from 1 to 1000", self.factor)
+        _require(_in_range(self.base), "base must be from 0 to ten years", self.base)
+        _require(_is_number(self.factor) and 1 <= self.factor <= 1000, "factor must be from 1 to 1000", self.factor)
 
     def _base_delay(self, attempt: int) -> float:
         try:

@@ -18,7 +18,7 @@ from taskq.domain.envelope import unseal
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import CancelledRun, Failed, Interrupted, Outcome, Settlement, Succeeded
 from taskq.domain.record import Failure
-from taskq.errors import CorruptRecord, InvalidPayload
+from taskq.errors import ConfigError, CorruptRecord, InvalidPayload
 from taskq.headers import decode_headers
 from taskq.ports import Inspector
 from taskq.runtime.detached import keep_result
@@ -191,7 +191,7 @@ class Executor:
             return await self._call_child(run)
         try:
             args, kwargs = task.codec.inject(*task.codec.decode(run.payload), context)
-        except InvalidPayload as error:
+        except (ConfigError, InvalidPayload) as error:
             return undecodable(error)
         try:
             if task.executor == "async":

@@ -188,3 +188,11 @@ def test_what_a_store_warns_of_is_said_once_by_all_processes(shell: Shell) -> No
             worker.until_it_says("serves default", times=max(1, processes))
             assert worker.stop() == 0
             assert worker.log.count("keeps no append-only file") == 1, worker.log
+
+
+def test_a_worker_in_memory_says_that_nothing_outside_can_reach_it(shell: Shell) -> None:
+    for processes, place in (("0", "memory://"), ("1", "memory://"), ("0", "memory://?snapshot=kept")):
+        worker = shell.start("worker", "-A", "tasks:app", "--backend", place, "-P", processes)
+        worker.until_it_says("serves default")
+        assert worker.stop() == 0
+        assert worker.log.count("nothing outside of it can reach them") == (place == "memory://"), worker.log

@@ -99,6 +99,13 @@ def test_what_is_wrong_is_one_line(site: str, arguments: list[str], status: int,
     assert (result.exit_code, said in result.stderr) == (status, True), result.stderr
 
 
+@pytest.mark.parametrize("wait", ["add", "nan"])
+def test_a_wait_that_is_no_number_says_how_to_write_it(site: str, wait: str) -> None:
+    result = taskq("enqueue", "-A", site, "--wait", wait, '{"x": 1}')
+    assert result.exit_code == 2
+    assert f"{wait!r} is no number of seconds; to wait without end write it last: --wait" in result.stderr
+
+
 def test_a_path_without_an_attribute_must_be_clear(site: str) -> None:
     module = site.partition(":")[0]
     assert f"{module}:app, {module}:other" in taskq("worker", "-A", module).stderr
@@ -134,6 +141,8 @@ def test_queues_with_weights() -> None:
     assert parse_queues("high=3,default") == {"high": 3.0, "default": 1.0}
     with pytest.raises(ConfigError, match="weight of high"):
         parse_queues("high=lots")
+    with pytest.raises(ConfigError, match=r"^-Q 'a=1,b,a=2': the queue a is named twice$"):
+        parse_queues("a=1,b,a=2")
 
 
 @pytest.mark.parametrize("arguments", [["enqueue", "add", '{"x": 1}'], ["migrate"]])

@@ -290,10 +290,13 @@ def test_a_lifespan_that_raises_is_said_in_one_line(shell: Shell, write: Write, 
         assert line.endswith("/site/wrong.py:7)")
 
 
-def test_the_traceback_of_a_lifespan_is_shown_to_those_who_ask_for_it(shell: Shell, write: Write) -> None:
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_the_traceback_of_a_lifespan_is_shown_to_those_who_ask_for_it(
+    shell: Shell, write: Write, processes: str
+) -> None:
     write("wrong.py", LIFESPAN)
     result = subprocess.run(
-        command("worker", "-P", "0", "-A", "wrong:app"),
+        command("worker", "-P", processes, "-A", "wrong:app"),
         cwd=shell.folder,
         env=environment({"TASKQ_DEBUG": "1"}),
         capture_output=True,

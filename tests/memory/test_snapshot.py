@@ -207,3 +207,13 @@ async def test_a_snapshot_that_cannot_be_written_is_told_of_and_tried_again(
 def test_a_url_that_means_nothing_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match=r"write memory:// or memory://\?snapshot=FILE"):
         create_backend(url, BackendOptions())
+
+
+async def test_a_snapshot_that_cannot_be_kept_is_refused_when_it_is_opened(tmp_path: Path) -> None:
+    for path, message in (
+        (tmp_path / "no" / "folder" / "tasks", "cannot be written: there is no folder"),
+        (tmp_path, "cannot be read: Is a directory"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            async with opened(path, VirtualClock()):
+                raise AssertionError("it was opened")
