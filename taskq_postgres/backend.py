@@ -72,7 +72,7 @@ class PostgresBackend:
             messages: a few; each travels as text.
 
         Never commits, opens no savepoint, tries once: the transaction is the caller's. Workers hear of the tasks with
-        their next look, or at once where the caller says `hint` after its commit.
+        its commit.
         """
         return transaction.enqueue(self._target.schema, connection, messages)
 

@@ -25,7 +25,8 @@ def run_and_reload(command: Sequence[str], folder: str = ".") -> int:
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` and `&` leave it
+            signal.signal(number, lambda *_: stop.set())
     lifeline, held = os.pipe()  # `held` closes when this process ends, however it ends
     process = _start(command, lifeline)
     try:

@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 import importlib
 import logging
-import multiprocessing
 import os
+import queue
 import signal
 import socket
 import threading
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from taskq import backends
 from taskq.app import App
@@ -24,79 +23,73 @@ from taskq.domain.record import Progress
 from taskq.errors import ConfigError, InvalidPayload
 from taskq.headers import decode_headers
 from taskq.runtime.failures import describe, outcome_of, result_of, undecodable
-from taskq.runtime.reports import PATIENCE, Begun, Forwarder, Progressed, send
+from taskq.runtime.wire import Assignment, Begun, Ended, Forwarder, Link, Progressed, Setup
 from taskq.task import Task
 
-_outbox: socket.socket
-_url: str
+IGNORED = (signal.SIGINT, signal.SIGTERM)
+"""An init system may send these to every process of a service; the worker waits for what runs in its children."""
 
 
-class Assignment(NamedTuple):
-    """All that a child needs to run a task."""
+def main(descriptor: int) -> None:
+    """Run tasks until the worker is gone.
 
-    module: str
-    qualified_name: str
-    delivery: tuple[Any, ...]
-    payload: bytes
-    headers: bytes
-    timeout: float | None
-    """Seconds that the task may take, from its beginning in the child."""
-
-
-class Setup(NamedTuple):
-    """What a child is started with."""
-
-    outbox: socket.socket
-    preload: Sequence[str]
-    log_levels: tuple[int, int]
-    """Of all records, and of taskq's."""
-    url: str
-    """The store of the worker, which need not be the one that the application names in its module."""
-
-
-def start(setup: Setup) -> None:
-    """Prepare a fresh child: signals to the process group are its worker's affair, and so is a store in memory.
-
-    It never raises: a pool whose children fail to start is broken for good. What cannot be imported fails the task
-    that needs it.
+    Arguments:
+        descriptor: of the socket to the worker, which has blocked the signals in IGNORED for the time until now.
     """
-    global _outbox, _url
-    _outbox, _url = setup.outbox, setup.url
-    backends.is_child = True
-    # An init system may send SIGTERM to every process of a service; the worker waits for what runs here.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    # Whatever the task starts is in its group, and ends with it when the task has to.
-    with contextlib.suppress(OSError):
-        os.setpgid(0, 0)
-    logging.root.handlers[:] = [Forwarder(_outbox)]
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, IGNORED)
+    link = Link(socket.socket(fileno=descriptor))
+    inbox: queue.SimpleQueue[Setup | Assignment] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(link, inbox), name="taskq-worker", daemon=True).start()
+    setup = inbox.get()
+    assert isinstance(setup, Setup)
+    _prepare(setup, link)
+    while True:
+        assignment = inbox.get()
+        assert isinstance(assignment, Assignment)
+        link.send(Ended.of(run(assignment, link, setup.url)))
+
+
+def _listen(link: Link, inbox: queue.SimpleQueue[Setup | Assignment]) -> None:
+    """Pass on what the worker says.
+
+    A worker that was killed tells nobody: its task runs again elsewhere, and must not go on here meanwhile, nor
+    whatever it has started.
+    """
+    for word in link.words():
+        inbox.put(word)
+    os.killpg(0, signal.SIGKILL)
+
+
+def _prepare(setup: Setup, link: Link) -> None:
+    """Log to the worker, and import what its tasks need; what cannot be imported fails the task that needs it."""
+    backends.is_child = True
+    logging.root.handlers[:] = [Forwarder(link)]
     logging.root.setLevel(setup.log_levels[0])
     logging.getLogger("taskq").setLevel(setup.log_levels[1])
-    threading.Thread(target=_end_with_worker, name="taskq-lifeline", daemon=True).start()
     for module in setup.preload:
         with contextlib.suppress(BaseException):
             importlib.import_module(module)
 
 
-def _end_with_worker() -> None:
-    """A worker that was killed tells nobody: its task runs again elsewhere, and must not go on here meanwhile."""
-    worker = multiprocessing.parent_process()
-    if worker is not None:
-        worker.join()
-        os._exit(1)
+def run(assignment: Assignment, link: Link, url: str) -> Outcome:
+    """Run one task, whatever it raises.
 
-
-def run(assignment: Assignment) -> Outcome:
-    """Run one task, whatever it raises."""
-    delivery = Delivery(*assignment.delivery)
-    run_here = _ChildRun(delivery)
+    Arguments:
+        assignment: the task.
+        link: told of its beginning and its progress.
+        url: the store that it enqueues into.
+    """
+    delivery = assignment.delivery
+    run_here = _ChildRun(delivery, link)
     try:
         task = _find(assignment.module, assignment.qualified_name, delivery.name)
     except ConfigError as error:
         return undecodable(error)
     except BaseException as error:  # noqa: BLE001 - its module cannot be imported, now
         return Failed(describe(error))
-    task.submitter.redirect(_url)
+    task.submitter.redirect(url)
     try:
         args, kwargs = task.codec.decode(assignment.payload)
     except (ConfigError, InvalidPayload) as error:
@@ -119,20 +112,21 @@ def run(assignment: Assignment) -> Outcome:
 
 
 class _ChildRun:
-    """Reports over the pipe; a child that should end is killed, so nothing tells it."""
+    """Reports to the worker; a child whose run should end is killed, so nothing tells it."""
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: Delivery, link: Link) -> None:
         self._key = (delivery.id, delivery.fence)
+        self._link = link
 
     def is_cancelled(self) -> bool:
         return False
 
     def begin(self) -> None:
         """Tell the worker that the task begins: its timeout counts from now."""
-        send(_outbox, Begun(*self._key, os.getpid()), PATIENCE)
+        self._link.send(Begun(*self._key))
 
     def report(self, progress: Progress) -> None:
-        send(_outbox, Progressed(*self._key, progress))
+        self._link.send(Progressed(*self._key, progress))
 
 
 def _find(module: str, qualified_name: str, name: str) -> Task[..., Any]:

@@ -12,6 +12,8 @@ from taskq.runtime.run import Run
 from taskq.runtime.service import Backoff, said
 from taskq.runtime.settler import STORE_IS_AWAY
 
+PATIENCE = 2.0
+"""Seconds after which a result that cannot be written is worth a line in the log."""
 logger = logging.getLogger("taskq.worker")
 
 
@@ -30,14 +32,21 @@ async def keep_result(app: App, run: Run, outcome: Outcome) -> Outcome:
         return outcome
     run.deadline = None  # the task itself was in time
     retention = run.task.declared.retention if run.headers.retention is None else run.headers.retention
+    # Said early, for the store itself tries for a while before it gives up.
+    patience = asyncio.get_running_loop().call_later(
+        PATIENCE, logger.warning, "task %s waits for the store of the results, which does not answer", run.delivery.id
+    )
     backoff = Backoff()
-    while True:
-        try:
-            store = await app.stores.detached_results()
-            assert store is not None
-            await store.put(run.delivery.id, run.delivery.fence, result, retention)
-            return Succeeded(b"null")
-        except STORE_IS_AWAY as error:
-            pause = backoff.pause()
-            logger.warning("the store of the results is away, next try in %.1f s: %s", pause, said(error))
-            await asyncio.sleep(pause)
+    try:
+        while True:
+            try:
+                store = await app.stores.detached_results()
+                assert store is not None
+                await store.put(run.delivery.id, run.delivery.fence, result, retention)
+                return Succeeded(b"null")
+            except STORE_IS_AWAY as error:
+                pause = backoff.pause()
+                logger.warning("the store of the results is away, next try in %.1f s: %s", pause, said(error))
+                await asyncio.sleep(pause)
+    finally:
+        patience.cancel()

@@ -23,12 +23,12 @@ from taskq.headers import decode_headers
 from taskq.ports import Inspector
 from taskq.runtime.detached import keep_result
 from taskq.runtime.failures import outcome_of, result_of, undecodable
-from taskq.runtime.reports import Begun, Progressed
 from taskq.runtime.run import Run, StopReason
 from taskq.runtime.slots import SOLITUDE, Slots
 from taskq.runtime.strangers import Strangers
 from taskq.runtime.threads import Raised, ThreadPool
 from taskq.runtime.verdict import verdict
+from taskq.runtime.wire import Begun, Progressed
 from taskq.task import Task
 
 if TYPE_CHECKING:
@@ -232,10 +232,8 @@ class Executor:
         if self._children is None:
             from taskq.runtime.processes import Children  # loaded only by workers that meet a process task
 
-            self._children = Children(self._options.processes, self._app.tasks, self._app.url, self._reported)
+            self._children = Children(self._app.tasks, self._app.url, self._reported)
         outcome = await self._children.run(run)
-        if outcome is None:
-            return self._why_stopped(run)
         if isinstance(outcome, Succeeded):
             return await keep_result(self._app, run, outcome)
         return self._after(run, outcome)

@@ -1,165 +1,202 @@
-"""Process tasks: children that can be killed, forked from a clean server and never from a process with threads."""
+"""Process tasks: children of the worker that run one task at a time, and can be killed without harm to the others."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
-import multiprocessing
 import os
 import signal
+import socket
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import CancelledError
-from multiprocessing.context import BaseContext
 from typing import Any
 
-from pebble import ProcessExpired, ProcessPool
-from pebble.common.types import CONSTS
+import msgspec
 
-from taskq.domain.outcome import Crashed, Interrupted, Outcome
+from taskq.domain.outcome import Crashed, Outcome
 from taskq.domain.record import Failure
 from taskq.registry import importable_module
-from taskq.runtime import child
-from taskq.runtime.child import Assignment, Setup
-from taskq.runtime.reports import Begun, Progressed, Reports
+from taskq.runtime import wire
 from taskq.runtime.run import Run
+from taskq.runtime.wire import Assignment, Begun, Ended, Frames, Logged, Progressed, Setup
 from taskq.task import Task
 
-logger = logging.getLogger("taskq.worker")
-# The pool ends a child with SIGTERM, which it ignores (see child.start), and after so many seconds with SIGKILL.
-CONSTS.term_timeout = 0.05
+PROGRAM = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[2])
+from taskq.runtime.child import main
+main(int(sys.argv[1]))
+"""
+BLOCKED = (signal.SIGINT, signal.SIGTERM)
+"""Signals that a child is not to die of before it can ignore them."""
+LAST_WORDS = 1.0
+"""Seconds for which a child that has died is still listened to: what it had said may be on its way."""
+
+Report = Callable[[Begun | Progressed], None]
 
 
 class Children:
-    """Runs process tasks, one in each child; a run can be killed without harm to the others.
+    """Runs process tasks, each in a child that has nothing else to do; as many as there are runs at once.
 
     Arguments:
-        size: how many children there may be.
         tasks: their modules are imported by each child as it starts.
         url: of the worker's store.
         report: told of each run that it begins, and how far it is.
     """
 
-    def __init__(
-        self,
-        size: int,
-        tasks: Iterable[Task[..., Any]],
-        url: str,
-        report: Callable[[Begun | Progressed], None],
-    ) -> None:
-        self._size = size
+    def __init__(self, tasks: Iterable[Task[..., Any]], url: str, report: Report) -> None:
         functions = (task.function for task in tasks if task.executor == "process")
-        self._preload = tuple(sorted({importable_module(function.__module__) for function in functions}))
-        self._loop = asyncio.get_running_loop()
-        self._url = url
+        preload = tuple(sorted({importable_module(function.__module__) for function in functions}))
+        levels = (logging.root.getEffectiveLevel(), logging.getLogger("taskq").getEffectiveLevel())
+        self._setup = Setup(preload, levels, url)
         self._report = report
-        self._pids: dict[tuple[str, int], int] = {}
-        self._reports = Reports(self._take)
-        self._pool: asyncio.Task[Any] | None = None
+        self._idle: list[_Child] = []
+        self._children: set[_Child] = set()
 
-    async def run(self, run: Run) -> Outcome | None:
-        """Run a task in a child; None where it was killed because somebody had stopped the run."""
+    async def run(self, run: Run) -> Outcome:
+        """Run a task in a child; whoever cancels this kills it."""
         function = run.task.function
         module = importable_module(function.__module__)
         assignment = Assignment(
-            module, function.__qualname__, tuple(run.delivery), run.payload, run.sealed_headers, run.timeout
+            module, function.__qualname__, run.delivery, run.payload, run.sealed_headers, run.timeout
         )
-        pool = await self._open()
+        while True:
+            child, is_fresh = self._take()
+            outcome = await self._run_in(child, assignment)
+            # One that died before it had begun was hit while it was idle. A fresh one died of the task's own module.
+            if child.has_begun or is_fresh or not isinstance(outcome, Crashed):
+                return outcome
+
+    async def _run_in(self, child: _Child, assignment: Assignment) -> Outcome:
         try:
-            future = pool.schedule(child.run, args=[assignment])
-        except RuntimeError as error:
-            # Something killed what the children come from. Whoever comes next gets a pool that works.
-            logger.error("the pool of child processes is broken and is made anew: %s", error)
-            self._pool = None
-            await asyncio.to_thread(_stop, pool)
-            return Interrupted()
-        ended: asyncio.Future[Outcome | None] = self._loop.create_future()
-        future.add_done_callback(lambda done: self._tell(ended, _outcome(done)))
-        key = (run.delivery.id, run.delivery.fence)
-        ended.add_done_callback(lambda ended: self._clear_up(key, ended))
-        try:
-            # Shielded: what kills the child is `future.cancel`, and its end is heard of by itself.
-            return await asyncio.shield(ended)
-        except asyncio.CancelledError:
-            future.cancel()
+            outcome = await child.work(assignment)
+        except BaseException:
+            child.kill()
+            self._children.discard(child)
             raise
+        if child.exited.done():
+            child.kill()
+            self._children.discard(child)
+        else:
+            self._idle.append(child)
+        return outcome
 
     def close(self) -> None:
-        """Kill the children."""
-        self._reports.close()
-        if self._pool is not None and self._pool.done() and not self._pool.cancelled():
-            _stop(self._pool.result())
+        """Kill the children, with what their tasks have left behind."""
+        for child in self._children:
+            child.kill()
+        for child in self._children:
+            child.watch.join(LAST_WORDS)
+        self._children.clear()
+        self._idle.clear()
 
-    async def _open(self) -> Any:
-        """The pool; making it takes long enough to be done in a thread, once for all who wait for it."""
-        if self._pool is None or (self._pool.done() and self._pool.exception() is not None):
-            self._pool = asyncio.create_task(asyncio.to_thread(self._make))
-        return await asyncio.shield(self._pool)
+    def _take(self) -> tuple[_Child, bool]:
+        """An idle child that lives, or a fresh one; and whether it is fresh."""
+        while self._idle:
+            child = self._idle.pop()
+            if not child.exited.done():
+                return child, False
+            child.kill()
+            self._children.discard(child)
+        child = _Child(self._setup, self._report)
+        self._children.add(child)
+        return child, True
 
-    def _make(self) -> Any:
-        return ProcessPool(
-            max_workers=self._size,
-            initializer=child.start,
-            initargs=(Setup(self._reports.outbox, self._preload, _log_levels(), self._url),),
-            context=_context(),
-        )
 
-    def _take(self, report: Begun | Progressed) -> None:
-        if isinstance(report, Begun):
-            self._pids[report.id, report.fence] = report.pid
-        self._report(report)
+class _Child:
+    """One process, the leader of a process group of its own."""
 
-    def _clear_up(self, key: tuple[str, int], ended: asyncio.Future[Outcome | None]) -> None:
-        """After a run: hear its last reports; where its child was killed, end what the task had started too."""
-        self._reports.read()
-        pid = self._pids.pop(key, None)
-        if pid is not None and (ended.result() is None or isinstance(ended.result(), Crashed)):
-            with contextlib.suppress(OSError):
-                os.killpg(pid, signal.SIGKILL)
+    def __init__(self, setup: Setup, report: Report) -> None:
+        self._report = report
+        self._loop = asyncio.get_running_loop()
+        self._unsent = wire.frame(setup)
+        self._line, theirs = socket.socketpair()
+        with theirs:
+            self._process = _spawn(theirs)
+        self._line.setblocking(False)
+        self.exited: asyncio.Future[int] = self._loop.create_future()
+        """Its exit status."""
+        self._ended: asyncio.Future[Outcome] = self._loop.create_future()
+        self.has_begun = False
+        """Whether its newest run has begun."""
+        self.watch = threading.Thread(target=self._watch, name="taskq-child", daemon=True)
+        self.watch.start()
+        self._reading = self._loop.create_task(self._read())
 
-    def _tell(self, ended: asyncio.Future[Outcome | None], outcome: Outcome | None) -> None:
+    async def work(self, assignment: Assignment) -> Outcome:
+        """Have it run a task; a Crashed where it dies of it."""
+        self._ended, self.has_begun = self._loop.create_future(), False
+        unsent, self._unsent = self._unsent + wire.frame(assignment), b""
+        with contextlib.suppress(OSError):  # it has died, which is noticed by itself
+            await self._loop.sock_sendall(self._line, unsent)
+        await _first(self._ended, self.exited)
+        if not self._ended.done():
+            await _first(self._ended, self._reading, timeout=LAST_WORDS)
+        if self._ended.done():
+            return self._ended.result()
+        return Crashed(Failure("ProcessCrashed", f"the process of the task died: {_said(self.exited.result())}"))
+
+    def kill(self) -> None:
+        """End it, with all that its tasks have started; safe to say twice."""
+        with contextlib.suppress(OSError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._reading.cancel()
+        self._line.close()
+
+    async def _read(self) -> None:
+        """Hear it until it is gone; one that talks nonsense is as good as gone."""
+        frames = Frames()
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            while data := await self._loop.sock_recv(self._line, wire.CHUNK):
+                for word in map(wire.to_worker.decode, frames.feed(data)):
+                    self._take_in(word)
+
+    def _take_in(self, word: Begun | Progressed | Logged | Ended) -> None:
+        match word:
+            case Logged():
+                wire.log(word)
+            case Ended():
+                if not self._ended.done():
+                    self._ended.set_result(word.outcome)
+            case Begun():
+                self.has_begun = True
+                self._report(word)
+            case Progressed():
+                self._report(word)
+
+    def _watch(self) -> None:
+        status = self._process.wait()
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(_resolve, ended, outcome)
+            self._loop.call_soon_threadsafe(self._note_exit, status)
+
+    def _note_exit(self, status: int) -> None:
+        if not self.exited.done():
+            self.exited.set_result(status)
 
 
-def _log_levels() -> tuple[int, int]:
-    return logging.root.getEffectiveLevel(), logging.getLogger("taskq").getEffectiveLevel()
+async def _first(*awaited: asyncio.Future[Any], timeout: float | None = None) -> None:
+    """Wait for whichever is done first."""
+    await asyncio.wait(awaited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
 
-def _stop(pool: Any) -> None:
-    pool.stop()
-    pool.join()
-
-
-def _context() -> BaseContext:
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    if hasattr(context, "set_forkserver_preload"):
-        context.set_forkserver_preload(["taskq.runtime.child"])
-    return context
-
-
-def _resolve(ended: asyncio.Future[Outcome | None], outcome: Outcome | None) -> None:
-    if not ended.done():
-        ended.set_result(outcome)
-
-
-def _outcome(done: Any) -> Outcome | None:
+def _spawn(line: socket.socket) -> subprocess.Popen[bytes]:
+    """Start a child that talks over `line`: a fresh interpreter, never a fork of a process with threads."""
+    command = [sys.executable, "-c", PROGRAM, str(line.fileno()), json.dumps(sys.path)]
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
     try:
-        outcome: Outcome = done.result()
-    except (CancelledError, asyncio.CancelledError):
-        return None
-    except ProcessExpired as error:
-        return Crashed(Failure("ProcessCrashed", f"the process of the task died: {_exit(error.exitcode)}"))
-    except Exception as error:  # noqa: BLE001 - whatever the pool could not do
-        return Crashed(Failure(type(error).__name__, f"the process of the task could not run it: {error}"))
-    return outcome
+        return subprocess.Popen(command, pass_fds=(line.fileno(),), stdin=subprocess.DEVNULL, process_group=0)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _exit(code: int | None) -> str:
-    if code is not None and code < 0:
+def _said(status: int) -> str:
+    if status < 0:
         try:
-            return f"killed by {signal.Signals(-code).name}"
+            return f"killed by {signal.Signals(-status).name}"
         except ValueError:
-            return f"killed by signal {-code}"
-    return f"exit status {code}"
+            return f"killed by signal {-status}"
+    return f"exit status {status}"

@@ -58,6 +58,9 @@ def install(worker: Stoppable) -> None:
     requests = StopRequests(worker, loop.time)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, requests.on_signal, number)
+    # The terminal was closed; not where `nohup` has said that this is nothing to us.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, worker.drain)
     # `--reload` keeps Ctrl-C from a process that is not ready for it.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     lifeline = os.environ.pop(LIFELINE, None)  # what a task starts has another owner

@@ -69,7 +69,8 @@ class Supervisor:
         self._lifeline = os.pipe()
         os.set_inheritable(self._lifeline[0], True)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` and `&` leave it
+                signal.signal(number, self._on_signal)
         # `--reload` keeps Ctrl-C from a process that is not ready for it.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         self._children = [_Child(index) for index in range(self.count)]

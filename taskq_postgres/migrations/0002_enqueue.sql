@@ -96,8 +96,10 @@ returns text language sql as $$
 $$;
 
 -- The same with one parameter of text, for any driver inside the caller's own transaction: a JSON array of objects with
--- the fields of a message, its body in base64.
+-- the fields of a message, its body in base64. The hint to the workers goes out with the caller's commit.
 create function {schema}.enqueue_json_v1(p_messages text) returns text language sql as $$
+    select pg_notify({literal}, 'q:' || k.queue)
+        from (select distinct x.queue from json_to_recordset(p_messages::json) x(queue text)) k;
     select {schema}.enqueue_v1(
             array_agg(m.id order by m.ord), array_agg(m.name order by m.ord),
             array_agg(decode(m.body, 'base64') order by m.ord), array_agg(m.queue order by m.ord),

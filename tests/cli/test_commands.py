@@ -108,6 +108,14 @@ def test_a_thread_of_a_task_that_does_not_end_holds_no_worker_up(shell: Shell, h
     assert (record["state"], record["attempt"]) == ("pending", 0)
 
 
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_the_end_of_its_terminal_drains_a_worker(shell: Shell, here: tuple[str, ...], processes: str) -> None:
+    worker = shell.start("worker", *here, "-P", processes)
+    worker.until_it_says("serves default")
+    assert worker.stop(signal.SIGHUP) == 0
+    assert "has stopped after 0 runs" in worker.log
+
+
 def test_show_of_a_failure_has_its_traceback(shell: Shell, here: tuple[str, ...]) -> None:
     worker = shell.start("worker", *here)
     id = shell.output("enqueue", *here, "tasks.fail", '{"secret": "s\\u001b[2J"}')

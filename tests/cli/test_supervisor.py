@@ -164,6 +164,18 @@ def test_the_end_of_its_owner_is_a_reason_to_stop(clock: FastClock, monkeypatch:
     assert LIFELINE not in os.environ
 
 
+def test_the_end_of_a_terminal_is_nothing_to_one_that_was_told_so(clock: FastClock) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    code = """
+if starts() == 1:
+    os.kill(os.getppid(), signal.SIGHUP)
+    sys.exit(1)
+end_the_supervisor()
+"""
+    assert supervise(clock, code) == 0
+    assert starts() == 2
+
+
 def test_a_refusal_in_mid_life_does_not_stop_the_others(clock: FastClock, caplog: pytest.LogCaptureFixture) -> None:
     """A configuration that is broken while workers run, such as half of a deployment, may be mended again."""
     clock.jump = STEADY_AFTER

@@ -81,3 +81,19 @@ def test_another_backend_says_what_it_cannot() -> None:
 
     with pytest.raises(CapabilityMissing, match="Postgres"):
         note.options(connection=object()).enqueue()
+
+
+async def test_an_idle_worker_hears_of_it_with_the_commit(postgres_url: str) -> None:
+    app = App(postgres_url)
+
+    @app.task
+    async def quick() -> str:
+        return "done"
+
+    async with Worker(app, WorkerOptions(poll=60.0)).running():
+        # The worker has found nothing, and waits for a hint.
+        assert await (await quick.aenqueue()).aresult(30) == "done"
+        with psycopg.connect(postgres_url) as connection:
+            handle = quick.options(connection=connection).enqueue()
+        assert await handle.aresult(30) == "done"
+    await app.aclose()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from typing import Any
-
-import pytest
 
 from taskq import App
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import Failed, Outcome, Rejected, Succeeded
 from taskq.runtime import child
+from taskq.runtime.wire import Assignment, Link
 from taskq.task import Task
 
 app = App("memory://")
@@ -35,20 +34,12 @@ def forgets_to_await() -> Coroutine[Any, Any, int]:
 def cannot_be_carried(__x: int = 0) -> None: ...
 
 
-@pytest.fixture(autouse=True)
-def outbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Where a child reports to."""
-    ours, theirs = socket.socketpair()
-    monkeypatch.setattr(child, "_outbox", ours, raising=False)
-    monkeypatch.setattr(child, "_url", app.url, raising=False)
-    with ours, theirs:
-        yield
-
-
 def outcome_of(task: Task[..., Any]) -> Outcome:
     delivery = Delivery("5b", task.name, b"", "default", 1, fence=1, attempt=1, lost_leases=0, worker="w")
-    assignment = child.Assignment(__name__, task.function.__qualname__, tuple(delivery), b"{}", b"", None)
-    return child.run(assignment)
+    assignment = Assignment(__name__, task.function.__qualname__, delivery, b"{}", b"", None)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        return child.run(assignment, Link(ours), app.url)
 
 
 def test_an_async_function_runs_on_a_loop_of_its_own() -> None:

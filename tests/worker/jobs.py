@@ -154,6 +154,19 @@ def says_who_it_is(path: str, gate: str) -> str:
 
 
 @app.task(executor="process")
+def tells_its_process() -> int:
+    """The id of the process that it runs in."""
+    return os.getpid()
+
+
+@app.task(executor="process")
+def dies_in_the_middle_of_a_word() -> None:
+    """Begin to log a line that is longer than its worker takes in at once, and be killed meanwhile."""
+    threading.Thread(target=logging.getLogger("taskq").error, args=("x" * 50_000_000,), daemon=True).start()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(executor="process")
 def chatters() -> None:
     """Report progress without end."""
     context = current()

@@ -67,3 +67,34 @@ async def test_what_it_enqueues_goes_to_the_workers_store(redis_url: str) -> Non
         assert (await ended(handle)).state is TaskState.COMPLETED
         assert (await ended(handle)).name == add.name
     await app.aclose()
+
+
+async def test_a_child_that_is_killed_while_it_is_idle_costs_nobody_anything(app: App) -> None:
+    tells = adopt(app, jobs.tells_its_process)
+    async with work(app, processes=1):
+        first = await (await tells.aenqueue()).aresult(30)
+        os.kill(first, signal.SIGKILL)
+        handles = await tells.aenqueue_many([()] * 3)
+        assert {await handle.aresult(30) for handle in handles}.isdisjoint({first})
+        assert [(await handle.ainfo()).lost_leases for handle in handles] == [0, 0, 0]
+
+
+async def test_one_that_dies_in_the_middle_of_a_word_disturbs_no_other(app: App) -> None:
+    dies = adopt(app, jobs.dies_in_the_middle_of_a_word)
+    add = adopt(app, jobs.add)
+    async with work(app):
+        poison = await dies.aenqueue_many([()] * 3)
+        for number, handle in enumerate(await add.aenqueue_many([(number, 1) for number in range(30)])):
+            assert await handle.aresult(30) == number + 1
+            assert (await handle.ainfo()).lost_leases == 0
+        for handle in poison:
+            assert (await ended(handle)).reason == "poison"
+
+
+async def test_a_child_is_used_again(app: App) -> None:
+    tells = adopt(app, jobs.tells_its_process)
+    async with work(app, processes=1):
+        pids = {await (await tells.aenqueue()).aresult(30) for _ in range(5)}
+    assert len(pids) == 1
+    assert os.getpid() not in pids
+    assert not psutil.pid_exists(pids.pop())

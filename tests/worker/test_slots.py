@@ -139,11 +139,20 @@ async def test_a_suspect_that_runs_for_long_keeps_nobody_but_other_suspects_out(
         assert (await ended(second)).state is TaskState.COMPLETED
 
 
-@pytest.mark.parametrize("task", [jobs.exits, jobs.is_killed], ids=["os._exit", "SIGKILL"])
-async def test_a_process_task_that_kills_its_process_ends_in_the_dead_letter_queue(any_app: App, task: Any) -> None:
+@pytest.mark.parametrize(
+    ("task", "arguments", "said"),
+    [
+        (jobs.exits, (7,), "exit status 7"),
+        (jobs.exits, (0,), "exit status 0"),
+        (jobs.is_killed, (), "SIGKILL"),
+    ],
+    ids=["os._exit(7)", "os._exit(0)", "SIGKILL"],
+)
+async def test_a_process_task_that_kills_its_process_ends_in_the_dead_letter_queue(
+    any_app: App, task: Any, arguments: tuple[int, ...], said: str
+) -> None:
     poison = adopt(any_app, task)
     add = adopt(any_app, jobs.add)
-    arguments = (7,) if task is jobs.exits else ()
     async with work(any_app) as worker:
         handle = await poison.aenqueue(*arguments)
         innocents = await add.aenqueue_many([(number, 1) for number in range(10)])
@@ -152,7 +161,7 @@ async def test_a_process_task_that_kills_its_process_ends_in_the_dead_letter_que
         assert [attempt.outcome.value for attempt in record.attempts] == ["crashed"] * 3
         assert record.failure is not None
         assert record.failure.type == "ProcessCrashed"
-        assert ("exit status 7" if task is jobs.exits else "SIGKILL") in record.failure.message
+        assert said in record.failure.message
         for number, innocent in enumerate(innocents):
             assert await innocent.aresult(30) == number + 1
             assert (await innocent.ainfo()).lost_leases == 0

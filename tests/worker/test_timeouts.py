@@ -171,13 +171,13 @@ async def test_what_a_thread_returns_after_it_was_given_up_changes_nothing(app: 
 
 async def test_the_start_of_a_child_does_not_count(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     add = adopt(app, jobs.add)
-    open_pool = processes.Children._open
+    work_in_child = processes._Child.work
     begun = time.monotonic()
 
-    async def slowly(self: processes.Children) -> Any:
+    async def slowly(self: processes._Child, assignment: Any) -> Any:
         await until(lambda: time.monotonic() > begun + 3.0, "the timeout is over")
-        return await open_pool(self)
+        return await work_in_child(self, assignment)
 
-    monkeypatch.setattr(processes.Children, "_open", slowly)
+    monkeypatch.setattr(processes._Child, "work", slowly)
     async with work(app):
         assert await (await add.options(timeout=2.0).aenqueue(1, 2)).aresult(30) == 3
