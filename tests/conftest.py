@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -16,6 +17,20 @@ hypothesis.settings.register_profile("default", deadline=None)
 # What lands must not hang on a dice: new random runs are for everybody else (see CONTRIBUTING.md).
 hypothesis.settings.register_profile("ci", derandomize=True, print_blob=True, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "default"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heard_signals() -> Iterator[None]:
+    """Let the programs of the tests hear of a closed terminal and of Ctrl-C, also where `nohup` or `&` runs the tests.
+
+    What is ignored here would be ignored by every program that is started from here; what has a handler is not.
+    """
+    ignored = [number for number in (signal.SIGHUP, signal.SIGINT) if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, lambda *_: None)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(scope="session")
