@@ -7,6 +7,7 @@ import asyncio
 import platform
 import statistics
 from collections.abc import Mapping
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -29,8 +30,8 @@ TARGETS = {
 }
 
 
-async def once(tasks: int) -> Mapping[str, float]:
-    """Every figure of one run."""
+async def once(tasks: int, log: Path) -> Mapping[str, float]:
+    """Every figure of one run; `log` is that of the server."""
     async with app:
         await (await app.backend()).migrate()
         figures = {
@@ -41,7 +42,7 @@ async def once(tasks: int) -> Mapping[str, float]:
         for name, measured in (
             ("enqueue", await measures.enqueue_one_by_one(2000)),
             ("pickup", await measures.pickup(100)),
-            ("idle", await measures.idle()),
+            ("idle", await measures.idle(log)),
         ):
             figures.update({f"{name} {key}": value for key, value in measured.items()})
         return figures
@@ -53,7 +54,7 @@ async def measure(backend: str, runs: int, tasks: int) -> Mapping[str, list[floa
     for _ in range(runs):
         with RedisServer() if backend == "redis" else PostgresServer() as server:
             app.url = server.url
-            for name, value in (await once(tasks)).items():
+            for name, value in (await once(tasks, server.log)).items():
                 collected.setdefault(name, []).append(value)
     return collected
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -18,9 +20,7 @@ from benchmarks.tasks import app, latency, noop
 from taskq.domain.state import TaskState
 
 ITEMS_A_CALL = 1000
-IDLE_SECONDS = 20.0
-QUIET_SECONDS = 12.0
-"""Postgres counts what a session did up to ten seconds after it fell idle."""
+IDLE_SECONDS = 30.0
 
 
 @contextlib.asynccontextmanager
@@ -107,32 +107,34 @@ async def pickup(count: int, a_second: float = 20.0) -> Mapping[str, float]:
         return percentiles([await handle.aresult(30) for handle in handles])
 
 
-async def idle() -> Mapping[str, float]:
-    """What an idle worker costs: MiB resident (RSS) and its own (PSS), commands a second that the store sees."""
-    async with worker() as process, no_autovacuum():
-        await asyncio.sleep(QUIET_SECONDS)
-        before = await commands_seen()
+async def idle(log: Path) -> Mapping[str, float]:
+    """What an idle worker costs: MiB resident (RSS) and its own (PSS), commands a second that the store sees.
+
+    Arguments:
+        log: the log of the server; Postgres writes its statements there meanwhile, Redis counts them by itself.
+    """
+    async with worker() as process, statements_logged():
+        await asyncio.sleep(2)
+        before = await commands_seen(log)
         await asyncio.sleep(IDLE_SECONDS)
-        after = await commands_seen()
+        after = await commands_seen(log)
         memory = process.memory_full_info()
     mib = 1024 * 1024
-    # Postgres counts the first look itself by the second: a connection and a question.
-    own = 0 if app.url.startswith("redis") else 2
-    commands = (after - before - own) / IDLE_SECONDS
+    commands = (after - before) / IDLE_SECONDS
     return {"rss": memory.rss / mib, "pss": memory.pss / mib, "commands": commands}
 
 
 @contextlib.asynccontextmanager
-async def no_autovacuum() -> AsyncIterator[None]:
-    """Keep Postgres from work of its own, whose transactions it counts with those of its clients."""
+async def statements_logged() -> AsyncIterator[None]:
+    """Have Postgres log each statement that it is sent; its count of transactions has its own among them."""
     if app.url.startswith("redis"):
         yield
         return
-    await ask_postgres("alter system set autovacuum = off", "select pg_reload_conf()")
+    await ask_postgres("alter system set log_statement = 'all'", "select pg_reload_conf()")
     try:
         yield
     finally:
-        await ask_postgres("alter system reset autovacuum", "select pg_reload_conf()")
+        await ask_postgres("alter system reset log_statement", "select pg_reload_conf()")
 
 
 async def ask_postgres(*statements: str) -> Any:
@@ -147,8 +149,8 @@ async def ask_postgres(*statements: str) -> Any:
         return row[0] if row else None
 
 
-async def commands_seen() -> float:
-    """Commands that clients have sent to the store, by its own count; Postgres counts transactions."""
+async def commands_seen(log: Path) -> float:
+    """Commands that clients have sent to the store."""
     if app.url.startswith("redis"):
         import redis.asyncio
 
@@ -158,8 +160,7 @@ async def commands_seen() -> float:
         # What scripts call inside is counted too, but is not sent by anybody.
         sent = ("eval", "evalsha", "blpop", "ping", "publish", "subscribe")
         return float(sum(stats.get(f"cmdstat_{command}", {}).get("calls", 0) for command in sent))
-    query = "select xact_commit + xact_rollback from pg_stat_database where datname = current_database()"
-    return float(await ask_postgres(query))
+    return float(len(re.findall(rb"LOG:  (?:execute|statement)", log.read_bytes())))
 
 
 def import_milliseconds() -> float:
