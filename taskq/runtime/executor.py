@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -181,7 +182,8 @@ class Executor:
         except BaseException as error:  # noqa: BLE001 - a middleware raised; SystemExit too ends only the run
             outcome = outcome_of(run.task, error)
         if run.progress is not None and run.stop_reason is not StopReason.LOST:
-            await self._last_word(run)
+            with contextlib.suppress(asyncio.CancelledError):  # what the run came to stands
+                await self._last_word(run)
         self._end(run, outcome)
 
     async def _call(self, run: Run, context: TaskContext) -> Outcome:

@@ -36,6 +36,8 @@ BLOCKED = (signal.SIGINT, signal.SIGTERM)
 LAST_WORDS = 1.0
 """Seconds for which a child that has died is still listened to: what it had said may be on its way."""
 
+logger = logging.getLogger("taskq.worker")
+
 Report = Callable[[Begun | Progressed], None]
 
 
@@ -123,6 +125,8 @@ class _Child:
         self._ended: asyncio.Future[Outcome] = self._loop.create_future()
         self.has_begun = False
         """Whether its newest run has begun."""
+        self._lock = threading.Lock()
+        self._is_reaped = False
         self.watch = threading.Thread(target=self._watch, name="taskq-child", daemon=True)
         self.watch.start()
         self._reading = self._loop.create_task(self._read())
@@ -142,23 +146,34 @@ class _Child:
 
     def kill(self) -> None:
         """End it, with all that its tasks have started; safe to say twice."""
-        with contextlib.suppress(OSError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._end_group()
         self._reading.cancel()
         self._line.close()
 
+    def _end_group(self) -> None:
+        with self._lock, contextlib.suppress(OSError):
+            if not self._is_reaped:  # afterwards the number may be another's
+                os.killpg(self._process.pid, signal.SIGKILL)
+
     async def _read(self) -> None:
-        """Hear it until it is gone; one that talks nonsense is as good as gone."""
+        """Hear it until its line ends; one that nobody hears, or that talks nonsense, is of no use any more."""
         frames = Frames()
-        with contextlib.suppress(OSError, msgspec.MsgspecError):
+        try:
             while data := await self._loop.sock_recv(self._line, wire.CHUNK):
                 for word in map(wire.to_worker.decode, frames.feed(data)):
                     self._take_in(word)
+        except OSError:
+            pass
+        except (msgspec.MsgspecError, ValueError, KeyError) as error:
+            logger.error("a child process says what nobody understands, and is ended: %s", type(error).__name__)
+        finally:
+            self._end_group()
 
     def _take_in(self, word: Begun | Progressed | Logged | Ended) -> None:
         match word:
             case Logged():
-                wire.log(word)
+                with contextlib.suppress(Exception):  # a handler of the user's must not cost a child its life
+                    wire.log(word)
             case Ended():
                 if not self._ended.done():
                     self._ended.set_result(word.outcome)
@@ -169,7 +184,13 @@ class _Child:
                 self._report(word)
 
     def _watch(self) -> None:
-        status = self._process.wait()
+        """Wait for its end, and end what its tasks have left behind while nobody else can have its number."""
+        if hasattr(os, "waitid"):  # not on macOS before Python 3.13
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        self._end_group()
+        with self._lock:
+            status = self._process.wait()
+            self._is_reaped = True
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._note_exit, status)
 
