@@ -185,8 +185,10 @@ class _Child:
 
     def _watch(self) -> None:
         """Wait for its end, and end what its tasks have left behind while nobody else can have its number."""
-        if hasattr(os, "waitid"):  # not on macOS before Python 3.13
+        if hasattr(os, "waitid"):
             os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        else:  # macOS before Python 3.13, where the number is free a few instructions early
+            self._process.wait()
         self._end_group()
         with self._lock:
             status = self._process.wait()
