@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from taskq.domain.outcome import Crashed, Outcome
+from taskq.domain.outcome import Crashed, Interrupted, Outcome
 from taskq.domain.record import Failure
 from taskq.registry import importable_module
 from taskq.runtime import wire
@@ -33,6 +33,8 @@ main(int(sys.argv[1]))
 """
 BLOCKED = (signal.SIGINT, signal.SIGTERM)
 """Signals that a child is not to die of before it can ignore them."""
+SPAWN_AGAIN = 1.0
+"""Seconds for which a task is held that found no process to run in: at once it would find none again."""
 LAST_WORDS = 1.0
 """Seconds for which a child that has died is still listened to: what it had said may be on its way."""
 
@@ -60,14 +62,19 @@ class Children:
         self._children: set[_Child] = set()
 
     async def run(self, run: Run) -> Outcome:
-        """Run a task in a child; whoever cancels this kills it."""
+        """Run a task in a child; whoever cancels this kills it. Interrupted where the system starts no process."""
         function = run.task.function
         module = importable_module(function.__module__)
         assignment = Assignment(
             module, function.__qualname__, run.delivery, run.payload, run.sealed_headers, run.timeout
         )
         while True:
-            child, is_fresh = self._take()
+            try:
+                child, is_fresh = self._take()
+            except OSError as error:  # no more files, processes or memory, which is not the task's fault
+                logger.error("no child process can be started: %s", error)
+                await asyncio.sleep(SPAWN_AGAIN)
+                return Interrupted()
             outcome = await self._run_in(child, assignment)
             # One that died before it had begun was hit while it was idle. A fresh one died of the task's own module.
             if child.has_begun or is_fresh or not isinstance(outcome, Crashed):
@@ -117,8 +124,12 @@ class _Child:
         self._loop = asyncio.get_running_loop()
         self._unsent = wire.frame(setup)
         self._line, theirs = socket.socketpair()
-        with theirs:
-            self._process = _spawn(theirs)
+        try:
+            with theirs:
+                self._process = _spawn(theirs)
+        except BaseException:
+            self._line.close()
+            raise
         self._line.setblocking(False)
         self.exited: asyncio.Future[int] = self._loop.create_future()
         """Its exit status."""
