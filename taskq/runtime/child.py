@@ -126,7 +126,7 @@ class _ChildRun:
         self._link.send(Begun(*self._key))
 
     def report(self, progress: Progress) -> None:
-        self._link.send(Progressed(*self._key, progress))
+        self._link.offer(Progressed(*self._key, progress))
 
 
 def _find(module: str, qualified_name: str, name: str) -> Task[..., Any]:

@@ -10,6 +10,7 @@ import logging
 import socket
 import struct
 import threading
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -126,12 +127,33 @@ class Link:
     def __init__(self, line: socket.socket) -> None:
         self._line = line
         self._lock = threading.Lock()
+        self._begun = b""
+        """The rest of an offer that is under way."""
+        self._offers: deque[bytes] = deque(maxlen=1)
+        """The newest offer, until it is begun."""
 
     def send(self, word: ToWorker) -> None:
-        """Tell the worker; where it is gone there is nobody to tell."""
+        """Tell the worker, after what was offered before; where it is gone there is nobody to tell."""
         data = frame(word)
         with contextlib.suppress(OSError), self._lock:
-            self._line.sendall(data)
+            before, self._begun = self._begun, b""
+            while self._offers:
+                before += self._offers.popleft()
+            self._line.sendall(before + data)
+
+    def offer(self, word: ToWorker) -> None:
+        """Tell the worker without waiting: of the words that there is no room for only the newest is kept."""
+        self._offers.append(frame(word))
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            while self._begun or self._offers:
+                self._begun = self._begun or self._offers.popleft()
+                self._begun = self._begun[self._line.send(self._begun, socket.MSG_DONTWAIT) :]
+        except OSError:  # no room, or nobody to tell
+            pass
+        finally:
+            self._lock.release()
 
     def words(self) -> Iterator[Any]:
         """Yield what the worker says, until it is gone."""

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Coroutine
 from typing import Any
 
-from taskq import App
+from taskq import App, current
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import Failed, Outcome, Rejected, Succeeded
 from taskq.runtime import child
@@ -34,6 +34,12 @@ def forgets_to_await() -> Coroutine[Any, Any, int]:
 def cannot_be_carried(__x: int = 0) -> None: ...
 
 
+@app.task(name="says_much", executor="process")
+def says_much() -> None:
+    for step in range(1001):
+        current().progress(step / 1000, "x" * 900)
+
+
 def outcome_of(task: Task[..., Any]) -> Outcome:
     delivery = Delivery("5b", task.name, b"", "default", 1, fence=1, attempt=1, lost_leases=0, worker="w")
     assignment = Assignment(__name__, task.function.__qualname__, delivery, b"{}", b"", None)
@@ -58,3 +64,7 @@ def test_a_signature_that_cannot_be_carried_is_said_so() -> None:
     assert isinstance(outcome, Rejected)
     assert outcome.failure.type == "ConfigError"
     assert "parameter __x: a name cannot begin" in outcome.failure.message
+
+
+def test_progress_does_not_wait_for_a_worker_that_does_not_listen() -> None:
+    assert outcome_of(says_much) == Succeeded(b"null")

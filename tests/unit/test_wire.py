@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
 import pytest
 
 from taskq.domain.message import Delivery
@@ -12,6 +17,7 @@ from taskq.runtime.wire import (
     Begun,
     Ended,
     Frames,
+    Link,
     Logged,
     Progressed,
     Setup,
@@ -64,3 +70,78 @@ def test_a_field_that_is_no_json_is_shown_as_text() -> None:
     word = to_worker.decode(body)
     assert isinstance(word, Logged)
     assert "object" in word.fields["what"]
+
+
+# ------------------------------------------------------------ what may be left out
+
+
+@pytest.fixture
+def line() -> Iterator[tuple[Link, socket.socket]]:
+    """The child's end of a line, and the worker's, who hears nothing before the test reads it."""
+    theirs, ours = socket.socketpair()
+    with theirs, ours:
+        ours.settimeout(30.0)
+        yield Link(theirs), ours
+
+
+def heard(ours: socket.socket) -> Iterator[ToWorker]:
+    """What has been said, up to the end of a run."""
+    frames = Frames()
+    while data := ours.recv(1 << 16):
+        for word in map(to_worker.decode, frames.feed(data)):
+            yield word
+            if isinstance(word, Ended):
+                return
+
+
+def progressed(percent: int, data: bytes = b"{}") -> Progressed:
+    return Progressed("5b", 1, Progress(percent / 100, "", data))
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000], ids=["small", "larger than the line"])
+def test_an_offer_never_waits_and_the_newest_arrives_whole(line: tuple[Link, socket.socket], size: int) -> None:
+    link, ours = line
+    link.send(Begun("5b", 1))
+    filling = b"x" * size
+    offers = [progressed(number % 100, b"%d %b" % (number, filling)) for number in range(max(4, 100_000 // size))]
+    for offer in offers:
+        link.offer(offer)
+    ending = threading.Thread(target=link.send, args=(Ended.of(Succeeded()),))
+    ending.start()
+    begun, *between, ended = heard(ours)
+    ending.join()
+    assert begun == Begun("5b", 1)
+    assert isinstance(ended, Ended)
+    assert between == [offer for offer in offers if offer in between]
+    assert between[-1] == offers[-1]
+    assert len(between) < len(offers)
+
+
+def test_an_offer_goes_out_as_soon_as_there_is_room_again(line: tuple[Link, socket.socket]) -> None:
+    link, ours = line
+    large, newest = progressed(1, b"x" * 1_000_000), progressed(2)
+    link.offer(large)
+    ours.setblocking(False)
+    frames, found = Frames(), list[ToWorker]()
+    while not found:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                found += map(to_worker.decode, frames.feed(ours.recv(1 << 16)))
+        link.offer(newest)
+    assert found == [large, newest]
+
+
+def test_an_offer_does_not_wait_for_another_thread_that_speaks(line: tuple[Link, socket.socket]) -> None:
+    link, ours = line
+    with link._lock:
+        link.offer(progressed(1))
+        link.offer(progressed(2))
+    link.send(Ended.of(Succeeded()))
+    assert list(heard(ours)) == [progressed(2), Ended.of(Succeeded())]
+
+
+def test_an_offer_to_a_worker_that_is_gone_is_no_error(line: tuple[Link, socket.socket]) -> None:
+    link, ours = line
+    ours.close()
+    link.offer(progressed(1))
+    link.send(Begun("5b", 1))
