@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -133,6 +134,33 @@ def starts_a_program(path: str) -> None:
 
 
 @app.task(executor="process")
+def leaves_a_program(path: str, status: int | None) -> None:
+    """Start a program that keeps the line to the worker open, write its process id to `path`, and leave it behind.
+
+    Arguments:
+        status: with which the process ends; None: the task returns.
+    """
+    program = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], pass_fds=[_line()])
+    Path(path).write_text(str(program.pid))
+    if status is not None:
+        os._exit(status)
+
+
+@app.task(executor="process")
+def talks_nonsense(body: bytes) -> None:
+    """Tell the worker a word that is none, and never return."""
+    os.write(_line(), len(body).to_bytes(4, "big") + body)
+    threading.Event().wait()
+
+
+@app.task(executor="process")
+def hangs_up() -> None:
+    """Say that nothing more will be said to the worker, and never return."""
+    socket.socket(fileno=os.dup(_line())).shutdown(socket.SHUT_WR)
+    threading.Event().wait()
+
+
+@app.task(executor="process")
 def logs() -> None:
     """Log in each way that there is."""
     current().logger.info("it is %s", "noted")
@@ -213,6 +241,11 @@ def describes(ctx: TaskContext) -> dict[str, Any]:
 def enqueues() -> str:
     """Enqueue from a child, where the memory backend cannot be reached."""
     return add.enqueue(1, 2).id
+
+
+def _line() -> int:
+    """The descriptor of the line to the worker."""
+    return int(sys.argv[1])
 
 
 def _note(pid_file: str) -> None:

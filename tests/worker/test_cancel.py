@@ -7,9 +7,12 @@ import threading
 from pathlib import Path
 
 import psutil
+import pytest
 
 from taskq import App, TaskContext, TaskState
 from taskq.domain.record import AttemptOutcome
+from taskq.runtime.progress import ProgressWriter
+from taskq.runtime.run import Run
 from tests.worker import jobs
 from tests.worker.support import Gate, adopt, ended, parts, twin, until, until_state, work, wrap
 
@@ -119,6 +122,30 @@ async def test_a_cancelled_task_that_clears_up_with_an_exception_is_cancelled(ap
         await gate.until_arrived(1)
         await handle.acancel()
         assert (await ended(handle)).state is TaskState.CANCELLED
+
+
+async def test_a_run_that_is_cancelled_while_its_last_progress_is_written_keeps_what_it_came_to(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate()
+
+    async def slow(self: ProgressWriter, run: Run) -> None:
+        await gate.passed()
+
+    monkeypatch.setattr(ProgressWriter, "tick", lambda self: asyncio.Event().wait())
+    monkeypatch.setattr(ProgressWriter, "last_word", slow)
+
+    @app.task
+    async def reports(ctx: TaskContext) -> str:
+        ctx.progress(1.0)
+        return "done"
+
+    async with work(app, **OFTEN):
+        handle = await reports.aenqueue()
+        await gate.until_arrived(1)
+        await handle.acancel()
+        assert await handle.aresult(30) == "done"
+    assert gate.interrupted == 1
 
 
 async def test_a_task_that_is_cancelled_before_its_slot_is_free_never_runs(app: App) -> None:
