@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import lru_cache
-from inspect import iscoroutine, iscoroutinefunction
+from inspect import iscoroutinefunction
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 
 from taskq import blocking
 from taskq.backends import Stores
 from taskq.config import Settings, backend_url, check_identifier, check_url, require, shown
 from taskq.context import TaskContext
-from taskq.errors import BackendUnavailable, ConfigError, OutcomeUnknown
-from taskq.frames import summary
+from taskq.errors import ConfigError
 from taskq.handle import TaskHandle
 from taskq.middleware import Stack
 from taskq.options import CallKeywords, TaskKeywords, TaskOptions, check_known
@@ -84,7 +83,8 @@ class App:
         # An empty URL comes of an environment variable that is not set.
         results = check_url("results", results) if results not in (None, "") else None
         self.stores = Stores(backend_url(backend), results, options)
-        self._lifespan = lifespan
+        self.lifespan = lifespan
+        """As it was given; a worker enters it by `taskq.lifespan.life_of`."""
         self._submitter = StoreSubmitter(
             self.stores,
             self.namespace,
@@ -213,46 +213,6 @@ class App:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
-
-    @asynccontextmanager
-    async def lifespan(self) -> AsyncIterator[Any]:
-        """The life of a worker: enters what `lifespan=` gave, and yields its state, None where nothing was given.
-
-        >>> import asyncio
-        >>> from contextlib import asynccontextmanager
-        >>> @asynccontextmanager
-        ... async def lifespan(app):
-        ...     yield {"limit": 3}
-        >>> async def example():
-        ...     async with App("memory://", lifespan=lifespan).lifespan() as state:
-        ...         return state
-        >>> asyncio.run(example())
-        {'limit': 3}
-
-        Raises:
-            ConfigError: it raises before it yields; the message says what, and where.
-        """
-        if self._lifespan is None:
-            yield None
-            return
-        async with AsyncExitStack() as stack:
-            yield await self._begin_life(stack, self._lifespan)
-
-    async def _begin_life(self, stack: AsyncExitStack, lifespan: Lifespan) -> Any:
-        try:
-            manager: object = lifespan(self)
-            if isinstance(manager, AbstractAsyncContextManager):
-                return await stack.enter_async_context(manager)
-        except (BackendUnavailable, OutcomeUnknown):
-            raise  # no mistake: a store that is away will be back
-        except Exception as error:
-            raise ConfigError(f"the lifespan raised {summary(error)}") from error
-        if iscoroutine(manager):
-            manager.close()
-        name = getattr(lifespan, "__qualname__", shown(lifespan))
-        raise ConfigError(
-            f"lifespan={name} gives no async context manager: put @contextlib.asynccontextmanager over it"
-        )
 
     # ------------------------------------------------------------ enqueuing
 

@@ -17,6 +17,7 @@ from uuid import uuid4
 from taskq.app import App
 from taskq.config import WorkerOptions, resident_mib
 from taskq.errors import TaskqError
+from taskq.lifespan import life_of
 from taskq.ports import Backend, WorkerCommand, WorkerInfo, WorkerState
 from taskq.ports.events import CONTROL
 from taskq.runtime.executor import Executor
@@ -212,7 +213,7 @@ class Worker:
                 for warning in await backend.check():
                     logger.warning(warning)
                 await self.app.stores.detached_results()
-                state = await stack.enter_async_context(self.app.lifespan())
+                state = await stack.enter_async_context(life_of(self.app))
                 work = self._build(backend, state)
         except TimeoutError:
             if not self._stopping.is_set():

@@ -25,6 +25,7 @@ from taskq.domain.retry import DEFAULT_RETRY, RetryStrategy, from_dict
 from taskq.errors import InvalidPayload
 from taskq.handle import TaskHandle
 from taskq.headers import decode_headers
+from taskq.lifespan import life_of
 from taskq.ports import Backend, BackendOptions, Broker, Enqueued, EnqueueStatus, Fetched, Parent, Settled
 from taskq.runtime.failures import outcome_of, result_of, undecodable
 from taskq.task import Task
@@ -112,7 +113,7 @@ class Harness:
         self._backend = opened
         pool = _Pool(opened, _Recorder(opened.broker, self._messages, self._queues))
         self._stack.enter_context(self.app.stores.using(pool))
-        self._state = await self._stack.enter_async_context(self.app.lifespan())
+        self._state = await self._stack.enter_async_context(life_of(self.app))
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -15,6 +15,7 @@ from taskq.context import current_or_none
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import Complete, Failed, Outcome, Settlement, Succeeded
 from taskq.domain.record import Failure
+from taskq.lifespan import life_of
 from taskq.middleware import CallNext, Draft, Stack
 from taskq.runtime.worker import Worker
 from tests.unit.support import count, headers_of, record_of
@@ -295,5 +296,5 @@ def test_there_is_no_context_outside_of_a_task() -> None:
 
 
 async def test_without_a_lifespan_there_is_no_state(app: App) -> None:
-    async with app.lifespan() as state:
+    async with life_of(app) as state:
         assert state is None

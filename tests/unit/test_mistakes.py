@@ -11,6 +11,7 @@ import pytest
 
 from taskq import App, BackendUnavailable, ConfigError, InvalidOption, InvalidPayload
 from taskq.frames import summary, where_raised
+from taskq.lifespan import life_of
 from tests.unit.support import count
 
 SECRET = "hunter-2"
@@ -178,7 +179,7 @@ LIFESPANS: dict[str, tuple[Callable[..., Any], str]] = {
 async def test_a_lifespan_that_does_not_begin(name: str) -> None:
     lifespan, message = LIFESPANS[name]
     with pytest.raises(ConfigError, match=f"^{message}"):
-        async with App("memory://", lifespan=lifespan).lifespan():
+        async with life_of(App("memory://", lifespan=lifespan)):
             raise AssertionError("it has not begun")
 
 
@@ -189,7 +190,7 @@ async def test_a_store_that_is_away_when_a_lifespan_begins_is_no_mistake() -> No
         yield None
 
     with pytest.raises(BackendUnavailable, match=r"^away$"):
-        async with App("memory://", lifespan=lifespan).lifespan():
+        async with life_of(App("memory://", lifespan=lifespan)):
             raise AssertionError("it has not begun")
 
 
@@ -202,10 +203,10 @@ async def test_what_is_raised_inside_of_a_lifespan_or_at_its_end_is_not_changed(
     given: Callable[[App], AbstractAsyncContextManager[Any]] = functools.partial(lifespan)
     app = App("memory://", lifespan=given)
     with pytest.raises(KeyError, match="inside"):
-        async with app.lifespan():
+        async with life_of(app):
             raise KeyError("inside")
     with pytest.raises(LookupError, match="at the end"):
-        async with app.lifespan() as state:
+        async with life_of(app) as state:
             assert state == "state"
 
 
