@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 import hypothesis
 import pytest
 
+from taskq.ports import BackendOptions
 from tests.servers import PostgresServer, RedisServer
 from tests.servers.postgres import create_database, drop_database
 
@@ -84,18 +86,27 @@ def postgres_admin_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def postgres_template(postgres_admin_url: str) -> Iterator[str]:
-    """URL of the database that each test's own is a copy of; a folder that overrides this fixture fills it first."""
+    """URL of the database that each test's own is a copy of, with the schema of the default namespace in it."""
     url = create_database(postgres_admin_url)
+    asyncio.run(_migrate(url))
     yield url
     drop_database(postgres_admin_url, url)
 
 
 @pytest.fixture
 def postgres_url(postgres_admin_url: str, postgres_template: str) -> Iterator[str]:
-    """URL of a database that is this test's alone."""
+    """URL of a database that is this test's alone, with our schema in it."""
     url = create_database(postgres_admin_url, template=urlsplit(postgres_template).path.removeprefix("/"))
     yield url
     drop_database(postgres_admin_url, url)
+
+
+async def _migrate(url: str) -> None:
+    # Imported here, because most tests need no Postgres.
+    from taskq_postgres import create_backend
+
+    async with create_backend(url, BackendOptions()) as backend:
+        await backend.migrate()
 
 
 def _flush(url: str) -> None:

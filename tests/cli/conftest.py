@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from taskq.ports import BackendOptions
 from tests.cli.support import TASKS, Shell
-
-
-@pytest.fixture(scope="session")
-def postgres_template(postgres_template: str) -> str:
-    """The database that each test's own is a copy of, with our schema in it."""
-
-    async def fill() -> None:
-        from taskq_postgres import create_backend
-
-        async with create_backend(postgres_template, BackendOptions()) as backend:
-            await backend.migrate()
-
-    asyncio.run(fill())
-    return postgres_template
 
 
 @pytest.fixture

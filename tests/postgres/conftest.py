@@ -1,8 +1,7 @@
-"""A database with our schema in it, copied for each test."""
+"""A backend on a database of each test's own."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,18 +11,6 @@ from taskq.ports import BackendOptions
 from taskq.testing.conformance import Bench
 from taskq.testing.conformance.kit import Kit
 from taskq_postgres import PostgresBackend, create_backend
-
-
-@pytest.fixture(scope="session")
-def postgres_template(postgres_template: str) -> str:
-    """The database that each test's own is a copy of, with the schema of the default namespace."""
-
-    async def fill() -> None:
-        async with create_backend(postgres_template, BackendOptions()) as backend:
-            await backend.migrate()
-
-    asyncio.run(fill())
-    return postgres_template
 
 
 @pytest_asyncio.fixture
