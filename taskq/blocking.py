@@ -132,7 +132,8 @@ def _step_through(coroutine: Coroutine[Any, Any, T], what: str, twin: str) -> T:
     try:
         coroutine.send(None)
     except StopIteration as ended:
-        return ended.value  # type: ignore[no-any-return]
+        result: T = ended.value
+        return result
     coroutine.close()
     raise WouldBlock(f"{what} would wait for what cannot happen meanwhile in a harness: write `await {twin}`")
 

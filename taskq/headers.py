@@ -81,9 +81,9 @@ def check_depth(data: bytes) -> None:
     raise RecursionError(f"nested deeper than {MAX_DEPTH} levels")
 
 
-def holds_not_finite(data: Any) -> bool:
+def holds_not_finite(data: object) -> bool:
     """Whether NaN or infinity is anywhere in lists and dicts of plain data; JSON writes null for them."""
-    waiting = [data]
+    waiting: list[object] = [data]
     while waiting:
         match waiting.pop():
             case float() as number if not math.isfinite(number):

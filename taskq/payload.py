@@ -18,6 +18,7 @@ import re
 import typing
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from types import GenericAlias
 from typing import Any, Generic, TypeVar, get_args, get_origin
 
 import msgspec
@@ -80,7 +81,7 @@ class Codec(Generic[R]):
         result = self._plain("return", Any if result in (typing.NoReturn, typing.Never) else result)
         self._result_decoder = msgspec.json.Decoder(result, dec_hook=_read_rich)
 
-    def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+    def encode(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> bytes:
         """The payload of a call.
 
         Raises:
@@ -96,13 +97,13 @@ class Codec(Generic[R]):
         except Exception as error:  # an argument's own code may raise anything
             raise self._unwritable(named, error) from error
 
-    def encode_object(self, payload: Any) -> bytes:
+    def encode_object(self, payload: object) -> bytes:
         """The payload of a call that is given as parameter name → value (see `encode`)."""
         if not isinstance(payload, Mapping) or not all(isinstance(key, str) for key in payload):
             raise InvalidPayload(f"{self._name}: the payload must be an object, parameter name → value")
         return self.encode((), payload)
 
-    def _encode(self, named: dict[str, Any]) -> bytes:
+    def _encode(self, named: dict[str, object]) -> bytes:
         plain = self._dump_rich(named) if self._rich else named
         msgspec.convert(plain, self._struct, strict=True, from_attributes=True, dec_hook=_check_rich)
         payload = msgspec.json.encode(plain, enc_hook=_write_rich)
@@ -124,7 +125,7 @@ class Codec(Generic[R]):
         except (msgspec.MsgspecError, RecursionError, ValueError) as error:
             raise self._refusal(error) from None
 
-    def inject(self, args: tuple[Any, ...], kwargs: dict[str, Any], value: Any) -> Call:
+    def inject(self, args: tuple[Any, ...], kwargs: dict[str, Any], value: object) -> Call:
         """The same call with the injected parameter filled in; unchanged where the function has none."""
         if self.injected is None:
             return args, kwargs
@@ -169,7 +170,7 @@ class Codec(Generic[R]):
         args = tuple(values.pop(name, self._defaults[name]) for name in names[:count])
         return (*args, *rest), {**values, **extra}
 
-    def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    def _bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
         named = dict(zip(self._positional, args, strict=False))
         most = len(self._positional)
         if len(args) > most:
@@ -197,7 +198,7 @@ class Codec(Generic[R]):
         """What msgspec is to check: the annotation, or Any where pydantic does it in its stead."""
         try:
             if get_origin(hint) is collections.abc.Iterable:
-                hint = collections.abc.Collection[get_args(hint)]  # type: ignore[misc]
+                hint = GenericAlias(collections.abc.Collection, get_args(hint))
             if not _needs_pydantic(hint):
                 return hint
             self._rich[name] = _adapter(hint)
@@ -206,12 +207,12 @@ class Codec(Generic[R]):
             raise ConfigError(f"task {self._name}: {name}: the annotation {hint} cannot be used: {reason}") from None
         return Any
 
-    def _dump_rich(self, named: dict[str, Any]) -> dict[str, Any]:
+    def _dump_rich(self, named: dict[str, object]) -> dict[str, object]:
         keys = {name: name if name in self._struct.__struct_fields__ else "**" for name in named}
         checked = {name: self._through(name, keys[name], _check, value) for name, value in named.items()}
         return {name: self._through(name, keys[name], _dump, value) for name, value in checked.items()}
 
-    def _through(self, name: str, key: str, use: Callable[[Any, Any], Any], value: Any) -> Any:
+    def _through(self, name: str, key: str, use: Callable[[Any, object], object], value: object) -> object:
         try:
             return use(self._rich[key], value) if key in self._rich else value
         except ValueError as error:
@@ -231,7 +232,7 @@ class Codec(Generic[R]):
             return self._refuse(found[1], "is missing" if "missing" in text else "is not in its signature")
         return InvalidPayload(f"{self._name}: {_lower(text)}")
 
-    def _unwritable(self, named: dict[str, Any], error: Exception) -> InvalidPayload:
+    def _unwritable(self, named: dict[str, object], error: Exception) -> InvalidPayload:
         for name, value in named.items():
             try:
                 check_depth(msgspec.json.encode({name: value}, enc_hook=_write_rich))
@@ -239,7 +240,7 @@ class Codec(Generic[R]):
                 return self._refuse(name, _why(own))
         return InvalidPayload(f"{self._name}: the arguments: {_why(error)}")
 
-    def encode_result(self, value: Any) -> bytes:
+    def encode_result(self, value: object) -> bytes:
         """A result as JSON.
 
         Raises:
@@ -288,7 +289,7 @@ def _codec_of_unknown(name: str) -> Codec[Any]:
     return Codec(anything, name)
 
 
-def _needs_pydantic(hint: Any) -> bool:
+def _needs_pydantic(hint: object) -> bool:
     """Whether an annotation says something that only pydantic understands, or that msgspec cannot tell apart."""
     with contextlib.suppress(TypeError):
         msgspec.json.Decoder(hint)
@@ -296,7 +297,7 @@ def _needs_pydantic(hint: Any) -> bool:
     return True
 
 
-def _has_rules(hint: Any, seen: frozenset[Any] = frozenset()) -> bool:
+def _has_rules(hint: object, seen: frozenset[object] = frozenset()) -> bool:
     """Whether pydantic's constraints or validators stand anywhere in an annotation, fields of dataclasses included."""
     if dataclasses.is_dataclass(hint) and hint not in seen:
         parts = typing.get_type_hints(hint, include_extras=True).values()
@@ -305,7 +306,7 @@ def _has_rules(hint: Any, seen: frozenset[Any] = frozenset()) -> bool:
     return rules or any(_has_rules(part, seen) for part in get_args(hint))
 
 
-def _is_rule(extra: Any) -> bool:
+def _is_rule(extra: object) -> bool:
     return type(extra).__module__.partition(".")[0] in _RICH_MODULES or hasattr(extra, "__get_pydantic_core_schema__")
 
 
@@ -323,29 +324,29 @@ def _by_either_name() -> dict[str, bool]:
     return {"by_name": True, "by_alias": True} if tuple(map(int, VERSION.split(".")[:2])) >= (2, 11) else {}
 
 
-def _check(adapter: Any, value: Any) -> Any:
+def _check(adapter: Any, value: object) -> object:
     return adapter.validate_python(value, **_by_either_name())
 
 
-def _load(adapter: Any, value: Any) -> Any:
+def _load(adapter: Any, value: object) -> object:
     # As JSON, because pydantic's strict models take text for a datetime nowhere else.
     return adapter.validate_json(msgspec.json.encode(value), **_by_either_name())
 
 
-def _dump(adapter: Any, value: Any) -> Any:
+def _dump(adapter: Any, value: object) -> object:
     return adapter.dump_python(value, mode="json", round_trip=True, warnings=False)
 
 
-def _check_rich(hint: Any, value: Any) -> Any:
+def _check_rich(hint: Any, value: object) -> object:
     """Check an argument of a type that msgspec does not know: a pydantic model, a path, a pattern."""
     return value if isinstance(value, get_origin(hint) or hint) else _use(_check, hint, value)
 
 
-def _read_rich(hint: Any, value: Any) -> Any:
+def _read_rich(hint: Any, value: object) -> object:
     return _use(_load, hint, value)
 
 
-def _use(use: Callable[[Any, Any], Any], hint: Any, value: Any) -> Any:
+def _use(use: Callable[[Any, object], object], hint: Any, value: object) -> object:
     try:
         return use(_adapter(hint), value)
     except ValueError as error:
@@ -376,7 +377,7 @@ def _pydantic_text(error: Exception) -> str:
     return f"{where}: {_lower(first['msg'])}" if where else _lower(first["msg"])
 
 
-def _has_not_finite(value: Any) -> bool:
+def _has_not_finite(value: object) -> bool:
     # pydantic writes null for what is not finite, so its models are asked for their Python values.
     return holds_not_finite(msgspec.to_builtins(value, enc_hook=lambda model: _write_rich(model, mode="python")))
 
