@@ -18,6 +18,7 @@ from taskq.errors import BackendUnavailable, OutcomeUnknown
 from taskq.handle import TaskHandle
 from taskq.ports import Settled
 from taskq.runtime.worker import Parts, Worker
+from taskq.task import AsyncTask
 
 PATIENCE = 30.0
 """Seconds after which a test stops waiting for what should have happened long ago."""
@@ -237,3 +238,15 @@ class Gate:
     async def until_arrived(self, number: int) -> None:
         """Wait until so many have come."""
         await until(lambda: self.arrived >= number, f"{number} tasks have begun")
+
+
+def gated(app: App) -> tuple[Gate, AsyncTask[[], str]]:
+    """A gate, and a loop task that waits at it and then is "done"."""
+    gate = Gate()
+
+    @app.task(name="waits")
+    async def waits() -> str:
+        await gate.passed()
+        return "done"
+
+    return gate, waits

@@ -14,7 +14,7 @@ from taskq.domain.record import AttemptOutcome
 from taskq.runtime.progress import ProgressWriter
 from taskq.runtime.run import Run
 from tests.worker import jobs
-from tests.worker.support import Gate, adopt, ended, parts, twin, until, until_state, work, wrap
+from tests.worker.support import Gate, adopt, ended, gated, parts, twin, until, until_state, work, wrap
 
 NEVER = {"lease": 3000.0, "heartbeat": 1000.0}
 """The heartbeat brings nothing in the time of a test."""
@@ -22,12 +22,7 @@ OFTEN = {"lease": 30.0, "heartbeat": 0.05}
 
 
 async def test_a_running_loop_task_is_cancelled_by_the_hint(any_app: App) -> None:
-    gate = Gate()
-
-    @any_app.task
-    async def waits() -> None:
-        await gate.passed()
-
+    gate, waits = gated(any_app)
     async with work(any_app, **NEVER):
         handle = await waits.aenqueue()
         await gate.until_arrived(1)
@@ -42,12 +37,7 @@ async def test_a_running_loop_task_is_cancelled_by_the_hint(any_app: App) -> Non
 
 
 async def test_a_running_task_is_cancelled_by_the_heartbeat(any_app: App) -> None:
-    gate = Gate()
-
-    @any_app.task
-    async def waits() -> None:
-        await gate.passed()
-
+    gate, waits = gated(any_app)
     async with work(any_app, **OFTEN):
         handle = await waits.aenqueue()
         await gate.until_arrived(1)
@@ -149,12 +139,8 @@ async def test_a_run_that_is_cancelled_while_its_last_progress_is_written_keeps_
 
 
 async def test_a_task_that_is_cancelled_before_its_slot_is_free_never_runs(app: App) -> None:
-    gate = Gate()
+    gate, waits = gated(app)
     ran = []
-
-    @app.task
-    async def waits() -> None:
-        await gate.passed()
 
     @app.task
     async def next_one() -> None:

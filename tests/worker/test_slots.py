@@ -15,6 +15,7 @@ from tests.worker.support import (
     Gate,
     adopt,
     ended,
+    gated,
     make_suspects,
     options,
     parts,
@@ -95,11 +96,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_suspect_does_not_wait_for_what_has_run_for_long(app: App, impatient: None) -> None:
-    gate = Gate()
-
-    @app.task
-    async def waits() -> None:
-        await gate.passed()
+    gate, waits = gated(app)
 
     @app.task
     async def doubtful() -> None: ...
@@ -119,11 +116,7 @@ async def test_a_suspect_does_not_wait_for_what_has_run_for_long(app: App, impat
 
 
 async def test_a_suspect_that_runs_for_long_keeps_nobody_but_other_suspects_out(app: App, impatient: None) -> None:
-    gate = Gate()
-
-    @app.task
-    async def waits() -> None:
-        await gate.passed()
+    gate, waits = gated(app)
 
     @app.task
     async def quick() -> None: ...
@@ -199,13 +192,8 @@ async def test_what_waits_for_a_slot_is_given_back_and_another_worker_takes_it(a
 
 async def test_a_claim_never_asks_for_more_than_there_is_room_for(app: App) -> None:
     wrapped = wrap(app)
-    gate = Gate()
+    gate, waits = gated(app)
     asked: list[tuple[int, int]] = []
-
-    @app.task
-    async def waits() -> None:
-        await gate.passed()
-
     async with work(app, concurrency=4) as worker:
 
         def note(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -223,12 +211,7 @@ async def test_a_claim_never_asks_for_more_than_there_is_room_for(app: App) -> N
 
 
 async def test_of_slow_tasks_none_is_held_ready(app: App) -> None:
-    gate = Gate()
-
-    @app.task
-    async def waits() -> None:
-        await gate.passed()
-
+    gate, waits = gated(app)
     async with work(app, concurrency=4) as worker:
         await registered(app, worker)
         parts(worker).executor.slots._kinds["async"].seconds = 10.0

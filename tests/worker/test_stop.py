@@ -16,17 +16,23 @@ from taskq import App, TaskContext, TaskState
 from taskq.ports import WorkerCommand, WorkerState
 from taskq.runtime.worker import Worker
 from tests.worker import jobs
-from tests.worker.support import PATIENCE, Gate, adopt, ended, make_suspects, options, parts, registered, until, work
+from tests.worker.support import (
+    PATIENCE,
+    Gate,
+    adopt,
+    ended,
+    gated,
+    make_suspects,
+    options,
+    parts,
+    registered,
+    until,
+    work,
+)
 
 
 async def test_what_runs_is_finished_and_what_has_not_begun_is_given_back(any_app: App) -> None:
-    gate = Gate()
-
-    @any_app.task
-    async def waits() -> str:
-        await gate.passed()
-        return "done"
-
+    gate, waits = gated(any_app)
     worker = Worker(any_app, options(concurrency=4))
     running = asyncio.create_task(worker.run())
     handles = await waits.aenqueue_many([()] * 8)
@@ -49,12 +55,7 @@ async def test_what_runs_is_finished_and_what_has_not_begun_is_given_back(any_ap
 
 
 async def test_what_takes_too_long_is_interrupted_and_given_back(any_app: App) -> None:
-    gate = Gate()
-
-    @any_app.task
-    async def waits() -> None:
-        await gate.passed()
-
+    gate, waits = gated(any_app)
     async with work(any_app, shutdown_timeout=0.5):
         handles = await waits.aenqueue_many([()] * 3)
         await gate.until_arrived(3)
@@ -65,12 +66,7 @@ async def test_what_takes_too_long_is_interrupted_and_given_back(any_app: App) -
 
 
 async def test_a_second_stop_ends_at_once(any_app: App) -> None:
-    gate = Gate()
-
-    @any_app.task
-    async def waits() -> None:
-        await gate.passed()
-
+    gate, waits = gated(any_app)
     worker = Worker(any_app, options(shutdown_timeout=3600.0))
     running = asyncio.create_task(worker.run())
     handle = await waits.aenqueue()
@@ -173,13 +169,7 @@ async def test_two_workers_of_the_same_name_are_told_apart(any_app: App) -> None
 
 
 async def test_pause_resume_and_shutdown(any_app: App) -> None:
-    gate = Gate()
-
-    @any_app.task
-    async def waits() -> str:
-        await gate.passed()
-        return "done"
-
+    gate, waits = gated(any_app)
     worker = Worker(any_app, options(heartbeat=0.05))
     running = asyncio.create_task(worker.run())
     await registered(any_app, worker)
@@ -229,12 +219,7 @@ async def test_a_worker_that_has_done_its_tasks_makes_room(any_app: App) -> None
 
 
 async def test_what_is_given_back_does_not_count_as_done(app: App) -> None:
-    gate = Gate()
-
-    @app.task
-    async def waits() -> None:
-        await gate.passed()
-
+    gate, waits = gated(app)
     async with work(app, max_tasks=3, concurrency=2, shutdown_timeout=0.5) as worker:
         await waits.aenqueue_many([()] * 8)
         await gate.until_arrived(2)
@@ -288,11 +273,7 @@ async def test_a_worker_that_was_told_to_stop_before_it_began_does_not_begin(app
 
 
 async def test_a_suspect_that_waits_when_the_worker_stops_is_given_back(app: App) -> None:
-    gate = Gate()
-
-    @app.task
-    async def waits() -> None:
-        await gate.passed()
+    gate, waits = gated(app)
 
     @app.task
     async def doubtful() -> None: ...
@@ -342,12 +323,7 @@ async def test_what_a_claim_on_its_way_takes_is_given_back(app: App, monkeypatch
 
 
 async def test_a_worker_that_is_cancelled_gives_back_what_runs(any_app: App) -> None:
-    gate = Gate()
-
-    @any_app.task
-    async def waits() -> None:
-        await gate.passed()
-
+    gate, waits = gated(any_app)
     running = asyncio.create_task(Worker(any_app, options()).run())
     handles = await waits.aenqueue_many([()] * 5)
     await gate.until_arrived(5)
@@ -361,13 +337,7 @@ async def test_a_worker_that_is_cancelled_gives_back_what_runs(any_app: App) -> 
 
 
 async def test_a_worker_that_drains_by_itself_takes_the_first_stop_for_the_first(app: App) -> None:
-    gate = Gate()
-
-    @app.task
-    async def waits() -> str:
-        await gate.passed()
-        return "done"
-
+    gate, waits = gated(app)
     async with work(app, max_tasks=1) as worker:
         handle = await waits.aenqueue()
         await gate.until_arrived(1)
