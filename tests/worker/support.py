@@ -86,14 +86,37 @@ def parts(worker: Worker) -> Parts:
     return worker.parts
 
 
-async def make_suspects(app: App, handles: list[TaskHandle[Any]]) -> None:
-    """Have the only tasks of the default queue lose all leases but one."""
+@contextlib.asynccontextmanager
+async def dying_of(app: App, handles: list[TaskHandle[Any]]) -> AsyncIterator[None]:
+    """The only tasks of the default queue are held meanwhile; at the end they have lost all leases but one."""
     broker = (await app.backend()).broker
-    for turn in range((await handles[0].ainfo()).max_lost_leases - 1):
+    turns = (await handles[0].ainfo()).max_lost_leases - 1
+    for turn in range(turns):
         fetched = await broker.fetch(["default"], 100, worker="ghost", lease=30.0, request_id=f"request {turn}")
         assert {delivery.id for delivery in fetched.deliveries} == {handle.id for handle in handles}
+        if turn == turns - 1:
+            yield
         crash = Crash(Failure("ProcessCrashed", "gone"))
         await broker.settle([Settled(delivery, crash) for delivery in fetched.deliveries])
+
+
+async def make_suspects(app: App, handles: list[TaskHandle[Any]]) -> None:
+    """Have the only tasks of the default queue lose all leases but one."""
+    async with dying_of(app, handles):
+        pass
+
+
+@contextlib.asynccontextmanager
+async def suspect_behind(
+    app: App, suspect: TaskHandle[Any], gate: Gate, waits: Task[[], Any]
+) -> AsyncIterator[tuple[Worker, TaskHandle[Any]]]:
+    """A worker, and the handle of a run that is at its gate before the worker can claim the suspect."""
+    async with contextlib.AsyncExitStack() as stack:
+        async with dying_of(app, [suspect]):
+            worker = await stack.enter_async_context(work(app))
+            handle = await waits.aenqueue()
+            await gate.until_arrived(1)
+        yield worker, handle
 
 
 async def registered(app: App, worker: Worker) -> None:

@@ -20,6 +20,7 @@ from tests.worker.support import (
     options,
     parts,
     registered,
+    suspect_behind,
     twin,
     until,
     until_state,
@@ -73,13 +74,7 @@ async def test_a_suspect_waits_until_the_worker_is_empty(app: App) -> None:
         ran.append("doubtful")
 
     suspect = await doubtful.aenqueue()
-    await make_suspects(app, [suspect])
-    backend = await app.backend()
-    await backend.inspector.pause("default")
-    async with work(app, queues={"default": 1.0, "other": 1.0}) as worker:
-        handle = await waits.options(queue="other").aenqueue()
-        await gate.until_arrived(1)
-        await backend.inspector.resume("default")
+    async with suspect_behind(app, suspect, gate, waits) as (worker, handle):
         await until(lambda: suspect.id in parts(worker).executor.runs, "the suspect is held")
         assert ran == []
         gate.open()
@@ -102,13 +97,7 @@ async def test_a_suspect_does_not_wait_for_what_has_run_for_long(app: App, impat
     async def doubtful() -> None: ...
 
     suspect = await doubtful.aenqueue()
-    await make_suspects(app, [suspect])
-    backend = await app.backend()
-    await backend.inspector.pause("default")
-    async with work(app, queues={"default": 1.0, "other": 1.0}):
-        handle = await waits.options(queue="other").aenqueue()
-        await gate.until_arrived(1)
-        await backend.inspector.resume("default")
+    async with suspect_behind(app, suspect, gate, waits) as (_, handle):
         assert (await ended(suspect)).state is TaskState.COMPLETED
         assert (await handle.ainfo()).state is TaskState.RUNNING
         gate.open()

@@ -22,10 +22,10 @@ from tests.worker.support import (
     adopt,
     ended,
     gated,
-    make_suspects,
     options,
     parts,
     registered,
+    suspect_behind,
     until,
     work,
 )
@@ -279,13 +279,7 @@ async def test_a_suspect_that_waits_when_the_worker_stops_is_given_back(app: App
     async def doubtful() -> None: ...
 
     suspect = await doubtful.aenqueue()
-    await make_suspects(app, [suspect])
-    backend = await app.backend()
-    await backend.inspector.pause("default")
-    async with work(app, queues={"default": 1.0, "other": 1.0}) as worker:
-        handle = await waits.options(queue="other").aenqueue()
-        await gate.until_arrived(1)
-        await backend.inspector.resume("default")
+    async with suspect_behind(app, suspect, gate, waits) as (worker, handle):
         await until(lambda: suspect.id in parts(worker).executor.runs, "the suspect is held")
         worker.stop()
         gate.open()
