@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from taskq.domain.message import Delivery
 from taskq.domain.record import LOG_LIMIT, Progress
-from taskq_memory.store import Store, Task
+from taskq_memory.rows import Task
+from taskq_memory.store import Store
 
 
 class MemoryAnnotations:

@@ -14,6 +14,7 @@ from taskq_memory.broker import MemoryBroker
 from taskq_memory.events import MemoryEvents
 from taskq_memory.inspector import MemoryInspector
 from taskq_memory.maintenance import MemoryMaintenance
+from taskq_memory.queues import MemoryQueues
 from taskq_memory.registry import MemoryRegistry
 from taskq_memory.results import MemoryResults
 from taskq_memory.snapshot import SnapshotFile
@@ -47,6 +48,7 @@ class MemoryBackend:
         self.annotations = MemoryAnnotations(store)
         self.results = MemoryResults(store)
         self.inspector = MemoryInspector(store)
+        self.queues = MemoryQueues(store)
         self.registry = registry or MemoryRegistry(store)
         self.events = MemoryEvents(store)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 
+from taskq.domain.limits import pack_limits
 from taskq.domain.message import Delivery, Message
 from taskq.domain.outcome import (
     ATTEMPT_OUTCOMES,
@@ -18,6 +19,7 @@ from taskq.domain.outcome import (
     Retry,
     Settlement,
     Snooze,
+    counts_as_failure,
     gives_attempt_back,
     state_after,
 )
@@ -35,7 +37,9 @@ from taskq.ports import (
     Settled,
     SettleStatus,
 )
-from taskq_memory.store import Claim, Store, Task
+from taskq_memory.intake import Intake
+from taskq_memory.rows import Claim, Task
+from taskq_memory.store import Store
 
 PROMOTE_PER_FETCH = 200
 EXPIRE_PER_STEP = 200
@@ -47,6 +51,7 @@ class MemoryBroker:
 
     def __init__(self, store: Store, options: BackendOptions) -> None:
         self._store = store
+        self._intake = Intake(store)
         self._batch = options.batch
 
     # ------------------------------------------------------------ enqueue
@@ -65,27 +70,10 @@ class MemoryBroker:
         store = self._store
         if parent is not None and store.holder(*parent) is None:
             return [Enqueued(message.id, EnqueueStatus.STALE_PARENT) for message in batch]
-        if atomic and self._has_conflict(batch):
-            return [Enqueued(message.id, EnqueueStatus.CONFLICT) for message in batch]
-        return [Enqueued(message.id, self._enqueue_one(message)) for message in batch]
-
-    def _has_conflict(self, batch: Sequence[Message]) -> bool:
-        """Whether a message conflicts with what is remembered, or with one before it in the batch."""
-        digests: dict[str, str] = {}
-        for message in batch:
-            if message.digest:
-                before = digests.setdefault(message.id, self._store.digest_of(message.id) or message.digest)
-                if before != message.digest:
-                    return True
-        return False
-
-    def _enqueue_one(self, message: Message) -> EnqueueStatus:
-        if message.digest and self._store.digest_of(message.id) not in ("", message.digest):
-            return EnqueueStatus.CONFLICT
-        if self._store.known(message):
-            return EnqueueStatus.DUPLICATE
-        self._store.add(message)
-        return EnqueueStatus.CREATED
+        refusal = self._intake.refusal_of(batch) if atomic else None
+        if refusal is not None:
+            return [refusal._replace(id=message.id) for message in batch]
+        return [self._intake.take(message) for message in batch]
 
     # ------------------------------------------------------------ fetch
 
@@ -107,20 +95,20 @@ class MemoryBroker:
         with store.lock:
             last = store.claims.get(worker)
             if last is not None and last.request_id == request_id:
-                return Fetched(self._hand_out_again(last, worker, lease), store.next_due())
+                return Fetched(self._hand_out_again(last, worker, lease), store.next_due(queues))
             for task in store.pop_due(PROMOTE_PER_FETCH):
                 store.ready(task, Event.DUE)
             claimed: list[Task] = []
             may_end = EXPIRE_PER_STEP
             for queue in queues:
                 if not store.is_paused(queue):
-                    taken, ended = self._claim(queue, limit - len(claimed), worker, lease, aging, may_end)
+                    taken, passed = self._claim(queue, limit - len(claimed), worker, lease, aging, may_end)
                     claimed += taken
-                    may_end -= ended
+                    may_end -= passed
             if may_end <= 0 and not claimed:
                 return None
             store.claims[worker] = Claim(request_id, [(task.id, task.fence) for task in claimed])
-            return Fetched([self._delivery(task) for task in claimed], store.next_due())
+            return Fetched([self._delivery(task) for task in claimed], store.next_due(queues))
 
     def _hand_out_again(self, last: Claim, worker: str, lease: float) -> list[Delivery]:
         deliveries = []
@@ -132,25 +120,32 @@ class MemoryBroker:
         return deliveries
 
     def _claim(
-        self, queue: str, limit: int, worker: str, lease: float, aging: float, may_end: int
+        self, queue: str, limit: int, worker: str, lease: float, aging: float, may_pass: int
     ) -> tuple[list[Task], int]:
-        """The tasks that were claimed, and how many were ended because their time to live was over."""
-        store = self._store
+        """The tasks that were claimed, and how many were passed over: their time to live was over, or a gate closed."""
+        store, now = self._store, self._store.clock.now()
         row = store.queues[queue]
+        limit = min(limit, store.free_of(queue))
         quota = aged_quota(row.aging_counter, limit)
         claimed: list[Task] = []
-        ended = 0
+        passed = 0
+        store.let_out(queue)
         order = self._in_order(queue, quota, aging)
         # Asking for the next one takes a group's turn, so it is asked only while there is room for it.
-        while len(claimed) < limit and ended < may_end and (task := next(order, None)) is not None:
-            if task.expires_at is not None and task.expires_at <= store.clock.now():
+        while len(claimed) < limit and passed < may_pass and (task := next(order, None)) is not None:
+            if task.expires_at is not None and task.expires_at <= now:
                 store.end(task, Event.EXPIRE, TaskState.EXPIRED)
-                ended += 1
-                continue
-            store.run(task, worker, lease)
-            claimed.append(task)
+                passed += 1
+            elif (closed := store.gates.closed(task.limits, now)) is not None:
+                store.park(task, closed)
+                passed += 1
+            else:
+                store.run(task, worker, lease)
+                claimed.append(task)
         row.aging_counter = advance(row.aging_counter, len(claimed))
-        return claimed, ended
+        if row.settings.rate is not None:
+            store.gates.enter_many(row.settings.rate, len(claimed), now)
+        return claimed, passed
 
     def _in_order(self, queue: str, quota: int, aging: float) -> Iterator[Task]:
         """The waiting tasks of a queue in the order of their claim; each is moved before the next is asked for."""
@@ -168,12 +163,15 @@ class MemoryBroker:
     def _oldest_head(self, queue: str, aging: float) -> str | None:
         """The head that has waited longest, and longer than `aging`."""
         heads = [next(iter(self._store.lanes[lane].items())) for lane in self._store.lanes_of(queue)]
+        heads += [(id, ready_at) for id, (_, ready_at) in self._store.rooms.cleared[queue].items()]
         id, ready_at = min(heads, key=lambda head: head[1], default=("", 0.0))
         return id if id and self._store.clock.now() - ready_at > aging else None
 
     def _next_head(self, queue: str) -> str | None:
-        """The head of the most urgent lane; groups of one priority take turns."""
-        lanes = self._store.lanes_of(queue)
+        """The head of the most urgent lane, behind what was let out of a room; groups of one priority take turns."""
+        lanes, cleared = self._store.lanes_of(queue), self._store.rooms.cleared_of(queue)
+        if cleared and (not lanes or self._store.tasks[cleared[0]].priority >= lanes[0][1]):
+            return cleared[0]
         if not lanes:
             return None
         priority = lanes[0][1]
@@ -199,6 +197,7 @@ class MemoryBroker:
             task.dead_letter,
             task.tenant,
             (task.started_at or task.created_at) - task.created_at,
+            bool(task.gates) or self._store.queues[task.queue].settings.workers is not None,
         )
 
     # ------------------------------------------------------------ wait
@@ -226,7 +225,7 @@ class MemoryBroker:
 
     def _has_work(self, queue: str) -> bool:
         store = self._store
-        return not store.is_paused(queue) and bool(store.front.get(queue) or store.lanes_of(queue))
+        return not store.is_paused(queue) and store.has_ready(queue) and store.free_of(queue) > 0
 
     # ------------------------------------------------------------ settle
 
@@ -251,6 +250,13 @@ class MemoryBroker:
         self._apply(task, settlement, is_late)
         return SettleStatus.APPLIED
 
+    def _leave_gates(self, task: Task, settlement: Settlement) -> None:
+        if isinstance(settlement, Snooze) and settlement.throttled:
+            self._store.gates.throttle(task.limits, self._store.clock.now())
+        self._store.leave_gates(task, counts_as_failure(settlement))
+        if isinstance(settlement, Release) and settlement.limits:
+            task.gates = pack_limits(settlement.limits)
+
     def _apply(self, task: Task, settlement: Settlement, is_late: bool) -> None:
         store = self._store
         if isinstance(settlement, Crash):
@@ -270,6 +276,8 @@ class MemoryBroker:
         task.settled_fence = task.fence
         if text:
             task.failure = text
+        if not is_late:
+            self._leave_gates(task, settlement)
         if state in FINAL:
             self._end(task, settlement, state, text)
         elif isinstance(settlement, Retry | Snooze):

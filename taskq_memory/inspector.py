@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
+from taskq.domain.message import Priority
 from taskq.domain.record import TaskRecord
-from taskq.domain.state import REDRIVABLE, Event, TaskState
-from taskq.ports import Page, QueueConfig, TaskQuery
+from taskq.domain.state import FINAL, REDRIVABLE, Event, TaskState
+from taskq.domain.unique import Until
+from taskq.ports import Page, Redriven, RedriveStatus, TaskQuery
 from taskq_memory.record import to_record
 from taskq_memory.store import Store
 
@@ -50,31 +51,12 @@ class MemoryInspector:
         """The tasks that the next claims would take."""
         with self._store.lock:
             ids = self._store.front_of(queue)
-            for lane in self._store.lanes_of(queue):
-                ids += self._store.lanes[lane]
+            waiting = {lane[1:]: list(self._store.lanes[lane]) for lane in self._store.lanes_of(queue)}
+            for priority in sorted(Priority, reverse=True):
+                cleared = self._store.rooms.cleared_of(queue)
+                ids += [id for id in cleared if self._store.tasks[id].priority == priority]
+                ids += [id for lane, lane_ids in waiting.items() if lane[0] == priority for id in lane_ids]
             return [to_record(self._store.tasks[id]) for id in ids[:limit]]
-
-    async def pause(self, queue: str, reason: str = "", until: datetime | None = None) -> None:
-        """Hand out no task of this queue."""
-        with self._store.lock:
-            row = self._store.queues[queue]
-            row.paused_reason = reason
-            row.paused_until = None if until is None else until.timestamp()
-            self._store.note_change()
-
-    async def resume(self, queue: str) -> None:
-        """Undo `pause`."""
-        with self._store.lock:
-            self._store.queues[queue].paused_reason = None
-            self._store.note_change()
-            self._store.listeners.tell("ready", queue)
-
-    async def configure(self, queue: str, config: QueueConfig) -> None:
-        """Change what is set for a queue."""
-        with self._store.lock:
-            if config.max_finished is not None:
-                self._store.queues[queue].max_finished = config.max_finished
-                self._store.note_change()
 
     async def purge(self, queue: str, limit: int = 1000) -> int:
         """Cancel waiting tasks of a queue."""
@@ -84,19 +66,34 @@ class MemoryInspector:
                 self._store.end(task, Event.CANCEL, TaskState.CANCELLED, "purged")
             return len(doomed)
 
-    async def redrive(self, ids: Sequence[str]) -> Sequence[bool]:
+    async def redrive(self, ids: Sequence[str], queue: str | None = None) -> Sequence[Redriven]:
         """Give tasks that failed another life."""
         with self._store.lock:
-            return [self._redrive_one(id) for id in ids]
+            return [self._redrive_one(id, queue) for id in ids]
 
-    def _redrive_one(self, id: str) -> bool:
-        task = self._store.tasks.get(id)
+    def _redrive_one(self, id: str, queue: str | None) -> Redriven:
+        store = self._store
+        task = store.tasks.get(id)
         if task is None or task.state not in REDRIVABLE:
-            return False
-        self._store.ready(task, Event.REDRIVE)
+            return Redriven(RedriveStatus.NOT_FINAL)
+        if task.unique is not None and task.unique.until is not Until.TTL:
+            holder = store.owner_of(task.unique, but=id)
+            if holder is not None:
+                return Redriven(RedriveStatus.HELD, holder)
+            store.take_key(task)
+        store.move(task, queue or task.queue)
+        store.ready(task, Event.REDRIVE)
         task.attempt = task.lost_leases = 0
         task.settled_fence = task.fence
         task.reason, task.failure = "", b""
         task.result = task.progress = task.completed_at = task.expires_at = None
         task.cancel_requested, task.cancel_reason = False, ""
-        return True
+        return Redriven(RedriveStatus.MOVED)
+
+    async def discard(self, ids: Sequence[str]) -> int:
+        """Forget tasks that have ended."""
+        with self._store.lock:
+            doomed = [task for id in dict.fromkeys(ids) if (task := self._store.tasks.get(id)) and task.state in FINAL]
+            for task in doomed:
+                self._store.forget(task)
+            return len(doomed)

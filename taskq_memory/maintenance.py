@@ -10,7 +10,8 @@ from taskq.domain.outcome import after_lost_lease
 from taskq.domain.record import AttemptOutcome, DeadReason, Failure
 from taskq.domain.state import WAITING, Event, TaskState
 from taskq.ports import Reaped
-from taskq_memory.store import Store, Task
+from taskq_memory.rows import Task
+from taskq_memory.store import Store
 
 
 class MemoryMaintenance:
@@ -52,6 +53,7 @@ class MemoryMaintenance:
         ).to_json()
         task.note_attempt(store.clock.now(), AttemptOutcome.LEASE_LOST, failure)
         task.attempt -= 1
+        store.leave_gates(task, failed=None)
         state = after_lost_lease(
             cancel_requested=task.cancel_requested,
             dead_letter=task.dead_letter,
@@ -93,7 +95,7 @@ class MemoryMaintenance:
             now = store.clock.now()
             doomed: list[str] = []
             for (queue, _), ended in store.ended.items():
-                surplus = len(ended) - store.queues[queue].max_finished
+                surplus = len(ended) - store.queues[queue].settings.max_finished
                 for index, (id, completed_at) in enumerate(ended.items()):
                     if index < surplus or completed_at + store.tasks[id].kept_for <= now:
                         doomed.append(id)
@@ -108,6 +110,8 @@ class MemoryMaintenance:
             store.tombstones.popitem(last=False)
         for id in [id for id, (_, until) in store.digests.items() if until <= now]:
             del store.digests[id]
+        store.drop_free_keys()
+        store.gates.forget_idle(now)
 
     async def relay(self, limit: int = 100) -> int:
         """Nothing to tell: the memory store has one shard."""

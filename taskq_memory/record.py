@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from taskq.domain.message import Priority
 from taskq.domain.record import Attempt, AttemptOutcome, Failure, Progress, TaskRecord
 from taskq.domain.state import TaskState
-from taskq_memory.store import AttemptRow, Task
+from taskq_memory.rows import AttemptRow, Task
 
 
 def to_record(task: Task) -> TaskRecord:
@@ -41,6 +41,9 @@ def to_record(task: Task) -> TaskRecord:
         progress=None if task.progress is None else Progress(*task.progress),
         checkpoint=task.checkpoint,
         logs=tuple(task.logs),
+        unique=task.unique,
+        limits=task.limits,
+        waits_at=task.waits_at,
     )
 
 

@@ -14,9 +14,12 @@ from zlib import crc32
 
 import msgspec
 
+from taskq.domain.limits import Breaker, Bucket, Slots
 from taskq.domain.state import TaskState
+from taskq.domain.unique import Holding
 from taskq.errors import ConfigError
-from taskq_memory.store import QueueRow, Store, Task
+from taskq_memory.rows import QueueRow, Task
+from taskq_memory.store import Store
 
 _MAGIC = b"taskq-memory 1 "
 
@@ -28,6 +31,9 @@ class _Image(msgspec.Struct):
     tombstones: dict[str, float]
     digests: dict[str, tuple[str, float]]
     queues: dict[str, QueueRow]
+    keys: dict[str, Holding]
+    buckets: dict[str, Bucket]
+    breakers: dict[str, Breaker]
     results: list[tuple[str, int, bytes, float]]
 
 
@@ -124,6 +130,9 @@ def _image(store: Store) -> _Image:
         dict(store.tombstones),
         store.digests,
         dict(store.queues),
+        store.keys,
+        store.gates.buckets,
+        store.gates.breakers,
         [(id, fence, data, until) for (id, fence), (data, until) in store.results.items()],
     )
 
@@ -132,7 +141,12 @@ def _restore(store: Store, image: _Image) -> None:
     for task in image.tasks:
         store.tasks[task.id] = task
         in_front = task.id in image.front.get(task.queue, {})
-        if task.state is TaskState.PENDING and not in_front:
+        is_limited = task.state is TaskState.PENDING and bool(task.gates)
+        if is_limited and not in_front:
+            # Whether its gate is closed is seen by the claim that comes upon it.
+            store.rooms.cleared[task.queue][task.id] = (-task.priority, task.ready_at or task.created_at)
+            task.waits_at = ""
+        elif task.state is TaskState.PENDING and not in_front:
             store.lanes.setdefault(task.lane, type(store.tombstones)())[task.id] = task.ready_at or task.created_at
         elif task.due_at is not None:
             heapq.heappush(store.due, (task.due_at, task.entry, task.id))
@@ -145,6 +159,13 @@ def _restore(store: Store, image: _Image) -> None:
     store.tombstones.update(image.tombstones)
     store.digests.update(image.digests)
     store.queues.update(image.queues)
+    store.keys.update(image.keys)
+    store.gates.buckets.update(image.buckets)
+    store.gates.breakers.update(image.breakers)
+    for id in image.running:
+        for limit in store.tasks[id].limits:
+            if isinstance(limit, Slots):
+                store.gates.holders.setdefault(limit.gate, {})[id] = None
     store.results.update({(id, fence): (data, until) for id, fence, data, until in image.results})
     store.entry = max((task.entry for task in image.tasks), default=0)
     store.note_change()

@@ -5,6 +5,9 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
+from taskq.domain.limits import Limit
+from taskq.domain.unique import UniqueKey
+
 
 class Priority(IntEnum):
     """How urgent a task is; the only numbering of urgency outside an adapter."""
@@ -58,6 +61,14 @@ class Message(NamedTuple):
     tenant: str = ""
     digest: str = ""
     """A digest of the payload where the id was derived from an idempotency key: another digest is a conflict."""
+    unique: UniqueKey | None = None
+    """The key that no other task may hold beside this one."""
+    limits: tuple[Limit, ...] = ()
+    """The gates that each of its runs must pass."""
+    replaces: bool = False
+    """Not a new task: the one of this id, if it still waits and holds the unique key, takes this body and delay."""
+    longest_wait: float | None = None
+    """Seconds from its first enqueue beyond which a replacement puts the task off no further."""
 
 
 class Delivery(NamedTuple):
@@ -84,6 +95,8 @@ class Delivery(NamedTuple):
     tenant: str = ""
     age: float = 0.0
     """Seconds from the enqueue to this claim, by the store's clock."""
+    is_limited: bool = False
+    """Whether a limit counts this run: others may wait for its end."""
 
     @property
     def put_offs(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, assert_never
 
+from taskq.domain.limits import Limit
 from taskq.domain.message import Delivery
 from taskq.domain.record import Attempt, AttemptOutcome, DeadReason, Failure
 from taskq.domain.retry import FailedRun, Random, RetryStrategy
@@ -39,10 +40,15 @@ class Snooze(NamedTuple):
     delay: float
     failure: Failure | None = None
     """Noted with the attempt where it was not the task's own wish: no worker could run it."""
+    throttled: bool = False
+    """Whether the far side said "too many requests": adaptive rates of the task are halved."""
 
 
 class Release(NamedTuple):
     """RUNNING → PENDING in the front lane: the run never began, or was interrupted; the attempt is given back."""
+
+    limits: tuple[Limit, ...] = ()
+    """Gates that whoever enqueued the task by its name did not know of; it has them from now on."""
 
 
 class Bury(NamedTuple):
@@ -120,6 +126,8 @@ class Snoozed(NamedTuple):
     """The task asked to be put off."""
 
     delay: float
+    throttled: bool = False
+    """Whether it did so because the far side said "too many requests"."""
 
 
 class Rejected(NamedTuple):
@@ -184,8 +192,8 @@ def settle(delivery: Delivery, outcome: Outcome, policy: RetryStrategy, random: 
             if delay is None:
                 return give_up(delivery, DeadReason.EXHAUSTED, failure)
             return Retry(delay if retry_after is None else retry_after, failure)
-        case Snoozed(delay):
-            return Snooze(delay)
+        case Snoozed(delay, throttled):
+            return Snooze(delay, throttled=throttled)
         case Rejected(failure, reason):
             return give_up(delivery, reason, failure)
         case CancelledRun(reason):
@@ -320,6 +328,23 @@ def after_lost_lease(*, cancel_requested: bool, dead_letter: bool, lost_leases: 
     if lost_leases >= max_lost_leases:
         return TaskState.DEAD if dead_letter else TaskState.FAILED
     return TaskState.PENDING
+
+
+def counts_as_failure(settlement: Settlement) -> bool | None:
+    """What a circuit breaker makes of the end of a run: a failure, a success, or None where it says nothing.
+
+    >>> counts_as_failure(Complete()), counts_as_failure(Release()) is None
+    (False, True)
+    """
+    match settlement:
+        case Complete():
+            return False
+        case Retry() | Bury() | Fail() | Crash():
+            return True
+        case Snooze() | Release() | Cancel():
+            return None
+        case _:
+            assert_never(settlement)
 
 
 def gives_attempt_back(settlement: Settlement) -> bool:

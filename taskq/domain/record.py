@@ -8,8 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from taskq.domain.limits import Limit
 from taskq.domain.message import Priority
 from taskq.domain.state import TaskState
+from taskq.domain.unique import UniqueKey
 
 HISTORY_LIMIT = 50
 """Attempts kept of a task; when there are more, the oldest go."""
@@ -161,3 +163,9 @@ class TaskRecord:
     checkpoint: bytes | None = None
     logs: tuple[str, ...] = ()
     """The newest lines that the task itself logged, at most LOG_LIMIT."""
+    unique: UniqueKey | None = None
+    """The key that it was enqueued with; whether it still holds it, the store knows."""
+    limits: tuple[Limit, ...] = ()
+    """The gates that each of its runs must pass."""
+    waits_at: str = ""
+    """The gate that was closed when a claim came upon it, where it waits until that opens."""

@@ -49,6 +49,7 @@ class Event(StrEnum):
     RELEASE = "release"
     FAIL = "fail"
     LEASE_LOST = "lease lost"
+    REPLACE = "replace"
     CANCEL = "cancel"
     EXPIRE = "expire"
     PARENT_FAILED = "parent failed"
@@ -86,6 +87,10 @@ TRANSITIONS: Mapping[tuple[Event, TaskState | None], frozenset[TaskState | None]
     (Event.SNOOZE, _S.PENDING): frozenset({_S.SCHEDULED}),
     (Event.RELEASE, _S.PENDING): frozenset({_S.PENDING}),
     (Event.FAIL, _S.PENDING): frozenset({_S.DEAD, _S.FAILED}),
+    # A newer call with the same unique key: the waiting task takes its arguments, and is put off where it says so.
+    (Event.REPLACE, _S.SCHEDULED): frozenset({_S.SCHEDULED}),
+    (Event.REPLACE, _S.PENDING): frozenset({_S.PENDING, _S.SCHEDULED}),
+    (Event.REPLACE, _S.RETRYING): frozenset({_S.RETRYING, _S.SCHEDULED}),
     (Event.CANCEL, _S.SCHEDULED): frozenset({_S.CANCELLED}),
     (Event.CANCEL, _S.BLOCKED): frozenset({_S.CANCELLED}),
     (Event.CANCEL, _S.PENDING): frozenset({_S.CANCELLED}),

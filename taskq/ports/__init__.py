@@ -9,15 +9,17 @@ from taskq.ports.broker import (
     EnqueueStatus,
     Extension,
     Fetched,
+    Fill,
     Parent,
     Settled,
     SettleStatus,
 )
 from taskq.ports.clock import Clock, SystemClock
 from taskq.ports.events import Event, EventBus
-from taskq.ports.inspector import Inspector, Page, QueueConfig, TaskQuery
+from taskq.ports.inspector import Inspector, Page, Redriven, RedriveStatus, TaskQuery
 from taskq.ports.maintenance import Maintenance, Reaped
 from taskq.ports.metrics import MetricsStore, Sample, Series
+from taskq.ports.queues import GateState, QueueConfig, QueueControl, QueueSettings
 from taskq.ports.registry import WorkerCommand, WorkerInfo, WorkerRegistry, WorkerState
 from taskq.ports.results import Finished, ResultStore
 from taskq.ports.scheduler import ScheduleEntry, Scheduler
@@ -36,14 +38,20 @@ __all__ = [
     "EventBus",
     "Extension",
     "Fetched",
+    "Fill",
     "Finished",
+    "GateState",
     "Inspector",
     "Maintenance",
     "MetricsStore",
     "Page",
     "Parent",
     "QueueConfig",
+    "QueueControl",
+    "QueueSettings",
     "Reaped",
+    "RedriveStatus",
+    "Redriven",
     "ResultStore",
     "Sample",
     "ScheduleEntry",

@@ -16,6 +16,7 @@ from taskq.ports.events import EventBus
 from taskq.ports.inspector import Inspector
 from taskq.ports.maintenance import Maintenance
 from taskq.ports.metrics import MetricsStore
+from taskq.ports.queues import QueueControl
 from taskq.ports.registry import WorkerRegistry
 from taskq.ports.results import ResultStore
 from taskq.ports.scheduler import Scheduler
@@ -76,6 +77,8 @@ class Backend(Protocol):
     def results(self) -> ResultStore: ...
     @property
     def inspector(self) -> Inspector: ...
+    @property
+    def queues(self) -> QueueControl: ...
     @property
     def registry(self) -> WorkerRegistry: ...
     @property

@@ -16,7 +16,10 @@ class EnqueueStatus(StrEnum):
 
     CREATED = "created"
     DUPLICATE = "duplicate"
-    """The id is known already: a repeat after a lost reply, or of an idempotency key; nothing was changed."""
+    """The id is known already: a repeat after a lost reply, or of an idempotency key; or another task, whose id is
+    answered, holds the unique key. Nothing was changed."""
+    REPLACED = "replaced"
+    """The task of this id waited, and has taken the arguments."""
     CONFLICT = "conflict"
     """The id is known with another digest; nothing was changed."""
     FULL = "full"
@@ -25,11 +28,22 @@ class EnqueueStatus(StrEnum):
     """The run that enqueues has lost its lease; nothing was changed."""
 
 
+class Fill(NamedTuple):
+    """How full a queue is."""
+
+    depth: int
+    """Tasks that wait in it."""
+    limit: int
+    """Tasks that may."""
+
+
 class Enqueued(NamedTuple):
     """The answer for one message."""
 
     id: str
     status: EnqueueStatus
+    fill: Fill | None = None
+    """Of a queue that is full, or past its warning level."""
 
 
 class Parent(NamedTuple):
@@ -45,7 +59,7 @@ class Fetched(NamedTuple):
 
     deliveries: Sequence[Delivery]
     next_due: float | None = None
-    """Seconds until the next waiting task becomes due, None where none is known."""
+    """Seconds until the next waiting task becomes due, or a limit may let one pass; None where none is known."""
 
 
 class SettleStatus(StrEnum):
@@ -112,6 +126,7 @@ class Broker(Protocol):
 
         Due tasks of these queues are promoted first. Order within a queue: the front lane; then, for one task in
         eight, the lane whose head has waited longest beyond `aging`; then strictly by priority, first in first out.
+        What a limit holds back stays PENDING, uses up nothing and holds up nobody (taskq.domain.limits).
 
         Arguments:
             queues: from these, in this order.

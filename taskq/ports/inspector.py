@@ -1,17 +1,14 @@
-"""Looking at a store and acting on it, apart from the hot path."""
+"""Looking at the tasks of a store and acting on them, apart from the hot path."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from taskq.domain.record import TaskRecord
 from taskq.domain.state import TaskState
-
-DEFAULT_MAX_FINISHED = 100_000
-"""Finished tasks kept of a queue; when there are more, the oldest go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,15 +29,27 @@ class Page(NamedTuple):
     next_cursor: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueConfig:
-    """What can be set for a queue at run time; None leaves it as it is."""
+class RedriveStatus(StrEnum):
+    """What became of one request to start a task anew."""
 
-    max_finished: int | None = None
+    MOVED = "moved"
+    """It waits again."""
+    NOT_FINAL = "not final"
+    """It has not ended, has completed, or there is no record of it."""
+    HELD = "held"
+    """Another task holds its unique key; nothing was changed."""
+
+
+class Redriven(NamedTuple):
+    """The answer for one task."""
+
+    status: RedriveStatus
+    holder: str = ""
+    """The id of the task that holds its unique key."""
 
 
 class Inspector(Protocol):
-    """Finds tasks and steers queues."""
+    """Finds tasks, and moves those that wait or have ended."""
 
     async def get(self, id: str) -> TaskRecord | None:
         """All that is known of a task."""
@@ -58,22 +67,18 @@ class Inspector(Protocol):
         """The tasks that the next claims would take, in their order, without taking them."""
         ...
 
-    async def pause(self, queue: str, reason: str = "", until: datetime | None = None) -> None:
-        """Hand out no task of this queue, to any worker, until `until` or `resume`."""
-        ...
-
-    async def resume(self, queue: str) -> None:
-        """Undo `pause`."""
-        ...
-
-    async def configure(self, queue: str, config: QueueConfig) -> None:
-        """Change what is set for a queue."""
-        ...
-
     async def purge(self, queue: str, limit: int = 1000) -> int:
         """Cancel waiting tasks of a queue, at most `limit` in this call; returns how many."""
         ...
 
-    async def redrive(self, ids: Sequence[str]) -> Sequence[bool]:
-        """DEAD, FAILED, CANCELLED, EXPIRED → PENDING: attempts start anew, history stays. True where it did."""
+    async def redrive(self, ids: Sequence[str], queue: str | None = None) -> Sequence[Redriven]:
+        """DEAD, FAILED, CANCELLED, EXPIRED → PENDING: attempts start anew, history stays.
+
+        Arguments:
+            queue: the queue that they go to; None: each to its own.
+        """
+        ...
+
+    async def discard(self, ids: Sequence[str]) -> int:
+        """Forget tasks that have ended (a tombstone stays); returns how many."""
         ...

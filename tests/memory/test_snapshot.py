@@ -118,8 +118,8 @@ CHANGES: dict[str, Change] = {
     "log": lambda backend, held: backend.annotations.log(held, ["a line"]),
     "cancel request": lambda backend, held: backend.broker.cancel([held.id], "enough"),
     "lease": lambda backend, held: backend.broker.extend([held], 3600.0),
-    "pause": lambda backend, held: backend.inspector.pause("default", "upkeep"),
-    "max_finished": lambda backend, held: backend.inspector.configure("default", QueueConfig(max_finished=5)),
+    "pause": lambda backend, held: backend.queues.pause("default", "upkeep"),
+    "max_finished": lambda backend, held: backend.queues.configure("default", QueueConfig(max_finished=5)),
     "result": lambda backend, held: backend.results.put("elsewhere", 1, b"kept", 1000),
 }
 """All that can change while every task stays in its state."""

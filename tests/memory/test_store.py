@@ -15,7 +15,7 @@ from taskq.ports import BackendOptions, Event
 from taskq.testing.clock import VirtualClock
 from taskq_memory import create_backend
 from taskq_memory.broker import EXPIRE_PER_STEP
-from taskq_memory.store import Listener, Listeners
+from taskq_memory.listeners import Listener, Listeners
 
 
 def test_only_those_who_wait_for_it_are_told() -> None:

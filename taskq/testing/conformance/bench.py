@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
 from secrets import token_hex
 from time import monotonic, time_ns
 from typing import Any, Protocol, TypeVar
@@ -14,7 +15,16 @@ from taskq.domain.outcome import Settlement
 from taskq.domain.record import Failure, TaskRecord
 from taskq.domain.routing import AGING
 from taskq.domain.state import TaskState
-from taskq.ports import Backend, EnqueueStatus, Fetched, Reaped, Settled, SettleStatus
+from taskq.ports import (
+    Backend,
+    EnqueueStatus,
+    Fetched,
+    Reaped,
+    Redriven,
+    RedriveStatus,
+    Settled,
+    SettleStatus,
+)
 
 LONG = 900.0
 """Seconds that no test lasts: leases and delays that must hold."""
@@ -50,6 +60,11 @@ def new_id(shard: int = 0) -> str:
 def new_worker() -> str:
     """The random id of a worker's start."""
     return token_hex(8)
+
+
+def moved(answers: Sequence[Redriven]) -> list[bool]:
+    """Which tasks a redrive has started anew."""
+    return [answer.status is RedriveStatus.MOVED for answer in answers]
 
 
 async def eventually(check: Callable[[], Awaitable[bool]], deadline: float = 10.0) -> None:
@@ -190,6 +205,11 @@ class Bench(_Consumer):
     def apart(self, name: str) -> Bench:
         """The same backend with a queue of its own, for one of several cases in a test."""
         return Bench(self.kit, self.backend, f"{self.queue}-{name}")
+
+    def beside(self, name: str) -> Bench:
+        """The same backend with another queue in the same shard."""
+        shard, found = self.backend.shard_of(self.queue), (self.apart(f"{name}-{n}") for n in count())
+        return next(bench for bench in found if self.backend.shard_of(bench.queue) == shard)
 
     async def settle(self, delivery: Delivery, settlement: Settlement) -> SettleStatus:
         """Settle one run."""

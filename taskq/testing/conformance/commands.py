@@ -10,7 +10,7 @@ from taskq.domain.message import Message
 from taskq.domain.outcome import Retry, Settlement, Snooze
 from taskq.domain.record import LOG_LIMIT, Progress
 from taskq.ports import Fetched, Parent, Settled
-from taskq.testing.conformance.bench import LONG, SILENCE
+from taskq.testing.conformance.bench import LONG, SILENCE, moved
 from taskq.testing.conformance.model import QueueModel
 from taskq.testing.conformance.remembered import Choice, Memory, Request, Step
 
@@ -232,7 +232,7 @@ class Redrive:
         ids = list(dict.fromkeys(memory.message(pick).id for pick in self.picks))
 
         def explain(model: QueueModel, answers: Any) -> None:
-            assert list(answers) == [model.redrive(id) for id in ids]
+            assert moved(answers) == [model.redrive(id) for id in ids]
 
         return Step(lambda: memory.backend.inspector.redrive(ids), explain)
 
@@ -318,4 +318,5 @@ class Steer:
         def explain(model: QueueModel, answer: Any) -> None:
             assert answer == getattr(model, self.verb)(self.queue), self.verb
 
-        return Step(lambda: getattr(memory.backend.inspector, self.verb)(self.queue), explain)
+        port = memory.backend.inspector if self.verb == "purge" else memory.backend.queues
+        return Step(lambda: getattr(port, self.verb)(self.queue), explain)

@@ -146,40 +146,40 @@ class SteeringRules(Kit):
         await bench.apply(released, Release())
         await bench.put_many(2, delay=bench.short)
         await bench.put_many(2)
-        await bench.backend.inspector.pause(bench.queue, "maintenance")
+        await bench.backend.queues.pause(bench.queue, "maintenance")
         await bench.lapse()
         assert await bench.take(10) == []
-        await bench.backend.inspector.resume(bench.queue)
+        await bench.backend.queues.resume(bench.queue)
         assert len(await bench.take(10)) == 5
 
     async def test_a_pause_leaves_other_queues_alone(self, bench: Bench) -> None:
         await bench.put()
         other = await bench.put(bench.queue + "-other")
-        await bench.backend.inspector.pause(bench.queue)
+        await bench.backend.queues.pause(bench.queue)
         assert await bench.take_ids(queues=[bench.queue, other.queue]) == [other.id]
 
     async def test_a_paused_queue_takes_tasks_and_settlements(self, bench: Bench) -> None:
         delivery = await bench.running()
-        await bench.backend.inspector.pause(bench.queue)
+        await bench.backend.queues.pause(bench.queue)
         await bench.put()
         assert (await bench.apply(delivery, Complete())).state == TaskState.COMPLETED
 
     async def test_a_pause_ends_by_itself(self, bench: Bench) -> None:
         task = await bench.put()
         moment = datetime.fromtimestamp(await bench.now(), UTC)
-        await bench.backend.inspector.pause(bench.queue, until=moment + timedelta(seconds=LONG))
+        await bench.backend.queues.pause(bench.queue, until=moment + timedelta(seconds=LONG))
         assert await bench.take() == []
-        await bench.backend.inspector.pause(bench.queue, until=moment + timedelta(seconds=bench.short))
+        await bench.backend.queues.pause(bench.queue, until=moment + timedelta(seconds=bench.short))
         await bench.lapse()
         assert await bench.take_ids() == [task.id]
 
     async def test_pause_and_resume_may_be_said_twice(self, bench: Bench) -> None:
         await bench.put()
         for _ in range(2):
-            await bench.backend.inspector.pause(bench.queue)
+            await bench.backend.queues.pause(bench.queue)
         assert await bench.take() == []
         for _ in range(2):
-            await bench.backend.inspector.resume(bench.queue)
+            await bench.backend.queues.resume(bench.queue)
         assert len(await bench.take()) == 1
 
     async def test_a_purge_cancels_what_waits(self, bench: Bench) -> None:

@@ -8,7 +8,7 @@ from taskq.domain.message import Delivery, Priority
 from taskq.domain.outcome import Bury, Cancel, Complete, Fail, Retry, Settlement
 from taskq.domain.record import AttemptOutcome, Progress
 from taskq.domain.state import TaskState
-from taskq.testing.conformance.bench import FAILURE, LONG, Bench, new_id
+from taskq.testing.conformance.bench import FAILURE, LONG, Bench, moved, new_id
 from taskq.testing.conformance.kit import Kit
 from taskq.testing.conformance.settle import name_of
 
@@ -110,4 +110,4 @@ class RedriveRules(Kit):
 
     @staticmethod
     async def _redrive(bench: Bench, *ids: str) -> list[bool]:
-        return list(await bench.backend.inspector.redrive(ids))
+        return moved(await bench.backend.inspector.redrive(ids))

@@ -110,7 +110,7 @@ class NamespaceRules(Kit):
         self, bench: Bench, fresh_backend: FreshBackend
     ) -> None:
         await bench.backend.registry.report(worker_info(), LONG)
-        await bench.backend.inspector.pause(bench.queue)
+        await bench.backend.queues.pause(bench.queue)
         task = await bench.put()
         await bench.backend.results.put(task.id, 1, b"x", LONG)
         async with fresh_backend() as elsewhere:

@@ -12,13 +12,16 @@ from taskq.testing.conformance.fleet import EventRules, RegistryRules, WaitRules
 from taskq.testing.conformance.inspector import LookingRules, SteeringRules
 from taskq.testing.conformance.late_settle import LateSettleRules
 from taskq.testing.conformance.leases import ExtendRules, OutageRules, ReapRules
+from taskq.testing.conformance.limits import BreakerRules, RateRules, SlotRules
 from taskq.testing.conformance.order import AgingRules, FrontLaneRules, GroupRules, OrderRules
 from taskq.testing.conformance.random_runs import RandomRules
 from taskq.testing.conformance.redrive import RedriveRules
 from taskq.testing.conformance.results import ResultStoreRules, WaitForResultRules
 from taskq.testing.conformance.settle import HistoryRules, SettleAnswerRules, SettleRules
 from taskq.testing.conformance.sharing import BackendRules, CloneRules, ConcurrencyRules, NamespaceRules
+from taskq.testing.conformance.steering import CapacityRules, MovingRules, QueueLimitRules, SettingsRules
 from taskq.testing.conformance.transitions import TransitionRules
+from taskq.testing.conformance.unique import ReplaceRules, UniqueRules
 from taskq.testing.conformance.upkeep import ExpireRules, PromoteRules, PruneRules, RelayRules
 from taskq.testing.conformance.virtual_time import VirtualTimeRules
 from taskq.testing.conformance.waking import WakingRules
@@ -35,6 +38,15 @@ class BackendConformance(
     FrontLaneRules,
     AgingRules,
     GroupRules,
+    RateRules,
+    SlotRules,
+    BreakerRules,
+    UniqueRules,
+    ReplaceRules,
+    SettingsRules,
+    CapacityRules,
+    QueueLimitRules,
+    MovingRules,
     SettleRules,
     SettleAnswerRules,
     HistoryRules,

@@ -123,7 +123,7 @@ async def prune(bench: Bench, delivery: Delivery) -> None:
         await bench.pass_time(bench.short)
         dead = record.state == TaskState.DEAD
         await bench.apply(await bench.running(), Bury("x", FAILURE) if dead else Complete())
-    await bench.backend.inspector.configure(bench.queue, QueueConfig(max_finished=1))
+    await bench.backend.queues.configure(bench.queue, QueueConfig(max_finished=1))
     await bench.backend.maintenance.prune()
 
 

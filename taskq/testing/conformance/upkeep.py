@@ -176,14 +176,14 @@ class PruneRules(Kit):
     async def test_the_newest_finished_tasks_of_a_queue_are_kept(self, bench: Bench) -> None:
         ids = await self._finish_one_by_one(bench, 4)
         other = await self._finished(bench, queue=bench.queue + "-other")
-        await bench.backend.inspector.configure(bench.queue, QueueConfig(max_finished=2))
+        await bench.backend.queues.configure(bench.queue, QueueConfig(max_finished=2))
         assert await bench.backend.maintenance.prune() == 2
         assert [await bench.backend.inspector.get(id) is None for id in [*ids, other]] == [True, True, *[False] * 3]
 
     async def test_dead_letters_count_apart(self, bench: Bench) -> None:
         dead = await self._finish_one_by_one(bench, 3, Bury("rejected", FAILURE))
         done = await self._finish_one_by_one(bench, 3)
-        await bench.backend.inspector.configure(bench.queue, QueueConfig(max_finished=2))
+        await bench.backend.queues.configure(bench.queue, QueueConfig(max_finished=2))
         assert await bench.backend.maintenance.prune() == 2
         assert [await bench.backend.inspector.get(id) is None for id in dead] == [True, False, False]
         assert [await bench.backend.inspector.get(id) is None for id in done] == [True, False, False]

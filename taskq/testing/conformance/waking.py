@@ -16,7 +16,7 @@ import pytest
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import Bury, Cancel, Complete, Crash, Fail, Release, Retry, Settlement, Snooze
 from taskq.domain.state import TaskState
-from taskq.testing.conformance.bench import FAILURE, LONG, Bench
+from taskq.testing.conformance.bench import FAILURE, LONG, Bench, moved
 from taskq.testing.conformance.kit import Kit
 from taskq.testing.conformance.settle import forged, name_of
 
@@ -107,7 +107,7 @@ async def paused(bench: Bench) -> list[Delivery]:
     """Tasks in queues that are paused."""
     deliveries = await waiting()(bench)
     for delivery in deliveries:
-        await bench.backend.inspector.pause(delivery.queue)
+        await bench.backend.queues.pause(delivery.queue)
     return deliveries
 
 
@@ -153,12 +153,12 @@ async def put(bench: Bench, delivery: Delivery) -> None:
 
 async def resume(bench: Bench, delivery: Delivery) -> None:
     """Its queue is resumed."""
-    await bench.backend.inspector.resume(delivery.queue)
+    await bench.backend.queues.resume(delivery.queue)
 
 
 async def redrive(bench: Bench, delivery: Delivery) -> None:
     """It starts anew."""
-    assert list(await bench.backend.inspector.redrive([delivery.id])) == [True]
+    assert moved(await bench.backend.inspector.redrive([delivery.id])) == [True]
 
 
 def _settled(settlement: Settlement, begin: Begin, end: TaskState) -> Way:

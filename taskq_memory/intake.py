@@ -1,0 +1,73 @@
+"""What becomes of one message: a new task, a duplicate, a replacement or a refusal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from taskq.domain.message import Message
+from taskq.domain.state import WAITING, Event, TaskState
+from taskq.ports import Enqueued, EnqueueStatus
+from taskq_memory.rows import Task
+from taskq_memory.store import Store
+
+
+class Intake:
+    """Takes messages into a store. Methods expect its lock to be held."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def refusal_of(self, batch: Sequence[Message]) -> Enqueued | None:
+        """The first refusal that this batch would meet, None where there is none."""
+        digests: dict[str, str] = {}
+        fresh: Counter[str] = Counter()
+        for message in batch:
+            if message.digest:
+                before = digests.setdefault(message.id, self._store.digest_of(message.id) or message.digest)
+                if before != message.digest:
+                    return Enqueued(message.id, EnqueueStatus.CONFLICT)
+            if not self._store.known(message) and self._store.owner_of(message.unique) is None:
+                fresh[message.queue] += 1
+                fill = self._store.fill_of(message.queue)
+                if fill.depth + fresh[message.queue] > fill.limit:
+                    return Enqueued(message.id, EnqueueStatus.FULL, fill)
+        return None
+
+    def take(self, message: Message) -> Enqueued:
+        """Store a message, if it is to be stored."""
+        store = self._store
+        if message.replaces:
+            return self._replace(message)
+        if message.digest and store.digest_of(message.id) not in ("", message.digest):
+            return Enqueued(message.id, EnqueueStatus.CONFLICT)
+        if store.known(message):
+            return Enqueued(message.id, EnqueueStatus.DUPLICATE)
+        owner = store.owner_of(message.unique)
+        if owner is not None:
+            return Enqueued(owner, EnqueueStatus.DUPLICATE)
+        fill = store.fill_of(message.queue)
+        if fill.depth >= fill.limit:
+            return Enqueued(message.id, EnqueueStatus.FULL, fill)
+        store.add(message)
+        fill = store.fill_of(message.queue)
+        is_high = fill.depth >= store.queues[message.queue].settings.warn_at * fill.limit
+        return Enqueued(message.id, EnqueueStatus.CREATED, fill if is_high else None)
+
+    def _replace(self, message: Message) -> Enqueued:
+        """Give the waiting holder of a key the arguments of a newer call."""
+        task = self._store.tasks.get(message.id)
+        holds = message.unique is not None and self._store.owner_of(message.unique) == message.id
+        if task is None or not holds or task.state not in WAITING:
+            return Enqueued(message.id, EnqueueStatus.DUPLICATE)
+        task.body = message.body
+        if message.delay is not None:
+            self._put_off(task, message.delay)
+        self._store.note_change()
+        return Enqueued(message.id, EnqueueStatus.REPLACED)
+
+    def _put_off(self, task: Task, delay: float) -> None:
+        store = self._store
+        latest = float("inf") if task.longest_wait is None else task.created_at + task.longest_wait
+        due_at = min(store.clock.now() + delay, latest)
+        store.delay(task, Event.REPLACE, TaskState.SCHEDULED, due_at)
