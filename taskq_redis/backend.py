@@ -17,6 +17,7 @@ from taskq_redis.events import RedisEvents
 from taskq_redis.inspector import RedisInspector
 from taskq_redis.listening import Listening
 from taskq_redis.maintenance import RedisMaintenance
+from taskq_redis.queues import RedisQueues
 from taskq_redis.registry import RedisRegistry
 from taskq_redis.results import RedisResults
 from taskq_redis.store import Store
@@ -41,6 +42,7 @@ class RedisBackend:
         self.annotations = RedisAnnotations(self._store)
         self.results = RedisResults(self._store, self._listening)
         self.inspector = RedisInspector(self._store)
+        self.queues = RedisQueues(self._store)
         self.registry = RedisRegistry(self._store)
         self.events = RedisEvents(self._store, self._listening)
 

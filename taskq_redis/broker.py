@@ -10,6 +10,7 @@ from itertools import count, groupby, islice
 from secrets import token_hex
 from typing import Any, TypeVar
 
+from taskq.domain.limits import pack_limits
 from taskq.domain.message import Delivery, Message
 from taskq.domain.outcome import Bury, Cancel, Complete, Crash, Fail, Release, Retry, Settlement, Snooze
 from taskq.domain.routing import AGING
@@ -19,13 +20,14 @@ from taskq.ports import (
     EnqueueStatus,
     Extension,
     Fetched,
+    Fill,
     Parent,
     Settled,
     SettleStatus,
 )
 from taskq_redis.connection import Argument
 from taskq_redis.gathering import Gathering
-from taskq_redis.record import check_text, milliseconds, pack_options, plain, unpack_options
+from taskq_redis.record import check_text, milliseconds, pack_options, pack_special, plain, unpack_options
 from taskq_redis.store import Store
 from taskq_redis.waiting import Waiting
 
@@ -36,7 +38,10 @@ _ENQUEUED = {
     0: EnqueueStatus.DUPLICATE,
     2: EnqueueStatus.CONFLICT,
     3: EnqueueStatus.STALE_PARENT,
+    4: EnqueueStatus.FULL,
+    5: EnqueueStatus.REPLACED,
 }
+_TELLS_FILL = frozenset({EnqueueStatus.CREATED, EnqueueStatus.FULL})
 _SETTLED = {1: SettleStatus.APPLIED, 2: SettleStatus.REPEATED, 0: SettleStatus.STALE, -1: SettleStatus.GONE}
 _CANCELLED = {1: CancelStatus.CANCELLED, 2: CancelStatus.REQUESTED, 0: CancelStatus.FINAL, -1: CancelStatus.UNKNOWN}
 _KINDS: dict[type[Settlement], str] = {
@@ -95,9 +100,9 @@ class RedisBroker:
             if parent is not None and shard == home:
                 head = (*parent, head[3])
             for positions in _slices(groups[shard], self._batch):
-                codes = await self._store.run_durably(shard, "enqueue", *head, *_runs(messages, positions))
-                for position, code in zip(positions, codes, strict=True):
-                    answers[position] = Enqueued(messages[position].id, _ENQUEUED[code])
+                codes, fills = await self._store.run_durably(shard, "enqueue", *head, *_runs(messages, positions))
+                for position, answer in zip(positions, _enqueued(messages, positions, codes, fills), strict=True):
+                    answers[position] = answer
                 if codes[0] == 3:
                     return [
                         a or Enqueued(m.id, EnqueueStatus.STALE_PARENT) for m, a in zip(messages, answers, strict=True)
@@ -178,7 +183,21 @@ def _runs(messages: Sequence[Message], positions: Sequence[int]) -> Iterator[Arg
         yield from pairs
 
 
-def _likeness(message: Message) -> tuple[str, str, Argument, Argument, Argument, str, str]:
+def _enqueued(
+    messages: Sequence[Message], positions: Sequence[int], codes: Sequence[int | bytes], flat: Sequence[Any]
+) -> Iterator[Enqueued]:
+    """The answers of enqueue.lua: a code for each message, or the id of the task that holds its unique key."""
+    fills = {flat[at].decode(): Fill(flat[at + 1], flat[at + 2]) for at in range(0, len(flat), 3)}
+    for position, code in zip(positions, codes, strict=True):
+        message = messages[position]
+        if isinstance(code, bytes):
+            yield Enqueued(code.decode(), EnqueueStatus.DUPLICATE)
+        else:
+            status = _ENQUEUED[code]
+            yield Enqueued(message.id, status, fills.get(message.queue) if status in _TELLS_FILL else None)
+
+
+def _likeness(message: Message) -> tuple[str, str, Argument, Argument, Argument, str, str, str]:
     return (
         message.queue,
         f"{int(message.priority)}:{message.group}",
@@ -187,6 +206,7 @@ def _likeness(message: Message) -> tuple[str, str, Argument, Argument, Argument,
         "" if message.expires is None else milliseconds(message.expires),
         pack_options(message),
         message.digest,
+        pack_special(message),
     )
 
 
@@ -276,7 +296,14 @@ def _deliveries(reply: Sequence[Any], queues: Sequence[str], worker: str) -> Ite
             lost, _, rest = extra.partition(b" ")
             options = unpack_options(rest)
             yield Delivery(
-                *held, int(lost), worker, options.max_lost_leases, options.dead_letter, options.tenant, age / 1000
+                *held,
+                int(lost),
+                worker,
+                options.max_lost_leases,
+                options.dead_letter,
+                options.tenant,
+                age / 1000,
+                options.is_limited,
             )
 
 
@@ -293,7 +320,8 @@ def _settlement_likeness(item: Settled) -> tuple[str, str, Argument, str]:
     settlement = item.settlement
     delay = milliseconds(settlement.delay) if isinstance(settlement, Retry | Snooze) else 0
     reason = plain(str(settlement.reason)) if isinstance(settlement, Bury | Fail | Cancel) else ""
-    return (item.delivery.worker, _KINDS[type(settlement)], delay, reason)
+    is_throttled = isinstance(settlement, Snooze) and settlement.throttled
+    return (item.delivery.worker, "throttle" if is_throttled else _KINDS[type(settlement)], delay, reason)
 
 
 def _data(settlement: Settlement) -> bytes:
@@ -304,5 +332,7 @@ def _data(settlement: Settlement) -> bytes:
             return failure.to_json()
         case Snooze(failure=failure):
             return b"" if failure is None else failure.to_json()
-        case Release() | Cancel():
+        case Release(limits):
+            return pack_limits(limits).encode()
+        case Cancel():
             return b""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from secrets import token_hex
 
 from taskq.domain.record import TaskRecord
 from taskq.domain.state import TaskState
-from taskq.ports import Page, QueueConfig, TaskQuery
+from taskq.errors import NotApplied
+from taskq.ports import Page, Redriven, RedriveStatus, TaskQuery
 from taskq_redis.listing import Listing
-from taskq_redis.record import milliseconds, to_record
+from taskq_redis.record import to_record
 from taskq_redis.store import Store
 
 _COUNTED = (
@@ -77,23 +77,6 @@ class RedisInspector:
 
     # ------------------------------------------------------------ acting
 
-    async def pause(self, queue: str, reason: str = "", until: datetime | None = None) -> None:
-        """Hand out no task of this queue."""
-        shard = self._store.shard_of(queue)
-        end = 0 if until is None else milliseconds(until.timestamp())
-        await self._store.command(shard, "HSET", self._store.keys[shard].of("queue", queue), "pr", reason, "pu", end)
-
-    async def resume(self, queue: str) -> None:
-        """Undo `pause`."""
-        await self._store.run(self._store.shard_of(queue), "resume", queue)
-
-    async def configure(self, queue: str, config: QueueConfig) -> None:
-        """Change what is set for a queue."""
-        if config.max_finished is not None:
-            shard = self._store.shard_of(queue)
-            name = self._store.keys[shard].of("queue", queue)
-            await self._store.command(shard, "HSET", name, "mf", config.max_finished)
-
     async def purge(self, queue: str, limit: int = 1000) -> int:
         """Cancel waiting tasks of a queue."""
         shard, purged = self._store.shard_of(queue), 0
@@ -105,14 +88,32 @@ class RedisInspector:
                 break
         return purged
 
-    async def redrive(self, ids: Sequence[str]) -> Sequence[bool]:
+    async def redrive(self, ids: Sequence[str], queue: str | None = None) -> Sequence[Redriven]:
         """Give tasks that failed another life."""
-        answers: dict[int, bool] = {}
+        answers: dict[int, Redriven] = {}
         token = token_hex(8)
         batch = self._store.options.batch
         for shard, group in self._store.by_shard(ids).items():
+            if queue is not None and self._store.shard_of(queue) != shard:
+                raise NotApplied(f"queue {queue!r} lies in another shard than the tasks: enqueue them there anew")
             for at in range(0, len(group), batch):
                 positions = group[at : at + batch]
-                reply = await self._store.run(shard, "redrive", token, *(ids[position] for position in positions))
-                answers.update(zip(positions, map(bool, reply), strict=True))
+                some = (ids[position] for position in positions)
+                reply = await self._store.run(shard, "redrive", token, queue or "", *some)
+                answers.update(zip(positions, map(_redriven, reply), strict=True))
         return [answers[position] for position in range(len(ids))]
+
+    async def discard(self, ids: Sequence[str]) -> int:
+        """Forget tasks that have ended."""
+        gone = 0
+        for shard, group in self._store.by_shard(ids).items():
+            for at in range(0, len(group), self._store.options.batch):
+                some = [ids[position] for position in group[at : at + self._store.options.batch]]
+                gone += int(await self._store.run(shard, "discard", token_hex(8), *some))
+        return gone
+
+
+def _redriven(answer: int | bytes) -> Redriven:
+    if isinstance(answer, bytes):
+        return Redriven(RedriveStatus.HELD, answer.decode())
+    return Redriven(RedriveStatus.MOVED if answer else RedriveStatus.NOT_FINAL)

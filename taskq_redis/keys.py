@@ -11,11 +11,19 @@ A shard is one hash slot: all its keys carry the tag `{namespace:shard}`, so tha
                  log:<id>           list    what the task itself logged
                  digest:<id>        string  digest of an idempotent enqueue, for a day
                  gone:<bucket>      set     ids forgotten in one ten-minute bucket: the tombstones
+                 done:<token>       string  what was answered to a call that forgot tasks, for ten minutes
                  out:<id>:<fence>   string  a result kept for a task of another backend
 
                  lane:<n>:<q>:<p>:<group>   stream  PENDING, one entry for each task; `i` is its id
                  lanes:<q>          zset    the non-empty lanes `<p>:<group>` of a queue, most urgent first
                  front:<q>          zset    PENDING again: by priority, then by the time of first becoming ready
+                 gates:<q>          zset    closed gates at which tasks wait, by the instant at which they may open
+                 room:<n>:<q>:<gate>  zset  PENDING at that gate, ordered as in `front`
+                 cleared:<q>        zset    PENDING, let out of a room, ordered likewise
+                 rooms:<gate>       set     the queues with a room at that gate
+                 gate:<gate>        hash    what a rate or a breaker has counted (_gates.lua)
+                 holders:<gate>     set     the running tasks that hold a slot
+                 unique:<key>       string  who holds a unique key: <s, d or t><id>
                  due:<q>            zset    SCHEDULED, by the instant at which it becomes ready
                  retry:<q>          zset    RETRYING, likewise
                  leases             zset    RUNNING: `<id>:<fence>:<worker>` by the instant at which the lease runs out
@@ -34,7 +42,7 @@ A shard is one hash slot: all its keys carry the tag `{namespace:shard}`, so tha
     taskq:{ns:0}:ended:<id>         channel  a task that somebody waits for has ended
     taskq:{ns:0}:event:<topic>      channel  the event bus
 
-`<p>` is the priority 0 … 3, `<s>` the letter of a state (record.py).
+`<p>` is the priority 0 … 3, `<s>` the letter of a state (record.py), `<gate>` a name as in taskq.domain.limits.
 """
 
 from __future__ import annotations
@@ -49,7 +57,10 @@ _KINDS = re.compile(
       | (task|log|digest):[0-9a-f-]{36}
       | gone:\d+
       | out:[0-9a-f-]{36}:\d+
-      | (lanes|front|due|retry|ends|queue|wake|claim|worker|orders):.*
+      | (lanes|front|gates|cleared|due|retry|ends|queue|wake|claim|worker|orders|unique):.*
+      | (gate|holders|rooms):[rcb]:.*
+      | room:\d+:.*:[rcb]:.*
+      | done:[0-9a-f]+
       | lane:\d+:.*:[0-3]:.*
       | end:\d+:.*:[cxdke]:\d+
     )""",
@@ -127,6 +138,10 @@ class Keys(NamedTuple):
     def lane(self, queue: str, lane: str) -> str:
         """One lane, `<p>:<group>`."""
         return f"{self.prefix}lane:{len(queue.encode())}:{queue}:{lane}"
+
+    def room(self, queue: str, gate: str) -> str:
+        """Where tasks wait at a closed gate."""
+        return f"{self.prefix}room:{len(queue.encode())}:{queue}:{gate}"
 
     def end(self, queue: str, lane: str) -> str:
         """One stream of finished tasks, `<s>:<retention>`."""

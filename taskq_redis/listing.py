@@ -18,6 +18,8 @@ from taskq_redis.store import Store
 
 _MOST_READ = 1000
 """Places that one page looks at; a page that finds too few of its queue ends early, with a cursor to go on from."""
+_MOST_ROOMS = 100
+"""Closed gates of one queue whose rooms are looked into, those first that open first."""
 _ID_LENGTH = 36
 _IDS_PER_ENTRY = 100_000
 _FRONT_STEP = 10**13
@@ -101,9 +103,11 @@ class Listing:
         if state is TaskState.PENDING:
             lanes = await index.command("ZRANGE", keys.of("lanes", queue), 0, -1)
             streams = [index.lane(keys.lane(queue, lane.decode())) for lane in lanes]
-            return list(
-                await asyncio.gather(*streams, *(index.front(keys.of("front", queue), rank) for rank in range(4)))
-            )
+            gates = await index.command("ZRANGE", keys.of("gates", queue), 0, _MOST_ROOMS - 1)
+            apart = [keys.of("front", queue), keys.of("cleared", queue)]
+            apart += [keys.room(queue, gate.decode()) for gate in gates]
+            fronts = (index.front(name, rank) for name in apart for rank in range(4))
+            return list(await asyncio.gather(*streams, *fronts))
         if state in FINAL:
             lanes = await index.command("HKEYS", keys.of("ends", queue))
             wanted = [lane.decode() for lane in lanes if lane.decode().startswith(LETTERS[state])]

@@ -1,10 +1,13 @@
 """From the fields of a record's hash to the TaskRecord that everybody sees.
 
-    s   state: p PENDING in its lane, f PENDING in front, s SCHEDULED, b BLOCKED, r RUNNING, t RETRYING,
-        c COMPLETED, x FAILED, d DEAD, k CANCELLED, e EXPIRED
+    s   state: p PENDING in its lane, f PENDING in front, g PENDING at a closed gate, a PENDING let out of there,
+        s SCHEDULED, b BLOCKED, r RUNNING, t RETRYING, c COMPLETED, x FAILED, d DEAD, k CANCELLED, e EXPIRED
     q   queue                       l   lane, "<priority>:<group>"
     b   "<name>\\n<body>"            o   options that are not the defaults: "<expires at> <retention> <max lost leases>
-    c   created at                      <dead letter: 0 or 1> <tenant>", "-" for a default
+    c   created at                      <dead letter: 0 or -><flags> <tenant>", "-" for a default; flags: u it has a
+                                        unique key, x it has limits
+    un  unique key, "<until: s, d or t> <ms or -> <key>"    g   limits (taskq.domain.limits.pack_limits)
+    rm  the gate at which it waits, of g                    lw  the longest that it may be put off, ms
     e   stream entry with which it last came to its lane: since when it is ready
     d   due at, of s and t
     f   fence, a attempt, w worker, u started at: of the newest delivery
@@ -26,13 +29,17 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from taskq.domain.limits import pack_limits, unpack_limits
 from taskq.domain.message import DEFAULT_MAX_LOST_LEASES, DEFAULT_RETENTION, Message, Priority
 from taskq.domain.record import HISTORY_LIMIT, Attempt, AttemptOutcome, Failure, Progress, TaskRecord
 from taskq.domain.state import FINAL, TaskState
+from taskq.domain.unique import UniqueKey, Until
 from taskq.errors import InvalidOption
 
 STATES: Mapping[bytes, TaskState] = {
     b"p": TaskState.PENDING,
+    b"g": TaskState.PENDING,
+    b"a": TaskState.PENDING,
     b"f": TaskState.PENDING,
     b"s": TaskState.SCHEDULED,
     b"b": TaskState.BLOCKED,
@@ -46,6 +53,7 @@ STATES: Mapping[bytes, TaskState] = {
 }
 LETTERS: Mapping[TaskState, str] = {state: letter.decode() for letter, state in STATES.items()}
 """The letter of each state; of PENDING the one of the front lane."""
+_UNTIL = {until[0]: until for until in Until}
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -57,6 +65,7 @@ class Options(NamedTuple):
     max_lost_leases: int = DEFAULT_MAX_LOST_LEASES
     dead_letter: bool = True
     tenant: str = ""
+    is_limited: bool = False
 
 
 def milliseconds(seconds: float) -> int:
@@ -83,7 +92,8 @@ def check_text(message: Message) -> None:
     Raises:
         InvalidOption: one of its texts holds a lone surrogate.
     """
-    text = f"{message.id}{message.name}{message.queue}{message.group}{message.tenant}{message.digest}"
+    keys = "".join(limit.key for limit in message.limits) + (message.unique.key if message.unique else "")
+    text = f"{message.id}{message.name}{message.queue}{message.group}{message.tenant}{message.digest}{keys}"
     if plain(text) != text:
         raise InvalidOption(f"{message.name!a}: name, queue, group and tenant of a task must not hold lone surrogates")
 
@@ -94,8 +104,10 @@ def pack_options(message: Message) -> str:
     >>> pack_options(Message("5b", "f")), pack_options(Message("5b", "f", retention=60, tenant="acme"))
     ('', '60000 - - acme')
     """
+    flags = f"{'u' if message.unique else ''}{'x' if message.limits else ''}"
     if (
-        message.retention == DEFAULT_RETENTION
+        not flags
+        and message.retention == DEFAULT_RETENTION
         and message.max_lost_leases == DEFAULT_MAX_LOST_LEASES
         and message.dead_letter
         and not message.tenant
@@ -103,14 +115,46 @@ def pack_options(message: Message) -> str:
         return ""
     retention = "-" if message.retention == DEFAULT_RETENTION else str(milliseconds(message.retention))
     lost = "-" if message.max_lost_leases == DEFAULT_MAX_LOST_LEASES else str(message.max_lost_leases)
-    return f"{retention} {lost} {'-' if message.dead_letter else '0'} {message.tenant}"
+    return f"{retention} {lost} {'-' if message.dead_letter else '0'}{flags} {message.tenant}"
+
+
+def pack_unique(unique: UniqueKey | None) -> str:
+    """The field `un`.
+
+    >>> pack_unique(UniqueKey("k1", Until.TTL, 60))
+    't 60000 k1'
+    """
+    if unique is None:
+        return ""
+    ttl = "-" if unique.ttl is None else str(milliseconds(unique.ttl))
+    return f"{unique.until[0]} {ttl} {unique.key}"
+
+
+def unpack_unique(text: bytes | None) -> UniqueKey | None:
+    """Read the field `un`."""
+    if not text:
+        return None
+    letter, ttl, key = text.decode().split(" ", 2)
+    return UniqueKey(key, _UNTIL[letter], None if ttl == "-" else int(ttl) / 1000)
+
+
+def pack_special(message: Message) -> str:
+    """What only some messages have, as enqueue.lua takes it; "" for most.
+
+    >>> pack_special(Message("5b", "f"))
+    ''
+    """
+    if not (message.unique or message.limits or message.replaces):
+        return ""
+    longest = "" if message.longest_wait is None else milliseconds(message.longest_wait)
+    return json.dumps([pack_unique(message.unique), pack_limits(message.limits), longest, message.replaces])
 
 
 def unpack_options(text: bytes) -> Options:
     """Read the field `o`.
 
     >>> unpack_options(b"- 60000 - 0 acme")
-    Options(expires_at=None, retention=60.0, max_lost_leases=3, dead_letter=False, tenant='acme')
+    Options(expires_at=None, retention=60.0, max_lost_leases=3, dead_letter=False, tenant='acme', is_limited=False)
     """
     if not text:
         return Options()
@@ -119,8 +163,9 @@ def unpack_options(text: bytes) -> Options:
         None if expires == b"-" else int(expires),
         DEFAULT_RETENTION if retention == b"-" else int(retention) / 1000,
         DEFAULT_MAX_LOST_LEASES if lost == b"-" else int(lost),
-        letter != b"0",
+        letter[:1] != b"0",
         tenant.decode(),
+        b"x" in letter,
     )
 
 
@@ -163,6 +208,9 @@ def to_record(id: str, flat: Sequence[bytes], logs: Sequence[bytes] = ()) -> Tas
         progress=_progress(fields.get(b"pg")),
         checkpoint=fields.get(b"ck"),
         logs=tuple(line.decode() for line in logs),
+        unique=unpack_unique(fields.get(b"un")),
+        limits=unpack_limits(fields.get(b"g", b"").decode()),
+        waits_at=fields[b"rm"].decode() if fields[b"s"] == b"g" else "",
     )
 
 

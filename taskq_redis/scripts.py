@@ -7,7 +7,9 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import NamedTuple
 
+from taskq.domain.limits import CUT_EVERY, LEAST_SHARE, RECOVERY
 from taskq.domain.message import (
+    DAY,
     DEAD_RETENTION,
     DEFAULT_MAX_LOST_LEASES,
     DEFAULT_RETENTION,
@@ -16,10 +18,13 @@ from taskq.domain.message import (
 )
 from taskq.domain.record import HISTORY_LIMIT, LOG_LIMIT, DeadReason
 from taskq.domain.routing import AGED_EVERY
-from taskq.ports.inspector import DEFAULT_MAX_FINISHED
+from taskq.ports.queues import DEFAULT_MAX_FINISHED, DEFAULT_MAX_SIZE, DEFAULT_WARN_AT
 
 PROMOTE_PER_FETCH = 200
 """Due tasks of one queue that a fetch makes ready before it claims."""
+
+ROOMS_PER_FETCH = 20
+"""Gates of one queue that have opened, of which a fetch lets tasks out before it claims."""
 
 TASKS_PER_CALL = 250
 """Tasks that one script ends, forgets or moves besides its own business, so that it holds up nobody for more than a few
@@ -28,7 +33,7 @@ ms: the bound of each step of maintenance, and of the expired tasks that a fetch
 STEP_BACK = 60
 """Seconds of work that a store may have forgotten, after a failover, without being taken for an old copy."""
 
-_CONSTANTS: dict[str, int | str] = {
+_CONSTANTS: dict[str, int | float | str] = {
     "DEFAULT_RETENTION": int(DEFAULT_RETENTION * 1000),
     "DEAD_RETENTION": int(DEAD_RETENTION * 1000),
     "DEFAULT_MAX_LOST": DEFAULT_MAX_LOST_LEASES,
@@ -41,12 +46,22 @@ _CONSTANTS: dict[str, int | str] = {
     "PROMOTE_PER_FETCH": PROMOTE_PER_FETCH,
     "TASKS_PER_CALL": TASKS_PER_CALL,
     "STEP_BACK": STEP_BACK,
+    "MAX_SIZE": DEFAULT_MAX_SIZE,
+    "WARN_AT": DEFAULT_WARN_AT,
+    "ROOMS_PER_FETCH": ROOMS_PER_FETCH,
+    "RECOVERY": RECOVERY,
+    "LEAST_SHARE": LEAST_SHARE,
+    "CUT_EVERY": CUT_EVERY,
+    "BREAKER_RETENTION": int(DAY * 1000),
     "POISON": DeadReason.POISON.value,
 }
-"""The figures of taskq.domain that the scripts need, under the names that they have there; durations in ms."""
+"""The figures of taskq.domain that the scripts need, under the names that they have there; durations in ms, those of limits
+in seconds."""
 
 _PICKING = frozenset({"fetch", "peek", "purge"})
 """The scripts that choose tasks in the order of a claim."""
+_GATED = frozenset({"fetch", "settle", "reap", "reset"})
+"""The scripts in which a task meets its limits."""
 
 
 class Script(NamedTuple):
@@ -63,7 +78,8 @@ def script(name: str) -> Script:
 
     All but `enqueue` run on a server that is out of memory: a full server refuses work and still drains.
     """
-    parts = ["_lib", *(["_pick"] if name in _PICKING else []), name]
+    gates, picking = ["_gates"] * (name in _GATED), ["_pick"] * (name in _PICKING)
+    parts = ["_lib", *gates, *picking, name]
     constants = "".join(f"local {key} = {value!r}\n" for key, value in _CONSTANTS.items())
     flags = "" if name == "enqueue" else " flags=allow-oom"
     folder = files("taskq_redis") / "lua"

@@ -15,6 +15,7 @@ local CHUNK = 1000 -- Lua's unpack dies of several thousand values
 
 local function key(kind, name) return P .. kind .. ':' .. name end
 local function lane_key(queue, lane) return P .. 'lane:' .. #queue .. ':' .. queue .. ':' .. lane end
+local function room_key(queue, gate) return P .. 'room:' .. #queue .. ':' .. queue .. ':' .. gate end
 local function end_key(queue, lane) return P .. 'end:' .. #queue .. ':' .. queue .. ':' .. lane end
 
 -- One command over many members, in slices.
@@ -65,6 +66,7 @@ local function add_due(kind, name, members)
 end
 
 local STATES = {'r', 'c', 'x', 'd', 'k', 'e'}
+local COUNTED = {'w', 'r', 'c', 'x', 'd', 'k', 'e'} -- what a queue counts: 'w' all that wait, and the states
 
 local function flush()
   if #new_leases > 0 then in_slices('ZADD', P .. 'leases', new_leases) end
@@ -80,10 +82,12 @@ local function flush()
     if #queue.front > 0 then in_slices('ZADD', key('front', name), queue.front) end
     local is_earlier = #queue.due > 0 and add_due('due', name, queue.due)
     is_earlier = #queue.retry > 0 and add_due('retry', name, queue.retry) or is_earlier
-    for _, state in ipairs(STATES) do
+    for _, state in ipairs(COUNTED) do
       local by = queue.counts[state]
       if by and by ~= 0 then call('HINCRBY', key('queue', name), state, by) end
     end
+    -- Where only so many may run at once, the end of one lets another begin.
+    if (queue.counts.r or 0) < 0 and call('HEXISTS', key('queue', name), 'wk') == 1 then wake(name, 1) end
     for lane, ids in pairs(queue.ended) do
       call('XADD', end_key(name, lane), '*', 'z', now, 'i', table.concat(ids, ','))
       call('HSETNX', key('ends', name), lane, 0)
@@ -97,13 +101,20 @@ end
 
 -- ------------------------------------------------------------ the record
 
--- The options of a record that are not the defaults: "<expires_at> <retention> <max_lost> <letter> <tenant>", "-" for
--- a default. Returns expires_at, retention, max_lost, letter ('0': no dead letter), tenant.
+-- The options of a record that are not the defaults: "<expires_at> <retention> <max_lost> <letter><flags> <tenant>", "-"
+-- for a default. Returns expires_at, retention, max_lost, letter ('0': no dead letter), flags ('u': it has a unique key,
+-- 'x': it has limits).
 local function options_of(text)
   if not text then return nil, DEFAULT_RETENTION, DEFAULT_MAX_LOST, '1', '' end
-  local expires, retention, lost, letter, tenant = string.match(text, '^(%S+) (%S+) (%S+) (%S+) (.*)$')
-  return tonumber(expires), tonumber(retention) or DEFAULT_RETENTION, tonumber(lost) or DEFAULT_MAX_LOST, letter, tenant
+  local expires, retention, lost, letter, flags = string.match(text, '^(%S+) (%S+) (%S+) ([-0])(%a*) ')
+  return tonumber(expires), tonumber(retention) or DEFAULT_RETENTION, tonumber(lost) or DEFAULT_MAX_LOST, letter, flags
 end
+
+-- Whether the task waits because its lease was lost, and its newest run may still be settled: in front, or at a gate that
+-- was closed when a claim came upon it. (Of others that wait at a gate the newest fence is settled, or there is none.)
+local function may_be_late(state) return state == 'f' or state == 'g' or state == 'a' end
+
+local WAITS = {p = true, f = true, g = true, a = true, s = true, t = true, b = true}
 
 -- The history with one more attempt, a JSON array on a line of its own; the newest HISTORY_LIMIT are kept.
 local function remember(history, fence, attempt, worker, started, outcome, failure)
@@ -126,21 +137,29 @@ end
 local function to_lane(queue, lane, id)
   queue.lanes[lane] = true
   queue.ready = queue.ready + 1
+  count(queue, 'w', 1)
   return call('XADD', lane_key(queue.name, lane), '*', 'i', id)
 end
 
-local function to_front(queue, lane, entry, id)
+-- The place of a task among those that came back: by priority, then by the instant of becoming ready.
+local function front_score(lane, entry)
   local ready_at = string.sub(entry, 1, string.find(entry, '-', 1, true) - 1)
+  return string.format('%.0f', (3 - string.sub(lane, 1, 1)) * 1e13 + ready_at)
+end
+
+local function to_front(queue, lane, entry, id)
   local front = queue.front
-  front[#front + 1] = string.format('%.0f', (3 - string.sub(lane, 1, 1)) * 1e13 + ready_at)
+  front[#front + 1] = front_score(lane, entry)
   front[#front + 1] = front_member(entry, id)
   queue.ready = queue.ready + 1
+  count(queue, 'w', 1)
 end
 
 local function to_delayed(queue, kind, id, due)
   local members = queue[kind]
   members[#members + 1] = due
   members[#members + 1] = id
+  count(queue, 'w', 1)
 end
 
 local function expire_at(id, expires)
@@ -153,14 +172,28 @@ local function close_lane(name, lane)
   call('ZREM', key('lanes', name), lane)
 end
 
+local function leave_room(name, gate, member)
+  local room = room_key(name, gate)
+  call('ZREM', room, member)
+  if call('EXISTS', room) == 0 then
+    call('ZREM', key('gates', name), gate)
+    call('SREM', key('rooms', gate), name)
+  end
+end
+
 -- Take a waiting task out of the index of its state.
 local function leave_waiting(name, id, state, lane, entry)
+  count(queue_of(name), 'w', -1)
   if state == 'p' then
     local stream = lane_key(name, lane)
     call('XDEL', stream, entry)
     if call('XLEN', stream) == 0 then close_lane(name, lane) end
   elseif state == 'f' then
     call('ZREM', key('front', name), front_member(entry, id))
+  elseif state == 'a' then
+    call('ZREM', key('cleared', name), front_member(entry, id))
+  elseif state == 'g' then
+    leave_room(name, call('HGET', key('task', id), 'rm'), front_member(entry, id))
   elseif state == 's' then
     call('ZREM', key('due', name), id)
   elseif state == 't' then
@@ -168,8 +201,38 @@ local function leave_waiting(name, id, state, lane, entry)
   end
 end
 
+-- ------------------------------------------------------------ unique keys
+
+-- The id of the task that holds a key, other than `but`; nil where it is free: no key survives its owner.
+local function owner_of(unique, but)
+  local held = call('GET', key('unique', unique))
+  if not held or string.sub(held, 2) == but then return nil end
+  local state = call('HGET', key('task', string.sub(held, 2)), 's')
+  if not state or not (string.sub(held, 1, 1) == 't' or state == 'r' or WAITS[state]) then return nil end
+  return string.sub(held, 2)
+end
+
+-- `unique` is "<s, d or t: until start, done, or its time is over> <ms or -> <key>".
+local function take_key(id, unique)
+  local letter, ttl, name = string.match(unique, '^(%a) (%S+) (.*)$')
+  if ttl == '-' then
+    call('SET', key('unique', name), letter .. id)
+  else
+    call('SET', key('unique', name), letter .. id, 'PX', ttl)
+  end
+end
+
+-- Let go of the key as the first run begins, or as the task ends.
+local function give_key_back(id, unique, is_over)
+  local letter, _, name = string.match(unique, '^(%a) (%S+) (.*)$')
+  if letter == 's' or (is_over and letter == 'd') then
+    if call('GET', key('unique', name)) == letter .. id then call('DEL', key('unique', name)) end
+  end
+end
+
 -- → a final state, the index that it leaves apart. `fields` are more fields of the record.
-local function finish(queue, task, id, state, retention, awaited, fields)
+local function finish(queue, task, id, state, retention, awaited, flags, fields)
+  if flags ~= '' and string.find(flags, 'u', 1, true) then give_key_back(id, call('HGET', task, 'un'), true) end
   call('HSET', task, 's', state, 'z', now, unpack(fields))
   count(queue, state, 1)
   if state == 'd' then retention = math.max(retention, DEAD_RETENTION) end
@@ -210,5 +273,6 @@ local function promote(name, limit)
   for _, kind in ipairs({'due', 'retry'}) do
     if #gone[kind] > 0 then in_slices('ZREM', key(kind, name), gone[kind]) end
   end
+  count(queue, 'w', -math.min(limit, #due))
   return math.min(limit, #due)
 end

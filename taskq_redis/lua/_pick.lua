@@ -3,9 +3,26 @@
 
 local function entry_ms(entry) return tonumber(string.sub(entry[1], 1, string.find(entry[1], '-', 1, true) - 1)) end
 
+-- Those of one priority that were let out of a room, as if they were a lane.
+local function load_cleared(lane, wanted)
+  local low = (3 - lane.priority) * 1e13
+  local range = {string.format('%.0f', low), string.format('(%.0f', low + 1e13)}
+  local found = call('ZRANGEBYSCORE', lane.stream, range[1], range[2], 'WITHSCORES', 'LIMIT', 0, wanted)
+  lane.entries = {}
+  for i = 1, #found, 2 do
+    local ready_at = string.format('%.0f-0', found[i + 1] - low)
+    lane.entries[#lane.entries + 1] = {ready_at, {'i', string.sub(found[i], 7)}, found[i]}
+  end
+end
+
 -- Have the first `wanted` entries of a lane at hand.
 local function load(lane, wanted)
   if lane.is_whole or #lane.entries >= wanted then return end
+  if lane.is_cleared then
+    load_cleared(lane, wanted)
+    lane.is_whole = #lane.entries < wanted
+    return
+  end
   lane.entries = call('XRANGE', lane.stream, '-', '+', 'COUNT', wanted)
   lane.is_whole = #lane.entries < wanted
 end
@@ -54,12 +71,17 @@ end
 
 -- `row` keeps, for each priority, the group served last; only groups with a name pay for that.
 -- Returns the ids, how many of them come from the front lane, and the lanes with `taken` entries each.
-local function pick(name, wanted, quota, aging, row)
+local function pick(name, wanted, quota, aging, row, has_cleared)
   local picks = {}
   local front = call('ZRANGE', key('front', name), 0, wanted - 1)
   for i, member in ipairs(front) do picks[i] = string.sub(member, 7) end
   if #picks >= wanted then return picks, #front, {} end
-  local lanes, by_priority = {}, {}
+  local lanes, by_priority, cleared = {}, {}, {}
+  for priority = 0, has_cleared and 3 or -1 do
+    local lane = {priority = priority, stream = key('cleared', name), entries = {}, taken = 0, is_cleared = true}
+    lanes[#lanes + 1] = lane
+    cleared[priority] = lane
+  end
   for _, lane in ipairs(call('ZRANGE', key('lanes', name), 0, -1)) do
     local priority = string.sub(lane, 1, 1)
     lanes[#lanes + 1] = {name = lane, group = string.sub(lane, 3), stream = lane_key(name, lane), entries = {}, taken = 0}
@@ -68,7 +90,11 @@ local function pick(name, wanted, quota, aging, row)
   end
   if #lanes > 1 then pick_aged(lanes, math.min(quota, wanted - #picks), aging, picks) end
   for priority = 3, 0, -1 do
-    local peers = by_priority[tostring(priority)]
+    local peers, freed = by_priority[tostring(priority)], cleared[priority]
+    if freed and #picks < wanted then
+      load(freed, freed.taken + wanted - #picks)
+      while freed.taken < #freed.entries and #picks < wanted do take(freed, picks) end
+    end
     if peers and #picks < wanted then
       local has_turns = #peers > 1 or peers[1].group ~= ''
       local served = has_turns and (row['g' .. priority] or call('HGET', key('queue', name), 'g' .. priority)) or nil

@@ -16,13 +16,13 @@ local function cancel(id)
     call('SADD', P .. 'cancels', id)
     return REQUESTED
   end
-  if not (state == 'p' or state == 'f' or state == 's' or state == 't' or state == 'b') then
+  if not WAITS[state] then
     return (state == 'k' and v[7] == token) and CANCELLED or FINAL
   end
-  local expires, retention = options_of(v[5])
+  local expires, retention, _, _, flags = options_of(v[5])
   leave_waiting(v[2], id, state, v[3], v[4])
   if expires then gone_expiring[#gone_expiring + 1] = id end
-  finish(queue_of(v[2]), task, id, 'k', retention, v[6], {'rs', reason, 'ct', token})
+  finish(queue_of(v[2]), task, id, 'k', retention, v[6], flags, {'rs', reason, 'ct', token})
   return CANCELLED
 end
 

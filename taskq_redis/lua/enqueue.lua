@@ -2,30 +2,34 @@
 -- KEYS  meta, nothing
 -- ARGV  parent's id or '', its fence, its worker, '1' for all or none,
 --       then runs of messages that are alike: queue, lane, delay ms or '', eta ms or '', expires ms or '', the rest of
---       the options or '', digest, count, count × (id, name and body)
--- Returns for each message 1 created, 0 duplicate, 2 conflict, 3 stale parent.
-local CREATED, DUPLICATE, CONFLICT, STALE_PARENT = 1, 0, 2, 3
+--       the options or '', digest, '' or [unique key as in _lib.lua, limits, the longest that it may be put off (ms),
+--       whether it replaces] as JSON, '' for what it has not, count, count × (id, name and body)
+-- Returns for each message 1 created, 0 duplicate, 2 conflict, 3 stale parent, 4 full, 5 replaced, or the id of the task
+-- that holds its unique key; then {queue, depth, limit, …} of queues that are full or past their warning level.
+local CREATED, DUPLICATE, CONFLICT, STALE_PARENT, FULL, REPLACED = 1, 0, 2, 3, 4, 5
+local HEAD = 9
 
 -- What each message is: its id, its body, and the index of its run's head.
 local ids, bodies, heads = {}, {}, {}
 local at = 5
 while at <= #ARGV do
-  for i = at + 8, at + 6 + 2 * ARGV[at + 7], 2 do
+  local count = ARGV[at + HEAD - 1]
+  for i = at + HEAD, at + HEAD - 2 + 2 * count, 2 do
     ids[#ids + 1], bodies[#ids + 1], heads[#ids + 1] = ARGV[i], ARGV[i + 1], at
   end
-  at = at + 8 + 2 * ARGV[at + 7]
+  at = at + HEAD + 2 * count
 end
 
-local answers = {}
+local answers, fills = {}, {}
 local function answer_all(code)
   for i = 1, #ids do answers[i] = code end
-  return answers
+  return {answers, fills}
 end
 
 if ARGV[1] ~= '' then
   local parent = call('HMGET', key('task', ARGV[1]), 's', 'f', 'w', 'sf')
   local is_newest = parent[2] == ARGV[2] and parent[3] == ARGV[3] and parent[4] ~= ARGV[2]
-  if not is_newest or (parent[1] ~= 'r' and parent[1] ~= 'f') then return answer_all(STALE_PARENT) end
+  if not is_newest or (parent[1] ~= 'r' and not may_be_late(parent[1])) then return answer_all(STALE_PARENT) end
 end
 
 -- Whether an id may be known: asked for all at once, because usually none is.
@@ -48,30 +52,87 @@ local function is_known(i)
   return false
 end
 
-local seen = {}
-for i, id in ipairs(ids) do
-  local digest = ARGV[heads[i] + 6]
+-- What only some messages have, by the index of their head.
+local specials = {}
+local function special_of(head)
+  if ARGV[head + 7] == '' then return {'', '', '', false} end
+  if not specials[head] then specials[head] = cjson.decode(ARGV[head + 7]) end
+  return specials[head]
+end
+
+-- How full a queue is: tasks that wait, or will once this call is done; tasks that may; the warning level.
+local depths = {}
+local function depth_of(name)
+  local queue = depths[name]
+  if not queue then
+    local v = call('HMGET', key('queue', name), 'w', 'ms', 'wa')
+    queue = {depth = tonumber(v[1]) or 0, limit = tonumber(v[2]) or MAX_SIZE}
+    queue.warn_at = (tonumber(v[3]) or WARN_AT) * queue.limit
+    depths[name] = queue
+  end
+  return queue
+end
+
+local seen, seen_keys = {}, {}
+
+-- The task that holds the unique key of a message, one of this call perhaps.
+local function holder_of(unique)
+  if unique == '' then return nil end
+  local name = string.match(unique, '^%a %S+ (.*)$')
+  return seen_keys[name] or owner_of(name)
+end
+
+local function judge(i, id, head)
+  local digest, special = ARGV[head + 6], special_of(head)
+  if special[4] then return REPLACED end
   local stored = digest ~= '' and (seen[id] or call('GET', key('digest', id)))
-  if stored and stored ~= digest then
-    answers[i] = CONFLICT
-    if ARGV[4] == '1' then return answer_all(CONFLICT) end
-  elseif stored or seen[id] or is_known(i) then
-    answers[i] = DUPLICATE
-  else
-    answers[i] = CREATED
-    seen[id] = digest
+  if stored and stored ~= digest then return CONFLICT end
+  if stored or seen[id] or is_known(i) then return DUPLICATE end
+  local holder = holder_of(special[1])
+  if holder then return holder end
+  local queue = depth_of(ARGV[head])
+  if queue.depth >= queue.limit then
+    queue.is_told = true
+    return FULL
+  end
+  queue.depth = queue.depth + 1
+  seen[id] = digest
+  if special[1] ~= '' then seen_keys[string.match(special[1], '^%a %S+ (.*)$')] = id end
+  return CREATED
+end
+
+local function tell_fills()
+  for name, queue in pairs(depths) do
+    if queue.is_told or queue.depth >= queue.warn_at then
+      fills[#fills + 1], fills[#fills + 2], fills[#fills + 3] = name, queue.depth, queue.limit
+    end
+  end
+end
+
+for i, id in ipairs(ids) do
+  answers[i] = judge(i, id, heads[i])
+  if ARGV[4] == '1' and (answers[i] == CONFLICT or answers[i] == FULL) then
+    for _, queue in pairs(depths) do queue.depth = math.min(queue.depth, queue.limit) end
+    tell_fills()
+    return answer_all(answers[i])
   end
 end
 
 local function store(i, head)
   local id, task, name, lane = ids[i], tasks[i], ARGV[head], ARGV[head + 1]
-  local queue, fields = queue_of(name), {}
+  local queue, fields, special = queue_of(name), {}, special_of(head)
   local due = ARGV[head + 3] ~= '' and tonumber(ARGV[head + 3]) or ARGV[head + 2] ~= '' and now + ARGV[head + 2] or now
   if ARGV[head + 4] ~= '' or ARGV[head + 5] ~= '' then
     local expires = ARGV[head + 4] ~= '' and now + ARGV[head + 4] or '-'
     fields = {'o', expires .. ' ' .. (ARGV[head + 5] ~= '' and ARGV[head + 5] or '- - - ')}
     if expires ~= '-' then expire_at(id, expires) end
   end
+  if special[1] ~= '' then
+    take_key(id, special[1])
+    fields[#fields + 1], fields[#fields + 2] = 'un', special[1]
+  end
+  if special[2] ~= '' then fields[#fields + 1], fields[#fields + 2] = 'g', special[2] end
+  if special[3] ~= '' then fields[#fields + 1], fields[#fields + 2] = 'lw', special[3] end
   if ARGV[head + 6] ~= '' then call('SET', key('digest', id), ARGV[head + 6], 'PX', DIGEST_RETENTION) end
   if due > now then
     call('HSET', task, 's', 's', 'q', name, 'l', lane, 'c', now, 'd', due, 'b', bodies[i], unpack(fields))
@@ -82,9 +143,29 @@ local function store(i, head)
   end
 end
 
+-- The waiting holder of a key takes the arguments of a newer call; returns whether it did.
+local function replace(id, body, head)
+  local task, special = key('task', id), special_of(head)
+  local v = call('HMGET', task, 's', 'q', 'l', 'e', 'c', 'lw')
+  if not v[1] or not WAITS[v[1]] then return false end
+  if call('GET', key('unique', string.match(special[1], '^%a %S+ (.*)$'))) ~= string.sub(special[1], 1, 1) .. id then
+    return false
+  end
+  call('HSET', task, 'b', body)
+  if ARGV[head + 2] ~= '' then
+    local due = math.min(now + ARGV[head + 2], v[6] and v[5] + v[6] or math.huge)
+    leave_waiting(v[2], id, v[1], v[3], v[4])
+    call('HSET', task, 's', 's', 'd', due)
+    to_delayed(queue_of(v[2]), 'due', id, due)
+  end
+  return true
+end
+
 for i, answer in ipairs(answers) do
   if answer == CREATED then store(i, heads[i]) end
+  if answer == REPLACED and not replace(ids[i], bodies[i], heads[i]) then answers[i] = DUPLICATE end
 end
 for _, queue in ipairs(queue_order) do call('SADD', P .. 'queues', queue.name) end
 flush()
-return answers
+tell_fills()
+return {answers, fills}

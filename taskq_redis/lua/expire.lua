@@ -8,10 +8,10 @@ for _, id in ipairs(gone_expiring) do
   local task = key('task', id)
   local v = call('HMGET', task, 's', 'q', 'l', 'e', 'o', 'aw')
   local state = v[1]
-  if state == 'p' or state == 'f' or state == 's' or state == 't' or state == 'b' then
-    local _, retention = options_of(v[5])
+  if state and WAITS[state] then
+    local _, retention, _, _, flags = options_of(v[5])
     leave_waiting(v[2], id, state, v[3], v[4])
-    finish(queue_of(v[2]), task, id, 'e', retention, v[6], {})
+    finish(queue_of(v[2]), task, id, 'e', retention, v[6], flags, {})
     expired = expired + 1
   end
 end

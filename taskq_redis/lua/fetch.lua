@@ -57,17 +57,47 @@ if remembered then
   return reply
 end
 
+-- Have the task wait at a closed gate, out of everybody's way.
+local function park(queue, id, task, lane, entry, limit)
+  local gate = gate_of(limit)
+  local opens = ms_to_open(gate, limit, 0)
+  call('HSET', task, 's', 'g', 'rm', gate.name)
+  call('ZADD', room_key(queue.name, gate.name), front_score(lane, entry), front_member(entry, id))
+  call('ZADD', key('gates', queue.name), opens and now + opens or NEVER_OPENS, gate.name)
+  call('SADD', key('rooms', gate.name), queue.name)
+end
+
+-- Whether a task with limits may start: if so it has passed its gates, else it waits at the first one that is closed.
+local function pass_gates(queue, id, task, lane)
+  local v = call('HMGET', task, 'g', 'e')
+  local limits = cjson.decode(v[1])
+  for _, limit in ipairs(limits) do
+    if room_of(gate_of(limit), limit) == 0 then
+      park(queue, id, task, lane, v[2], limit)
+      return false
+    end
+  end
+  enter_gates(limits, id)
+  return true
+end
+
 -- Returns whether the task was handed out; one whose time to live is over ends here.
 local function start(queue, id, number)
   local task = key('task', id)
   local v = call('HMGET', task, 's', 'f', 'a', 'l', 'c', 'b', 'll', 'o', 'aw')
-  if v[1] ~= 'p' and v[1] ~= 'f' then return false end
-  local expires, retention = options_of(v[8])
-  if expires then gone_expiring[#gone_expiring + 1] = id end
+  if v[1] ~= 'p' and v[1] ~= 'f' and v[1] ~= 'a' then return false end
+  local expires, retention, _, _, flags = options_of(v[8])
   if expires and expires <= now then
-    finish(queue, task, id, 'e', retention, v[9], {})
+    gone_expiring[#gone_expiring + 1] = id
+    count(queue, 'w', -1)
+    finish(queue, task, id, 'e', retention, v[9], flags, {})
     return false
   end
+  if flags ~= '' then
+    if string.find(flags, 'x', 1, true) and not pass_gates(queue, id, task, v[4]) then return false end
+    if string.find(flags, 'u', 1, true) then give_key_back(id, call('HGET', task, 'un'), false) end
+  end
+  if expires then gone_expiring[#gone_expiring + 1] = id end
   local fence, attempt = (v[2] or 0) + 1, (v[3] or 0) + 1
   call('HSET', task, 's', 'r', 'f', fence, 'a', attempt, 'w', worker, 'u', now)
   held[#held + 1] = id .. ':' .. fence
@@ -84,7 +114,11 @@ end
 local function remove(name, fronts, lanes)
   if fronts > 0 then call('ZREMRANGEBYRANK', key('front', name), 0, fronts - 1) end
   for _, lane in ipairs(lanes) do
-    if lane.is_whole and lane.taken == #lane.entries then
+    if lane.is_cleared then
+      local members = {}
+      for i = 1, lane.taken do members[i] = lane.entries[i][3] end
+      if #members > 0 then in_slices('ZREM', key('cleared', name), members) end
+    elseif lane.is_whole and lane.taken == #lane.entries then
       close_lane(name, lane.name)
     elseif lane.taken > 0 then
       call('XTRIM', lane.stream, 'MINID', '=', after(lane.entries[lane.taken][1]))
@@ -95,16 +129,61 @@ end
 
 local may_end = TASKS_PER_CALL -- how many picked tasks this script may still end, or pass over, instead of handing out
 
+-- Let out of the rooms of a queue as many as the gates that have opened let pass.
+local function let_out(name)
+  for _, gate_name in ipairs(call('ZRANGEBYSCORE', key('gates', name), '-inf', now, 'LIMIT', 0, ROOMS_PER_FETCH)) do
+    local room = room_key(name, gate_name)
+    local first = call('ZRANGE', room, 0, 0)[1]
+    local limits = cjson.decode(call('HGET', key('task', string.sub(first, 7)), 'g'))
+    for _, limit in ipairs(limits) do
+      if limit[1] .. ':' .. limit[2] == gate_name then
+        local gate = gate_of(limit)
+        local members = call('ZPOPMIN', room, math.min(room_of(gate, limit), PROMOTE_PER_FETCH))
+        for i = 1, #members, 2 do
+          call('ZADD', key('cleared', name), members[i + 1], members[i])
+          call('HSET', key('task', string.sub(members[i], 7)), 's', 'a')
+        end
+        local opens = ms_to_open(gate, limit, #members / 2)
+        call('ZADD', key('gates', name), opens and now + opens or NEVER_OPENS, gate_name)
+      end
+    end
+    if call('EXISTS', room) == 0 then
+      call('ZREM', key('gates', name), gate_name)
+      call('SREM', key('rooms', gate_name), name)
+    end
+  end
+end
+
+-- How many more may start, for all that is set for the queue itself, and in how many ms its rate lets another start.
+local function free_of(name, workers, rate, running)
+  local free, gate, opens = math.huge, nil, nil
+  if workers then free = math.max(0, workers - running) end
+  if rate then
+    local per_second, burst = string.match(rate, '^(%S+) (%S+)$')
+    local limit = {'r', 'queue:' .. name, tonumber(per_second), tonumber(burst), false}
+    gate = gate_of(limit)
+    free = math.min(free, room_of(gate, limit))
+    opens = ms_to_open(gate, limit, math.floor(math.max(0, gate.tokens + ROUNDING)))
+  end
+  return free, gate, opens
+end
+
 local function claim_from(name, number, limit)
   local row = key('queue', name)
-  local settings = call('HMGET', row, 'pr', 'pu', 'ag')
+  local settings = call('HMGET', row, 'pr', 'pu', 'ag', 'wk', 'rt', 'r')
   if settings[1] and (settings[2] == '0' or tonumber(settings[2]) > now) then return 0 end
+  local free, rate, opens = free_of(name, settings[4], settings[5], tonumber(settings[6] or 0))
+  local asked = limit
+  limit = math.min(limit, free)
+  if limit <= 0 then return 0, opens end
+  local has_gates = call('EXISTS', key('gates', name), key('cleared', name)) > 0
+  if has_gates then let_out(name) end
   local turns, claimed = {}, 0
   local quota = math.floor(((settings[3] or 0) + limit) / AGED_EVERY)
   local is_cut_short = false
   repeat
     local wanted = math.min(limit - claimed, math.max(may_end, LEAST_PICKED))
-    local picks, fronts, lanes = pick(name, wanted, quota, aging, turns)
+    local picks, fronts, lanes = pick(name, wanted, quota, aging, turns, has_gates)
     remove(name, fronts, lanes)
     local queue = queue_of(name)
     local before = claimed
@@ -112,6 +191,7 @@ local function claim_from(name, number, limit)
       if start(queue, id, number) then claimed = claimed + 1 end
     end
     count(queue, 'r', claimed - before)
+    count(queue, 'w', before - claimed)
     quota = 0
     may_end = may_end - (#picks - (claimed - before))
     is_cut_short = may_end <= 0 and claimed - before < #picks
@@ -121,37 +201,46 @@ local function claim_from(name, number, limit)
     for field, group in pairs(turns) do changes[#changes + 1], changes[#changes + 2] = field, group end
     call('HSET', row, unpack(changes))
   end
+  if rate and claimed > 0 then rate.tokens, rate.is_changed = rate.tokens - claimed, true end
   -- A claim that leaves a backlog wakes the next worker, so that a burst of work wakes as many as it needs; one that was
   -- cut short wakes the same again.
   if (claimed >= limit or is_cut_short) and call('EXISTS', key('front', name), key('lanes', name)) > 0 then
-    wake(name, 1)
+    if not (settings[4] or settings[5]) or asked == limit then wake(name, 1) end
     if is_cut_short then reply[4] = 1 end
   end
-  return claimed
+  return claimed, opens
 end
 
-local function ms_until_due(name)
+local function ms_until(kinds, name)
   local first
-  for _, kind in ipairs({'due', 'retry'}) do
+  for _, kind in ipairs(kinds) do
     local head = call('ZRANGE', key(kind, name), 0, 0, 'WITHSCORES')
     if head[2] then first = math.min(first or math.huge, tonumber(head[2])) end
   end
-  return first and math.max(0, first - now)
+  return first and first < NEVER_OPENS and math.max(0, first - now)
 end
+
+local DUE, GATES = {'due', 'retry'}, {'gates'}
 
 local limit, next_due = tonumber(ARGV[1]), math.huge
 for i = FIRST_QUEUE, #ARGV do
   local name = ARGV[i]
-  local due = ms_until_due(name)
+  local due = ms_until(DUE, name)
   if due == 0 then
     promote(name, PROMOTE_PER_FETCH)
     flush()
-    due = ms_until_due(name)
+    due = ms_until(DUE, name)
   end
   next_due = math.min(next_due, due or math.huge)
-  if limit > 0 then limit = limit - claim_from(name, i - FIRST_QUEUE, limit) end
+  if limit > 0 then
+    local claimed, opens = claim_from(name, i - FIRST_QUEUE, limit)
+    limit = limit - claimed
+    if opens and call('EXISTS', key('front', name), key('lanes', name), key('cleared', name)) == 0 then opens = nil end
+    next_due = math.min(next_due, opens or math.huge, ms_until(GATES, name) or math.huge)
+  end
 end
 call('SET', claim, (is_known and last or request) .. '\n' .. table.concat(held, ','), 'PX', ARGV[3] + REMEMBERED)
 flush()
+flush_gates()
 if next_due < math.huge then reply[1] = next_due end
 return reply

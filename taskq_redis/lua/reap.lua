@@ -21,7 +21,7 @@ local function take_away(id, fence, worker)
   local v = call('HMGET', task, 's', 'f', 'w', 'q', 'a', 'u', 'll', 'h', 'l', 'e', 'o', 'cr', 'aw')
   if v[1] ~= 'r' or v[2] ~= fence or v[3] ~= worker then return end
   local queue = queue_of(v[4])
-  local expires, retention, max_lost, letter = options_of(v[11])
+  local expires, retention, max_lost, letter, flags = options_of(v[11])
   local lost = (v[7] or 0) + 1
   local failure = '{"type":"LeaseLost","message":"the worker stopped renewing its lease (' .. lost .. ' times so far)"}'
   local history = remember(v[8], fence, v[5], worker, v[6], 'lease lost', failure)
@@ -30,6 +30,7 @@ local function take_away(id, fence, worker)
   ends[state] = ends[state] + 1
   count(queue, 'r', -1)
   if v[12] then gone_cancels[#gone_cancels + 1] = id end
+  if string.find(flags, 'x', 1, true) then leave_gates(task, id, nil) end
   if state == 'f' then
     call('HSET', task, 's', 'f', unpack(fields))
     to_front(queue, v[9], v[10], id)
@@ -38,10 +39,11 @@ local function take_away(id, fence, worker)
   end
   fields[7], fields[8] = 'rs', state == 'k' and v[12] or POISON
   if state ~= 'k' then fields[9], fields[10] = 'fl', failure end
-  finish(queue, task, id, state, retention, v[13], fields)
+  finish(queue, task, id, state, retention, v[13], flags, fields)
 end
 
 gone_leases = call('ZRANGEBYSCORE', P .. 'leases', '-inf', now, 'LIMIT', 0, limit)
 for _, member in ipairs(gone_leases) do take_away(string.match(member, '^(.-):(%d+):(.*)$')) end
+flush_gates()
 flush()
 return {ends.f, ends.d + ends.x, ends.k, 0}

@@ -1,16 +1,17 @@
 -- Apply settlements: RUNNING (or PENDING after a lost lease) → what taskq.domain.outcome.state_after says.
 -- KEYS  meta, nothing
 -- ARGV  runs of settlements that are alike: worker, kind, delay ms, reason, count, count × (id, fence, data);
---       data is the result of 'complete', and else the failure as JSON or ''
+--       data is the result of 'complete', the limits of 'release' that came late, and else the failure as JSON or ''
 -- Returns for each settlement 1 applied, 2 repeated, 0 stale, -1 gone.
 local APPLIED, REPEATED, STALE, GONE = 1, 2, 0, -1
 local OUTCOMES = {
-  retry = 'failed', bury = 'failed', fail = 'failed', snooze = 'snoozed', release = 'released', cancel = 'cancelled',
-  crash = 'crashed', complete = 'succeeded',
+  retry = 'failed', bury = 'failed', fail = 'failed', snooze = 'snoozed', throttle = 'snoozed', release = 'released',
+  cancel = 'cancelled', crash = 'crashed', complete = 'succeeded',
 }
 local ENDS = {bury = 'd', fail = 'x', cancel = 'k', complete = 'c'}
-local AGAIN = {retry = 't', snooze = 's', release = 'f'}
-local GIVES_BACK = {snooze = true, release = true, crash = true}
+local AGAIN = {retry = 't', snooze = 's', throttle = 's', release = 'f'}
+local GIVES_BACK = {snooze = true, throttle = true, release = true, crash = true}
+local IS_FAILURE = {complete = false, retry = true, bury = true, fail = true, crash = true} -- nil: it says nothing
 
 local answers = {}
 
@@ -18,18 +19,28 @@ local answers = {}
 local function complete(queue, task, id, v, result)
   local fields = {}
   if result ~= 'null' then fields = {'r', result} end
-  local _, retention = options_of(v[6])
-  finish(queue, task, id, 'c', retention, v[7], fields)
+  local _, retention, _, _, flags = options_of(v[6])
+  finish(queue, task, id, 'c', retention, v[7], flags, fields)
+end
+
+-- Limits that whoever enqueued the task did not know of.
+local function restrict(task, options, limits)
+  local head, tail = string.match(options or '- - - - ', '^(%S+ %S+ %S+ [-0]%a*)( .*)$')
+  call('HSET', task, 'g', limits, 'o', head .. (string.find(head, 'x', 1, true) and '' or 'x') .. tail)
 end
 
 -- Any other settlement. `v` are the fields of the record that settle() read.
 local function apply(queue, task, id, v, kind, delay, reason, data)
   local more = call('HMGET', task, 'a', 'u', 'll', 'h', 'l', 'e')
-  local expires, retention, max_lost, letter = options_of(v[6])
-  local is_late = v[1] == 'f'
+  local expires, retention, max_lost, letter, flags = options_of(v[6])
+  local is_late = v[1] ~= 'r'
   -- A lost lease has given the attempt back already.
   local attempt = more[1] + (is_late and 1 or 0)
   local fields = {'sf', v[2], 'a', attempt - (GIVES_BACK[kind] and 1 or 0)}
+  if kind == 'release' and data ~= '' then
+    restrict(task, v[6], data)
+    data = ''
+  end
   if kind ~= 'complete' then
     local history = remember(more[4], v[2], attempt, v[3], more[2], OUTCOMES[kind], data)
     fields[#fields + 1], fields[#fields + 2] = 'h', history
@@ -46,18 +57,18 @@ local function apply(queue, task, id, v, kind, delay, reason, data)
   end
   if state == 'k' and (kind ~= 'cancel' or reason == '') then reason = v[8] or '' end
   if is_late and state ~= 'f' then
-    leave_waiting(queue.name, id, 'f', more[5], more[6])
+    leave_waiting(queue.name, id, v[1], more[5], more[6])
     if expires then gone_expiring[#gone_expiring + 1] = id end
   end
   if state == 'f' then
-    call('HSET', task, 's', 'f', unpack(fields))
+    call('HSET', task, 's', is_late and v[1] or 'f', unpack(fields))
     if not is_late then to_front(queue, more[5], more[6], id) end
   elseif state == 't' or state == 's' then
     call('HSET', task, 's', state, 'd', now + delay, unpack(fields))
     to_delayed(queue, state == 't' and 'retry' or 'due', id, now + delay)
   else
     if reason ~= '' then fields[#fields + 1], fields[#fields + 2] = 'rs', reason end
-    finish(queue, task, id, state, retention, v[7], fields)
+    finish(queue, task, id, state, retention, v[7], flags, fields)
     return
   end
   if expires then expire_at(id, expires) end
@@ -69,13 +80,17 @@ local function settle(id, fence, worker, kind, delay, reason, data)
   if not v[1] then return GONE end
   if v[3] ~= worker then return STALE end
   if v[4] == fence or (v[1] == 'c' and v[2] == fence) then return REPEATED end
-  if v[2] ~= fence or (v[1] ~= 'r' and v[1] ~= 'f') then return STALE end
-  if v[1] == 'f' and kind == 'crash' then return STALE end -- the reaper has counted this loss
+  if v[2] ~= fence or (v[1] ~= 'r' and not may_be_late(v[1])) then return STALE end
+  if v[1] ~= 'r' and kind == 'crash' then return STALE end -- the reaper has counted this loss
   local queue = queue_of(v[5])
   if v[1] == 'r' then
     gone_leases[#gone_leases + 1] = id .. ':' .. fence .. ':' .. worker
     count(queue, 'r', -1)
     if v[8] then gone_cancels[#gone_cancels + 1] = id end
+    if v[6] and string.find(v[6], '^%S+ %S+ %S+ .%a*x') then
+      if kind == 'throttle' then throttle(task) end
+      leave_gates(task, id, IS_FAILURE[kind])
+    end
   end
   if kind == 'complete' and v[1] == 'r' then
     complete(queue, task, id, v, data)
@@ -94,5 +109,6 @@ while at <= #ARGV do
   end
   at = last + 1
 end
+flush_gates()
 flush()
 return answers

@@ -82,6 +82,6 @@ class TestTexts:
         assert (await bench.record(waiting.id)).reason == "why ?"
 
     async def test_any_other_argument_is_refused_by_an_error_of_ours(self, bench: Bench) -> None:
-        for call in (bench.backend.inspector.purge(SURROGATE), bench.backend.inspector.pause("q", SURROGATE)):
+        for call in (bench.backend.inspector.purge(SURROGATE), bench.backend.queues.pause("q", SURROGATE)):
             with pytest.raises(InvalidOption):
                 await call

@@ -25,7 +25,7 @@ from taskq.ports import (
     WorkerState,
 )
 from taskq.testing.conformance import Bench, Kit
-from taskq.testing.conformance.bench import LONG, new_worker
+from taskq.testing.conformance.bench import LONG, moved, new_worker
 from taskq_redis import RedisBackend, create_backend
 from taskq_redis.keys import SLOTS, Keys, is_ours
 from taskq_redis.scripts import script
@@ -39,7 +39,7 @@ class TestKeys:
     """Every key has a known name, and nothing stays of a task that was forgotten."""
 
     async def test_nothing_stays_of_a_pruned_task_but_its_tombstone(self, bench: Bench, outside: redis.Redis) -> None:
-        await bench.backend.inspector.configure(bench.queue, QueueConfig(max_finished=0))
+        await bench.backend.queues.configure(bench.queue, QueueConfig(max_finished=0))
         settled: list[Settlement] = [
             Complete(b"1"),
             Fail("x", FAILURE),
@@ -61,10 +61,10 @@ class TestKeys:
         assert outside.hkeys(_keys(bench).of("queue", bench.queue)) == [b"mf"]
 
     async def test_nothing_stays_of_a_redriven_task(self, bench: Bench, outside: redis.Redis) -> None:
-        await bench.backend.inspector.configure(bench.queue, QueueConfig(max_finished=0))
+        await bench.backend.queues.configure(bench.queue, QueueConfig(max_finished=0))
         delivery = await bench.running()
         await bench.apply(delivery, Bury("x", FAILURE))
-        assert list(await bench.backend.inspector.redrive([delivery.id])) == [True]
+        assert moved(await bench.backend.inspector.redrive([delivery.id])) == [True]
         await bench.settle(await bench.take_one(), Complete())
         assert await bench.backend.maintenance.prune() == 1
         assert {key.split(b":")[3] for key in outside.scan_iter()} == {b"meta", b"gone", b"queue", b"claim"}
