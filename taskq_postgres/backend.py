@@ -15,6 +15,7 @@ from taskq_postgres.events import PostgresEvents
 from taskq_postgres.hints import Hints
 from taskq_postgres.inspector import PostgresInspector
 from taskq_postgres.maintenance import PostgresMaintenance
+from taskq_postgres.queues import PostgresQueues
 from taskq_postgres.registry import PostgresRegistry
 from taskq_postgres.results import PostgresResults
 from taskq_postgres.store import Store
@@ -40,6 +41,7 @@ class PostgresBackend:
         self.annotations = PostgresAnnotations(store)
         self.results = PostgresResults(store, hints)
         self.inspector = PostgresInspector(store, hints)
+        self.queues = PostgresQueues(store, hints)
         self.registry = PostgresRegistry(store)
         self.events = PostgresEvents(store, hints)
 

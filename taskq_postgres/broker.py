@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
+from taskq.domain.limits import pack_limits
 from taskq.domain.message import DAY, Delivery, Message
 from taskq.domain.outcome import Bury, Cancel, Complete, Crash, Fail, Release, Retry, Settlement, Snooze
 from taskq.domain.routing import AGING
@@ -16,6 +18,7 @@ from taskq.ports import (
     EnqueueStatus,
     Extension,
     Fetched,
+    Fill,
     Parent,
     Settled,
     SettleStatus,
@@ -38,12 +41,16 @@ _ENQUEUED = {
     "d": EnqueueStatus.DUPLICATE,
     "x": EnqueueStatus.CONFLICT,
     "p": EnqueueStatus.STALE_PARENT,
+    "f": EnqueueStatus.FULL,
+    "r": EnqueueStatus.REPLACED,
 }
+_TELLS_FILL = frozenset("cf")
 _SETTLED = (SettleStatus.APPLIED, SettleStatus.REPEATED, SettleStatus.STALE, SettleStatus.GONE)
 _CANCELLED = (CancelStatus.CANCELLED, CancelStatus.REQUESTED, CancelStatus.FINAL, CancelStatus.UNKNOWN)
 _KINDS: dict[type[Settlement], int] = {
     kind: code for code, kind in enumerate((Complete, Retry, Snooze, Release, Bury, Fail, Cancel, Crash))
 }
+_THROTTLED = 8
 
 
 class PostgresBroker:
@@ -74,7 +81,7 @@ class PostgresBroker:
             chunk = messages[start : start + self._chunk]
             letters = await self._store.value("enqueue", (*columns(chunk), *run, atomic))
             answers += enqueued(chunk, letters)
-            if letters is None or "c" in letters:
+            if letters is None or "c" in letters.partition("\n")[0]:
                 self._hint(message.queue for message in chunk)
         return answers
 
@@ -97,16 +104,16 @@ class PostgresBroker:
         last = rows.pop()
         rows.sort(key=_place)
         deliveries = [to_delivery(row) for row in rows]
-        taken = ((row[4], row[5], row[14]) for row in rows if row[15])
+        taken = ((row[4], row[5], row[15]) for row in rows if row[16])
         if self._cursors.end(look, taken, is_full=len(rows) >= limit):
             self._drained.update(queues)
         else:
             self._drained.difference_update(queues)
-        self._holdings.claimed(worker, last[14], deliveries)
-        self._remember(worker, request_id, last[14], is_empty=not deliveries)
+        self._holdings.claimed(worker, last[15], deliveries)
+        self._remember(worker, request_id, last[15], is_empty=not deliveries)
         self._poll = FIRST_POLL if deliveries else self._poll
-        self._hints.ended(last[17] or ())
-        return Fetched(deliveries, last[16])
+        self._hints.ended(last[18] or ())
+        return Fetched(deliveries, last[17])
 
     def _remember(self, worker: str, request_id: str, number: int, *, is_empty: bool) -> None:
         """Note a worker's newest request: the store's number tells which of two that went out at once was later."""
@@ -175,7 +182,7 @@ class PostgresBroker:
         self._hints.ended(item.delivery.id for item in chunk)
         # What waits for its time is worth a look too: who looks learns when that is.
         again = Release | Crash | Retry | Snooze
-        if back := {item.delivery.queue for item in chunk if isinstance(item.settlement, again)}:
+        if back := {i.delivery.queue for i in chunk if i.delivery.is_limited or isinstance(i.settlement, again)}:
             self._hint(back)
 
     # ------------------------------------------------------------ extend, cancel
@@ -210,11 +217,21 @@ class PostgresBroker:
         self._hints.tell("q", set(queues))
 
 
-def enqueued(messages: Sequence[Message], letters: str | None) -> list[Enqueued]:
-    """The answers for messages, from the letters of enqueue_v1."""
-    if letters is None:
+def enqueued(messages: Sequence[Message], answer: str | None) -> list[Enqueued]:
+    """The answers for messages, from what enqueue_v1 returns."""
+    if answer is None:
         return [Enqueued(message.id, EnqueueStatus.CREATED) for message in messages]
-    return [Enqueued(m.id, _ENQUEUED[letter]) for m, letter in zip(messages, letters, strict=True)]
+    letters, _, text = answer.partition("\n")
+    more = json.loads(text) if text else {}
+    owners, fills = more.get("owners", {}), {queue: Fill(*fill[:2]) for queue, fill in more.get("fills", {}).items()}
+    return [
+        Enqueued(
+            owners.get(str(place), message.id),
+            _ENQUEUED[letter],
+            fills.get(message.queue) if letter in _TELLS_FILL else None,
+        )
+        for place, (message, letter) in enumerate(zip(messages, letters, strict=True), 1)
+    ]
 
 
 def refuse_unstorable(messages: Sequence[Message]) -> None:
@@ -227,6 +244,7 @@ def refuse_unstorable(messages: Sequence[Message]) -> None:
     if strange is not None:
         raise NotApplied(f"{strange!r} is no id of a task: a UUID in its canonical text form")
     texts = "".join([text for m in messages for text in (m.name, m.queue, m.group, m.tenant, m.digest)])
+    texts += "".join([m.unique.key for m in messages if m.unique] + [one.key for m in messages for one in m.limits])
     if plain(texts) != texts:
         raise NotApplied("Postgres cannot hold the character NUL, nor half a surrogate pair, in a name or tenant")
 
@@ -249,8 +267,22 @@ def columns(messages: Sequence[Message]) -> tuple[Any, ...]:
         [float(message.retention) for message in messages],
         [message.tenant for message in messages],
         [message.digest for message in messages] if any(message.digest for message in messages) else None,
+        _specials(messages),
         _since(ids),
     )
+
+
+def _specials(messages: Sequence[Message]) -> str | None:
+    special = {place: terms for place, message in enumerate(messages, 1) if (terms := special_of(message))}
+    return json.dumps(special) if special else None
+
+
+def special_of(message: Message) -> list[Any] | None:
+    """What only some messages have, as enqueue_v1 takes it."""
+    if not (message.unique or message.limits or message.replaces):
+        return None
+    key, until, ttl = message.unique or (None, None, None)
+    return [key, until, ttl, pack_limits(message.limits) or None, message.longest_wait, message.replaces]
 
 
 def _since(ids: Sequence[str]) -> float | None:
@@ -272,12 +304,27 @@ def _settle_columns(ordered: Sequence[Settled]) -> tuple[list[Any], ...]:
         [item.delivery.id for item in ordered],
         [item.delivery.fence for item in ordered],
         [plain(item.delivery.worker) for item in ordered],
-        [_KINDS[type(settlement)] for settlement in settlements],
+        [_kind(settlement) for settlement in settlements],
         [_seconds(getattr(settlement, "delay", None)) for settlement in settlements],
-        [getattr(settlement, "result", None) for settlement in settlements],
+        [_data(settlement) for settlement in settlements],
         [plain(getattr(settlement, "reason", "")) for settlement in settlements],
         [None if failure is None else failure.to_json() for failure in failures],
     )
+
+
+def _kind(settlement: Settlement) -> int:
+    is_throttled = isinstance(settlement, Snooze) and settlement.throttled
+    return _THROTTLED if is_throttled else _KINDS[type(settlement)]
+
+
+def _data(settlement: Settlement) -> bytes | None:
+    match settlement:
+        case Complete(result):
+            return result
+        case Release(limits) if limits:
+            return pack_limits(limits).encode()
+        case _:
+            return None
 
 
 def _place(row: Row) -> int:

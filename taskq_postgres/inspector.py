@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from math import inf
 from typing import Any
 
 from taskq.domain.record import TaskRecord
 from taskq.domain.state import TaskState
-from taskq.ports import Page, QueueConfig, TaskQuery
+from taskq.ports import Page, Redriven, RedriveStatus, TaskQuery
 from taskq_postgres.hints import Hints
 from taskq_postgres.record import CODES, STATES, is_id, plain, to_record
 from taskq_postgres.store import Row, Store, new_token
@@ -50,28 +49,15 @@ class PostgresInspector:
         running = {queue: count for queue, code, count in rows if code == _RUNNING_CODE}
         for queue, code, count in rows:
             state = TaskState.RUNNING if code == _RUNNING_CODE else STATES[code]
-            number = count - running.get(queue, 0) if state is TaskState.PENDING else count
+            number = count - running.get(queue, 0) if code == CODES[TaskState.PENDING] else count
             if number > 0:
-                counts[queue][state] = number
+                counts[queue][state] = counts[queue].get(state, 0) + number
         return counts
 
     async def peek(self, queue: str, limit: int = 10) -> Sequence[TaskRecord]:
         """The tasks that the next claims would take."""
         rows = await self._store.run("peek", {"queue": queue, "limit": limit}, reads=True)
         return [to_record(row) for row in rows]
-
-    async def pause(self, queue: str, reason: str = "", until: datetime | None = None) -> None:
-        """Hand out no task of this queue."""
-        await self._store.run("pause", (queue, plain(reason), None if until is None else until.timestamp()))
-
-    async def resume(self, queue: str) -> None:
-        """Undo `pause`."""
-        await self._store.run("resume", (queue,))
-        self._hints.tell("q", [queue])
-
-    async def configure(self, queue: str, config: QueueConfig) -> None:
-        """Change what is set for a queue."""
-        await self._store.run("configure", (queue, config.max_finished))
 
     async def purge(self, queue: str, limit: int = 1000) -> int:
         """Cancel waiting tasks of a queue."""
@@ -85,17 +71,29 @@ class PostgresInspector:
                 break
         return purged
 
-    async def redrive(self, ids: Sequence[str]) -> Sequence[bool]:
+    async def redrive(self, ids: Sequence[str], queue: str | None = None) -> Sequence[Redriven]:
         """Give tasks that failed another life."""
         # The rows are locked in the order of their ids, so that no two calls wait for each other.
         order = sorted((place for place in range(len(ids)) if is_id(ids[place])), key=ids.__getitem__)
         if not order:
-            return [False] * len(ids)
-        moved: Sequence[bool] = await self._store.value("redrive", ([ids[place] for place in order], new_token()))
-        if any(moved):
+            return [_redriven("not final")] * len(ids)
+        given = ([ids[place] for place in order], queue if queue is None else plain(queue), new_token())
+        answers: Sequence[str] = await self._store.value("redrive", given)
+        if "moved" in answers:
             self._hints.tell("a", [""])
-        answers = dict(zip(order, moved, strict=True))
-        return [answers.get(place, False) for place in range(len(ids))]
+        found = dict(zip(order, answers, strict=True))
+        return [_redriven(found.get(place, "not final")) for place in range(len(ids))]
+
+    async def discard(self, ids: Sequence[str]) -> int:
+        """Forget tasks that have ended."""
+        known = sorted(set(filter(is_id, ids)))
+        return int(await self._store.value("discard", (known, new_token()))) if known else 0
+
+
+def _redriven(answer: str) -> Redriven:
+    if answer in ("moved", "not final"):
+        return Redriven(RedriveStatus(answer))
+    return Redriven(RedriveStatus.HELD, answer)
 
 
 def _listing(query: TaskQuery) -> tuple[str, Any]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from taskq.domain.lease import RENEWAL
 from taskq.ports import Reaped
-from taskq.ports.inspector import DEFAULT_MAX_FINISHED
+from taskq.ports.queues import DEFAULT_MAX_FINISHED
 from taskq_postgres.errors import LostConnection
 from taskq_postgres.hints import Hints
 from taskq_postgres.store import DAYS_AHEAD, Store

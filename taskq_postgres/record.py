@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from taskq.domain.limits import unpack_limits
 from taskq.domain.message import Delivery, Priority
 from taskq.domain.record import HISTORY_LIMIT, Attempt, AttemptOutcome, Failure, Progress, TaskRecord
 from taskq.domain.state import TaskState
+from taskq.domain.unique import UniqueKey, Until
 
 STATES: dict[int, TaskState] = {
+    4: TaskState.PENDING,
+    5: TaskState.PENDING,
     0: TaskState.PENDING,
     1: TaskState.SCHEDULED,
     2: TaskState.RETRYING,
@@ -29,7 +33,7 @@ CODES = {state: code for code, state in STATES.items()} | {TaskState.RUNNING: 0}
 
 def to_delivery(row: Sequence[Any]) -> Delivery:
     """A row of sql/fetch.sql."""
-    return Delivery._make(row[1:14])
+    return Delivery._make(row[1:15])
 
 
 def to_failure(text: bytes | str | None) -> Failure | None:
@@ -53,7 +57,8 @@ def to_record(row: Sequence[Any]) -> TaskRecord:
     """A row of the columns `statements.RECORD`."""
     (id, name, queue, code, is_leased, priority, group, tenant, body, created_at, due_at, expires_at, started_at,
      completed_at, fence, _, attempt, lost_leases, max_lost_leases, dead_letter, retention, worker, cancel_requested,
-     result, reason, failure, history, progress, checkpoint, logs) = row[:30]  # fmt: skip
+     result, reason, failure, history, progress, checkpoint, logs, gates, waits_at, key, until,
+     ttl) = row[:35]  # fmt: skip
     state = TaskState.RUNNING if is_leased else STATES[code]
     attempts = [_attempt(json.loads(entry)) for entry in history or ()]
     if state is TaskState.COMPLETED:
@@ -87,6 +92,9 @@ def to_record(row: Sequence[Any]) -> TaskRecord:
         progress=_progress(progress),
         checkpoint=checkpoint,
         logs=tuple(json.loads(line) for line in logs or ()),
+        unique=None if key is None else UniqueKey(key, Until(until), ttl),
+        limits=unpack_limits(gates or ""),
+        waits_at=waits_at or "",
     )
 
 

@@ -5,22 +5,39 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 
+from taskq.domain.limits import CUT_EVERY, LEAST_SHARE, RECOVERY
 from taskq.domain.message import DEAD_RETENTION, DEFAULT_RETENTION, DIGEST_RETENTION, TOMBSTONE
 from taskq.domain.record import HISTORY_LIMIT, LOG_LIMIT, DeadReason
 from taskq.domain.routing import AGED_EVERY
+from taskq.ports.queues import DEFAULT_MAX_SIZE, DEFAULT_WARN_AT
 
 PROMOTE_PER_FETCH = 200
 """Due tasks of a queue that a claim makes ready at most."""
+GATE_ROUNDS = 5
+"""Times that a claim looks for others where limits held back what it had found."""
+GATE_REACH = 200
+"""Tasks that it looks at then, beyond those that it may take."""
+COUNTED_SIZE = 10_000
+"""Up to this size a queue is counted with each enqueue; a larger one now and then."""
 CONSTANTS: dict[str, object] = {
     "aged_every": AGED_EVERY,
+    "counted_size": COUNTED_SIZE,
+    "cut_every": CUT_EVERY,
     "dead_retention": int(DEAD_RETENTION),
     "digest_retention": int(DIGEST_RETENTION),
+    "gate_reach": GATE_REACH,
+    "gate_rounds": GATE_ROUNDS,
     "history_limit": HISTORY_LIMIT,
+    "least_share": LEAST_SHARE,
     "log_limit": LOG_LIMIT,
+    "max_size": DEFAULT_MAX_SIZE,
     "poison": DeadReason.POISON,
     "promote_per_fetch": PROMOTE_PER_FETCH,
+    "recovery": RECOVERY,
+    "rounding": 1e-3,
     "tombstone": int(TOMBSTONE),
     "usual_retention": int(DEFAULT_RETENTION),
+    "warn_at": DEFAULT_WARN_AT,
 }
 """What the functions of the schema know of the domain, by the names under which the migrations speak of it. One that
 changes needs a migration, which makes anew what was made with the old value."""
@@ -28,7 +45,8 @@ changes needs a migration, which makes anew what was made with the old value."""
 RECORD = """r.id::text, r.name, r.queue, r.state, r.lease_until is not null, r.priority, r.lane_group, r.tenant, r.body,
     r.created_at, r.due_at, r.expires_at, r.started_at, r.completed_at, r.fence, r.settled_fence, r.attempt,
     r.lost_leases, r.max_lost_leases, r.dead_letter, r.retention, r.worker, r.cancel_requested, r.result, r.reason,
-    r.failure, r.history, r.progress, r.checkpoint, r.logs"""
+    r.failure, r.history, r.progress, r.checkpoint, r.logs, r.gates, r.waits_at, r.unique_key, r.unique_until,
+    r.unique_ttl"""
 """What `record.to_record` reads, in its order, from a row `r`."""
 
 

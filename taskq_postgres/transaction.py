@@ -16,12 +16,16 @@ from psycopg.rows import tuple_row
 from taskq.domain.message import Message
 from taskq.errors import ConfigError, SchemaMismatch
 from taskq.ports import Enqueued
-from taskq_postgres.broker import enqueued, refuse_unstorable
+from taskq_postgres.broker import enqueued, refuse_unstorable, special_of
 from taskq_postgres.errors import MIGRATE
 from taskq_postgres.statements import with_schema
 
 _MISSING = {"3F000", "42883", "42P01"}
 """Of SQLSTATE: no such schema, function, table."""
+_PLAIN = (
+    "id", "name", "queue", "group", "delay", "eta", "expires", "max_lost_leases", "dead_letter", "retention", "tenant",
+    "digest",
+)  # fmt: skip
 STATEMENT = "select {schema}.enqueue_json_v1(%s)"
 
 
@@ -109,9 +113,13 @@ def to_json(messages: Sequence[Message]) -> str:
         NotApplied: one of them is none that Postgres can hold; the caller's transaction is as it was.
     """
     refuse_unstorable(messages)
-    return json.dumps(
-        [{**m._asdict(), "body": b64encode(m.body).decode(), "priority": int(m.priority)} for m in messages]
-    )
+    return json.dumps([_fields(message) for message in messages])
+
+
+def _fields(message: Message) -> dict[str, Any]:
+    fields = {name: getattr(message, name) for name in _PLAIN}
+    fields |= {"body": b64encode(message.body).decode(), "priority": int(message.priority)}
+    return fields | {"special": special_of(message)}
 
 
 def _driver(connection: Any) -> str:

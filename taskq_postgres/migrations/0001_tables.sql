@@ -3,10 +3,11 @@
 -- The tables. Facts and measurements behind them: docs/decisions/0040-postgres-store.md.
 --
 -- Codes: state 0 pending or running (running has a lease_until), 1 scheduled, 2 retrying, 3 blocked,
+--        4 pending at a closed gate, 5 pending and let out of there,
 --        10 completed, 11 failed, 12 dead, 13 cancelled, 14 expired. priority 0 low … 3 critical.
 --
 -- Lock order, the same in every function: advisory locks, watch, claim, turn, task rows in the order of their ids (or
--- with SKIP LOCKED), digest, finished, dead, tombstone. What is periodic takes rows with SKIP LOCKED; only the reaper
+-- with SKIP LOCKED), gate, room, digest, unique_key, finished, dead, tombstone. What is periodic takes rows with SKIP LOCKED; only the reaper
 -- waits for those that it takes away, in the order of their ids.
 
 create sequence {schema}.place;         -- places in lanes; cache 1, because cursors rely on nearly monotonic numbers
@@ -47,6 +48,12 @@ create table {schema}.task (
     checkpoint bytea,
     history text[],
     logs text[],
+    gates text,                                             -- its limits (taskq.domain.limits.pack_limits)
+    waits_at text collate "C",                              -- the closed gate at which it waits
+    unique_key text collate "C",
+    unique_until text,                                      -- start, done, ttl
+    unique_ttl float8,
+    longest_wait float8,
     body bytea not null
 ) with (
     fillfactor = 50,
@@ -59,6 +66,8 @@ create index task_lane on {schema}.task (queue, priority, lane_group, seq) where
 create index task_front on {schema}.task (queue, priority desc, seq) where front;
 create index task_group on {schema}.task (queue, priority, lane_group) where state = 0 and not front and lane_group <> '';
 create index task_due on {schema}.task (queue, due_at, seq) where due_at is not null;
+create index task_room on {schema}.task (waits_at, queue, priority desc, ready_at, seq) where state = 4;
+create index task_cleared on {schema}.task (queue, priority desc, ready_at, seq) where state = 5;
 create index task_expires on {schema}.task (expires_at) where expires_at is not null;
 
 -- What each claim took: found again when its reply was lost, and looked at by the reaper when its first lease runs out.
@@ -106,12 +115,47 @@ create index digest_forget on {schema}.digest (forget_at);
 create table {schema}.answer (token uuid primary key, answer text[] not null, forget_at timestamptz not null);
 create index answer_forget on {schema}.answer (forget_at);
 
+-- What limits have counted (taskq.domain.limits); which row is for what, its name says. Instants in seconds.
+create table {schema}.gate (
+    name text collate "C" primary key,
+    tokens float8, at float8, share float8 not null default 1, cut_at float8 not null default -1e18,
+    since float8, runs int not null default 0, failures int not null default 0, opened_at float8,
+    probing int not null default 0, probed_at float8 not null default 0, passed int not null default 0,
+    forget_at timestamptz not null default now() + interval '1 day'
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+create index gate_forget on {schema}.gate (forget_at);
+-- The running tasks that hold a slot of a concurrency limit.
+create table {schema}.holder (gate text collate "C", id uuid, primary key (gate, id));
+-- The closed gates at which tasks of a queue wait, as the task that came last knows them.
+create table {schema}.room (
+    queue text collate "C", gate text collate "C", spec jsonb not null, opens_at timestamptz not null,
+    primary key (gate, queue)
+) with (fillfactor = 50);
+create index room_opens on {schema}.room (queue, opens_at);
+-- Who holds a unique key (taskq.domain.unique).
+create table {schema}.unique_key (
+    key text collate "C" primary key, id uuid not null, until text not null, free_at timestamptz
+);
+
 create table {schema}.queue (
     name text collate "C" primary key,
     paused_reason text,
     paused_until timestamptz,
-    max_finished bigint
+    max_finished bigint,
+    max_size bigint,
+    warn_at float8,
+    workers int,
+    rate jsonb,                                             -- a limit, as in task.gates
+    weight float8,
+    retry text,
+    timeout float8,
+    soft_timeout float8,
+    expires float8
 );
+-- How many tasks waited in a queue when they were counted.
+create table {schema}.depth (
+    queue text collate "C" primary key, waiting bigint not null, counted_at timestamptz not null
+) with (fillfactor = 20);
 -- Whose turn it is: written only while several lanes of a queue compete.
 create table {schema}.turn (
     queue text collate "C" primary key,

@@ -1,15 +1,17 @@
 -- oldest speaking: 5
 
 -- Enqueue: arrays of one length, an element for each message. Returns null when each was created, else a letter each:
--- c created, d duplicate, x conflict, p stale parent.
+-- c created, d duplicate, x conflict, p stale parent, f full, r replaced; where there is more to tell a line of JSON
+-- follows: {"owners": {place: id of the task that holds the unique key}, "fills": {queue: [depth, limit]}}.
 --
+-- p_specials: null, or {place: [unique key, until, ttl, limits, longest wait, replaces]} of messages that have such.
 -- p_since: the earliest instant (seconds since the epoch) at which a task with one of these ids can have ended, null
 -- where the ids do not tell. p_digests: null where no message has one.
 create function {schema}.enqueue_v1(
     p_ids text[], p_names text[], p_bodies bytea[], p_queues text[], p_priorities smallint[], p_groups text[],
     p_delays float8[], p_etas float8[], p_expires float8[], p_max_lost_leases int[], p_dead_letter boolean[],
-    p_retentions float8[], p_tenants text[], p_digests text[], p_since float8,
-    p_parent text, p_parent_fence bigint, p_parent_worker text, p_atomic boolean
+    p_retentions float8[], p_tenants text[], p_digests text[], p_specials jsonb, p_since float8,
+    p_parent text, p_parent_fence bigint, p_parent_worker text, p_atomic boolean, p_may_count boolean
 ) returns text language plpgsql
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
@@ -18,11 +20,14 @@ declare
     v_fresh uuid[];
     v_created uuid[];
     v_known uuid[];
+    v_fills jsonb;          -- of queues that are full, or past their warning level
+    v_told jsonb := '{}';   -- place → letter, or id of the holder of its unique key, of what is answered already
+    v_skip int[] := '{}';   -- those places
 begin
     if p_parent is not null then
         perform 1 from {schema}.task t
             where t.id = p_parent::uuid and t.fence = p_parent_fence and t.worker = p_parent_worker
-                and t.settled_fence < t.fence and t.state = 0 for no key update;
+                and t.settled_fence < t.fence and t.state in (0, 4, 5) for no key update;
         if not found then
             return repeat('p', cardinality(p_ids));
         end if;
@@ -45,23 +50,42 @@ begin
         end if;
     end if;
 
+    if p_specials is not null then
+        v_told := {schema}.enqueue_specials_v1(p_ids, p_bodies, p_delays, p_specials, v_now);
+    end if;
+    v_fills := {schema}.capacity_v1(p_queues, p_may_count);
+    if v_fills is not null then
+        v_told := v_told || {schema}.refused_v1(p_ids, p_queues, p_digests, v_fresh, v_told, v_fills);
+        if p_atomic and exists (select 1 from jsonb_each_text(v_told) x where x.value = 'f') then
+            delete from {schema}.digest where id = any(v_fresh);
+            perform {schema}.drop_keys_v1(p_ids, p_specials, '{}');
+            return repeat('f', cardinality(p_ids)) || e'\n' || json_build_object('fills', v_fills);
+        end if;
+    end if;
+    if v_told <> '{}' then
+        v_skip := array(select x::int from jsonb_object_keys(v_told) x);
+    end if;
+
     -- First the insert and then, in a later snapshot, the look for an end: the other way round a task that ends
     -- between the two would run again.
     with created as (
         insert into {schema}.task (
             id, name, body, queue, priority, lane_group, state, created_at, ready_at, due_at, expires_at,
-            max_lost_leases, dead_letter, retention, tenant)
+            max_lost_leases, dead_letter, retention, tenant, unique_key, unique_until, unique_ttl, gates, longest_wait)
         select u.id, u.name, u.body, u.queue, u.priority, u.lane_group,
                 case when w.due_at > v_now then 1 else 0 end, v_now,
                 case when w.due_at > v_now then null else v_now end,
                 case when w.due_at > v_now then w.due_at end,
-                v_now + u.expires * interval '1 second', u.max_lost_leases, u.dead_letter, u.retention, u.tenant
+                v_now + u.expires * interval '1 second', u.max_lost_leases, u.dead_letter, u.retention, u.tenant,
+                p_specials -> u.ord::text ->> 0, p_specials -> u.ord::text ->> 1,
+                (p_specials -> u.ord::text ->> 2)::float8, p_specials -> u.ord::text ->> 3,
+                (p_specials -> u.ord::text ->> 4)::float8
             from unnest(p_ids::uuid[], p_names, p_bodies, p_queues, p_priorities, p_groups, p_delays, p_etas, p_expires,
                     p_max_lost_leases, p_dead_letter, p_retentions, p_tenants) with ordinality
                 u(id, name, body, queue, priority, lane_group, delay, eta, expires, max_lost_leases, dead_letter,
                     retention, tenant, ord),
                 lateral (select coalesce(to_timestamp(u.eta), v_now + u.delay * interval '1 second')) w(due_at)
-            where p_digests is null or p_digests[u.ord] = '' or u.id = any(v_fresh)
+            where (p_digests is null or p_digests[u.ord] = '' or u.id = any(v_fresh)) and u.ord <> all(v_skip)
             order by u.ord
         on conflict (id) do nothing returning id
     ) select coalesce(array_agg(id), '{}') into v_created from created;
@@ -71,14 +95,202 @@ begin
             where f.id = any(v_created) and f.completed_at between v_since and v_now + interval '1 hour'
         union all select d.id from {schema}.dead d where d.id = any(v_created)
         union all select s.id from {schema}.tombstone s where s.id = any(v_created) and s.forget_at > v_now) k;
-    if v_known is null and cardinality(v_created) = cardinality(p_ids) then
+    if v_known is null and cardinality(v_created) = cardinality(p_ids) and v_fills is null then
         return null;
     end if;
     delete from {schema}.task where id = any(v_known);
     v_created := array(select c from unnest(v_created) c where v_known is null or c <> all(v_known));
     -- A duplicate must not leave its digest behind, which would make the next one a conflict.
     delete from {schema}.digest where id = any(v_fresh) and id <> all(v_created);
-    return {schema}.enqueue_answer_v1(p_ids, p_digests, v_created);
+    if p_specials is not null then
+        perform {schema}.drop_keys_v1(p_ids, p_specials, v_created);
+    end if;
+    return {schema}.with_more_v1({schema}.enqueue_answer_v1(p_ids, p_digests, v_created), v_told, v_fills, p_queues);
+end $$;
+
+-- What becomes of messages with a unique key, or that replace: place → letter, or the id of the task that holds the key.
+-- Those that are not named are to be stored, and hold their keys.
+create function {schema}.enqueue_specials_v1(
+    p_ids text[], p_bodies bytea[], p_delays float8[], p_specials jsonb, p_now timestamptz
+) returns jsonb language plpgsql as $$
+declare
+    v_told jsonb := '{}';
+    v_taken jsonb := '{}';  -- key → id that took it in this call
+    v_holder uuid;
+    s record;
+begin
+    -- In the order of the keys, as everybody who waits for one does; of one key in the order of the call.
+    for s in select x.key as place, x.value ->> 0 as key, x.value as terms from jsonb_each(p_specials) x
+        where x.value ->> 0 is not null order by 2, x.key::int
+    loop
+        if (s.terms ->> 5)::boolean then
+            v_told := v_told || jsonb_build_object(s.place, case when {schema}.replace_v1(
+                p_ids[s.place::int]::uuid, p_bodies[s.place::int], s.key, p_delays[s.place::int], p_now)
+                then 'r' else 'd' end);
+            continue;
+        end if;
+        v_holder := coalesce((v_taken ->> s.key)::uuid, {schema}.take_key_v1(
+            s.key, p_ids[s.place::int]::uuid, s.terms ->> 1, (s.terms ->> 2)::float8, p_now));
+        if v_holder is null then
+            v_taken := v_taken || jsonb_build_object(s.key, p_ids[s.place::int]);
+        elsif v_holder <> p_ids[s.place::int]::uuid then
+            v_told := v_told || jsonb_build_object(s.place, v_holder);
+        end if;
+    end loop;
+    return v_told;
+end $$;
+
+-- Have a task hold a unique key; returns null, or the id of the task that holds it. It never locks the key of a task
+-- that lives: who ends such a task waits for nobody's transaction.
+create function {schema}.take_key_v1(p_key text, p_id uuid, p_until text, p_ttl float8, p_now timestamptz)
+returns uuid language plpgsql set enable_seqscan = off as $$
+declare
+    k {schema}.unique_key;
+    v_free_at timestamptz := p_now + p_ttl * interval '1 second';
+begin
+    loop
+        insert into {schema}.unique_key (key, id, until, free_at) values (p_key, p_id, p_until, v_free_at)
+            on conflict (key) do nothing;
+        if found then
+            return null;
+        end if;
+        select * into k from {schema}.unique_key x where x.key = p_key;
+        continue when not found;
+        if k.id = p_id then
+            return null;
+        elsif (k.free_at is null or k.free_at > p_now) and (
+            exists (select 1 from {schema}.task t where t.id = k.id)
+            or k.until = 'ttl' and exists (select 1 from {schema}.record r where r.id = k.id))
+        then
+            return k.id;
+        end if;
+        update {schema}.unique_key x set id = p_id, until = p_until, free_at = v_free_at
+            where x.key = p_key and x.id = k.id;
+        if found then
+            return null;
+        end if;
+    end loop;
+end $$;
+
+-- Let go of keys of messages that were not stored after all, unless their task is there already.
+create function {schema}.drop_keys_v1(p_ids text[], p_specials jsonb, p_created uuid[]) returns void language sql as $$
+    delete from {schema}.unique_key k using jsonb_each(p_specials) x
+        where k.key = x.value ->> 0 and k.id = p_ids[x.key::int]::uuid and k.id <> all(p_created)
+            and not exists (select 1 from {schema}.task t where t.id = k.id)
+            and not (k.until = 'ttl' and exists (select 1 from {schema}.record r where r.id = k.id))
+$$;
+
+-- Give the waiting holder of a key the arguments of a newer call; returns whether it was one.
+create function {schema}.replace_v1(p_id uuid, p_body bytea, p_key text, p_delay float8, p_now timestamptz)
+returns boolean language plpgsql set enable_seqscan = off as $$
+begin
+    update {schema}.task t set body = p_body,
+            state = case when p_delay is null then t.state else 1 end,
+            front = t.front and p_delay is null,
+            waits_at = case when p_delay is null then t.waits_at end,
+            due_at = case when p_delay is null then t.due_at else least(p_now + p_delay * interval '1 second',
+                t.created_at + t.longest_wait * interval '1 second') end
+        where t.id = p_id and t.lease_until is null and t.unique_key = p_key
+            and exists (select 1 from {schema}.unique_key k where k.key = p_key and k.id = p_id);
+    return found;
+end $$;
+
+-- How many tasks of a queue wait, counted up to p_most.
+create function {schema}.waiting_v1(p_queue text, p_most bigint) returns bigint language sql
+set enable_seqscan = off as $$
+    select (select count(*) from (select 1 from {schema}.task t
+                where t.queue = p_queue and t.state = 0 and not t.front and t.lease_until is null limit p_most) x)
+        + (select count(*) from (select 1 from {schema}.task t where t.queue = p_queue and t.front limit p_most) x)
+        + (select count(*) from (select 1 from {schema}.task t
+            where t.queue = p_queue and t.due_at is not null limit p_most) x)
+        + (select count(*) from (select 1 from {schema}.task t where t.state = 5 and t.queue = p_queue limit p_most) x)
+        + (select count(*) from (select 1 from {schema}.room r join {schema}.task t
+            on t.state = 4 and t.waits_at = r.gate and t.queue = r.queue where r.queue = p_queue limit p_most) x)
+$$;
+
+-- {queue: [depth, limit, warning level]} of those queues that have no room for all, or are past their warning level with
+-- them; null where there is none. A small queue is counted at each call. A large one is counted anew as soon as it
+-- could have been filled since, at 100,000 tasks a second, by whoever comes first; not inside a caller's transaction.
+create function {schema}.capacity_v1(p_queues text[], p_may_count boolean) returns jsonb language plpgsql
+set enable_seqscan = off as $$
+declare
+    v_fills jsonb;
+    v_queue text;
+    v_count bigint;
+    v_limit bigint;
+    v_warn float8;
+    v_depth {schema}.depth;
+begin
+    for v_queue, v_count in select q, count(*) from unnest(p_queues) q group by q loop
+        select k.max_size, k.warn_at into v_limit, v_warn from {schema}.queue k where k.name = v_queue;
+        v_limit := coalesce(v_limit, {max_size});
+        if v_limit <= {counted_size} then
+            v_depth.waiting := {schema}.waiting_v1(v_queue, v_limit + 1);
+        else
+            select * into v_depth from {schema}.depth d where d.queue = v_queue;
+            if p_may_count and (v_depth.counted_at is null or clock_timestamp() - v_depth.counted_at
+                    > greatest(1, (v_limit - v_depth.waiting) / 1e5) * interval '1 second')
+                and pg_try_advisory_xact_lock(hashtextextended({literal} || v_queue, 2))
+            then
+                v_depth.waiting := {schema}.waiting_v1(v_queue, v_limit + 1);
+                insert into {schema}.depth (queue, waiting, counted_at)
+                    values (v_queue, v_depth.waiting, clock_timestamp())
+                    on conflict (queue) do update set waiting = excluded.waiting, counted_at = excluded.counted_at;
+            end if;
+        end if;
+        if coalesce(v_depth.waiting, 0) + v_count >= coalesce(v_warn, {warn_at}) * v_limit
+            or coalesce(v_depth.waiting, 0) + v_count > v_limit
+        then
+            v_fills := coalesce(v_fills, '{}') || jsonb_build_object(v_queue, jsonb_build_array(
+                coalesce(v_depth.waiting, 0), v_limit, coalesce(v_warn, {warn_at}) * v_limit));
+        end if;
+    end loop;
+    return v_fills;
+end $$;
+
+-- place → 'f' of the messages for which their queue has no room: what is known already takes none.
+create function {schema}.refused_v1(
+    p_ids text[], p_queues text[], p_digests text[], p_fresh uuid[], p_told jsonb, p_fills jsonb
+) returns jsonb language sql set enable_seqscan = off as $$
+    select coalesce(jsonb_object_agg(n.ord, 'f') filter (where n.number > n.room), '{}') from (
+        select u.ord, row_number() over (partition by u.queue order by u.ord) as number,
+                (p_fills -> u.queue ->> 1)::bigint - (p_fills -> u.queue ->> 0)::bigint as room
+            from (select distinct on (x.id) x.id, x.queue, x.ord from unnest(p_ids::uuid[], p_queues) with ordinality
+                x(id, queue, ord) order by x.id, x.ord) u
+            where p_fills ? u.queue and not p_told ? u.ord::text
+                and (p_digests is null or p_digests[u.ord] = '' or u.id = any(p_fresh))
+                and not exists (select 1 from {schema}.record r where r.id = u.id)
+                and not exists (select 1 from {schema}.tombstone s where s.id = u.id and s.forget_at > clock_timestamp())) n
+$$;
+
+-- The letters with what is told beside.
+create function {schema}.with_more_v1(p_letters text, p_told jsonb, p_fills jsonb, p_queues text[]) returns text
+language plpgsql as $$
+declare
+    v_more jsonb := '{}';
+    v_owners jsonb := '{}';
+    v_fills jsonb;
+    t record;
+begin
+    for t in select x.key, x.value from jsonb_each_text(p_told) x loop
+        p_letters := overlay(p_letters placing left(case when length(t.value) > 1 then 'd' else t.value end, 1)
+            from t.key::int for 1);
+        if length(t.value) > 1 then
+            v_owners := v_owners || jsonb_build_object(t.key, t.value);
+        end if;
+    end loop;
+    if v_owners <> '{}' then
+        v_more := v_more || jsonb_build_object('owners', v_owners);
+    end if;
+    -- As full as it is now.
+    select jsonb_object_agg(f.queue, jsonb_build_array(f.depth, f.most)) into v_fills from (select x.key as queue, (x.value ->> 1)::bigint as most, (x.value ->> 2)::float8 as warn,
+                (x.value ->> 0)::bigint + (select count(*) from unnest(p_queues, string_to_array(p_letters, null))
+                    u(queue, letter) where u.queue = x.key and u.letter = 'c') as depth
+            from jsonb_each(p_fills) x) f where f.depth >= f.warn or f.depth >= f.most;
+    if v_fills is not null then
+        v_more := v_more || jsonb_build_object('fills', v_fills);
+    end if;
+    return p_letters || case when v_more = '{}' then '' else e'\n' || v_more::text end;
 end $$;
 
 -- The letters of an answer; p_created: the ids that were created by this call.
@@ -107,8 +319,9 @@ create function {schema}.enqueue_json_v1(p_messages text) returns text language 
             array_agg(m.eta order by m.ord), array_agg(m.expires order by m.ord),
             array_agg(m.max_lost_leases order by m.ord), array_agg(m.dead_letter order by m.ord),
             array_agg(m.retention order by m.ord), array_agg(m.tenant order by m.ord), array_agg(m.digest order by m.ord),
-            null, null, null, null, false)
+            jsonb_object_agg(m.ord, m.special) filter (where m.special is not null),
+            null, null, null, null, false, false)
         from (select x.*, row_number() over () as ord from json_to_recordset(p_messages::json) x(
             id text, name text, body text, queue text, priority smallint, "group" text, delay float8, eta float8,
-            expires float8, max_lost_leases int, dead_letter boolean, retention float8, tenant text, digest text)) m
+            expires float8, max_lost_leases int, dead_letter boolean, retention float8, tenant text, digest text, special jsonb)) m
 $$;

@@ -5,7 +5,7 @@
 create type {schema}.delivery as (
     place bigint, id uuid, name text, body bytea, queue text, priority smallint, fence bigint, attempt int,
     lost_leases int, worker text, max_lost_leases int, dead_letter boolean, tenant text, age float8,
-    seq bigint, plain boolean, next_due float8, ended uuid[]);
+    limited boolean, seq bigint, plain boolean, next_due float8, ended uuid[]);
 
 -- Make due tasks ready, in the order of due_at; p_queues null: those of all queues. Returns how many.
 create function {schema}.promote_v1(p_queues text[], p_limit int) returns int language plpgsql
@@ -118,7 +118,9 @@ begin
             or (select true from (
                     select t.lane_group from {schema}.task t where t.queue = u.queue and t.due_at <= p_now
                         order by t.queue, t.due_at, t.seq limit {promote_per_fetch}) d
-                where d.lane_group <> '' limit 1);
+                where d.lane_group <> '' limit 1)
+            or (select true from {schema}.task t where t.state = 5 and t.queue = u.queue limit 1)
+            or (select true from {schema}.room k where k.queue = u.queue and k.opens_at <= p_now limit 1);
     if v_queues is not null then
         insert into {schema}.turn (queue) select distinct q from unnest(v_queues) q order by q on conflict do nothing;
         perform 1 from {schema}.turn k where k.queue = any(v_queues) order by k.queue for no key update;
@@ -203,6 +205,21 @@ declare
     v_is_turn boolean;
     v_is_contended boolean;
     v_ended uuid[];
+    v_workers int;
+    v_rate jsonb;
+    v_free int;
+    v_opens timestamptz;
+    v_next timestamptz;
+    v_limit int;  -- how many rows there may be, once those of this queue are there
+    v_has_cleared boolean;
+    v_reach int;  -- how many are looked for
+    v_parked int;
+    v_passed int;  -- rows that have passed their gates
+    v_aged_count int;
+    v_more_rows tid[];
+    v_is_limited boolean;
+    v_has_starts boolean := false;
+    v_counted text[] := '{}';  -- queues whose running tasks are counted
 begin
     perform set_config('synchronous_commit', 'off', true);  -- a claim that is lost is handed out once more
     -- A request that is said again waits here for its first saying.
@@ -225,16 +242,27 @@ begin
     v_no := nextval('{schema}.claim_number');
 
     v_turns := {schema}.lock_turns_v1(p_queues, p_after, v_now, v_aged);
-    for v_queue, v_index in
-        select u.queue, u.ord from unnest(p_queues) with ordinality u(queue, ord)
-            where not exists (select 1 from {schema}.queue k where k.name = u.queue and k.paused_reason is not null
-                and (k.paused_until is null or k.paused_until > v_now))
+    for v_queue, v_index, v_workers, v_rate in
+        select u.queue, u.ord, k.workers, k.rate from unnest(p_queues) with ordinality u(queue, ord)
+            left join {schema}.queue k on k.name = u.queue
+            where k.paused_reason is null or k.paused_until <= v_now
             order by u.ord
     loop
         v_before := coalesce(cardinality(v_rows), 0);
+        v_passed := v_before;
+        v_is_turn := false;
+        v_limit := p_limit;
+        if v_workers is not null or v_rate is not null then
+            select q.p_free, q.p_opens into v_free, v_opens
+                from {schema}.queue_room_v1(v_queue, v_workers, v_rate, v_now) q;
+            v_limit := least(p_limit, v_before + v_free);
+            v_next := least(v_next, case when exists (select 1 from {schema}.task t
+                where t.queue = v_queue and t.state = 0 and not t.front and t.lease_until is null) then v_opens end);
+            v_counted := v_counted || case when v_workers is null then '{}' else array[v_queue] end;
+        end if;
         select exists (select 1 from {schema}.task t where t.queue = v_queue and t.front) into v_is_front;
         if v_rows is null then  -- the first queue
-            v_rows := case when v_is_front then {schema}.wait_for_front_v1(v_queue, p_limit, v_now) else '{}' end;
+            v_rows := case when v_is_front then {schema}.wait_for_front_v1(v_queue, v_limit, v_now) else '{}' end;
             perform 1 from {schema}.task t where t.expires_at <= v_now and t.lease_until is null
                 order by t.expires_at limit 1;
             if found then
@@ -246,87 +274,149 @@ begin
         if v_due <= v_now then
             perform {schema}.promote_v1(array[v_queue], {promote_per_fetch});
         end if;
-        continue when cardinality(v_rows) >= p_limit;
-
-        if v_is_front then
-            v_rows := v_rows || array(select t.ctid from {schema}.task t
-                where t.queue = v_queue and t.front and (t.expires_at is null or t.expires_at > v_now)
-                    and t.ctid <> all(v_rows)
-                order by t.queue, t.priority desc, t.seq limit p_limit - cardinality(v_rows)
-                for no key update skip locked);
-            continue when cardinality(v_rows) >= p_limit;
+        continue when cardinality(v_rows) >= v_limit and not v_is_front;
+        if exists (select 1 from {schema}.room k where k.queue = v_queue and k.opens_at <= v_now) then
+            perform {schema}.let_out_v1(v_queue, v_now);
         end if;
 
-        v_priorities := '{3,2,1,0}';
-        v_groups := array['', '', '', ''];
-        v_after := array[
-            p_after[v_index * 4], p_after[v_index * 4 - 1], p_after[v_index * 4 - 2], p_after[v_index * 4 - 3]];
-        v_taken := '{}';
-        v_is_turn := coalesce(v_queue = any(v_turns), false);
-        if v_is_turn then
-            select * into v_turn from {schema}.turn k where k.queue = v_queue;
-            select g.* into v_more from {schema}.task t, {schema}.groups_v1(v_queue) g
-                where t.queue = v_queue and t.state = 0 and not t.front and t.lane_group <> '' limit 1;
-            if found then
-                v_priorities := v_priorities || v_more.p_priorities;
-                v_groups := v_groups || v_more.p_groups;
-                v_after := v_after || array_fill(0::bigint, array[cardinality(v_more.p_groups)]);
+        for v_round in 1..{gate_rounds} loop
+            -- Where limits held back what was found first, it looks further at once.
+            v_reach := v_limit + case when v_round > 1 then {gate_reach} else 0 end;
+            if v_is_front and cardinality(v_rows) < v_limit then
+                v_rows := v_rows || array(select t.ctid from {schema}.task t
+                    where t.queue = v_queue and t.front and (t.expires_at is null or t.expires_at > v_now)
+                        and t.ctid <> all(v_rows)
+                    order by t.queue, t.priority desc, t.seq limit v_reach - cardinality(v_rows)
+                    for no key update skip locked);
             end if;
-            -- Over-aged lanes have their share, if lanes compete.
-            select count(h.ready_at) > 1 and min(h.ready_at) < v_aged into v_is_contended
-                from unnest(v_priorities, v_groups, v_after) l(priority, lane_group, after) cross join lateral (
-                    select t.ready_at from {schema}.task t
-                        where t.queue = v_queue and t.priority = l.priority and t.lane_group = l.lane_group
-                            and t.state = 0 and not t.front and t.seq > l.after and t.lease_until is null
-                        order by t.queue, t.priority, t.lane_group, t.seq limit 1) h;
-            if v_is_contended then
-                v_quota := (v_turn.aging_counter + p_limit - v_before) / {aged_every};
-                v_taken := {schema}.take_aged_v1(v_queue, v_priorities, v_groups, v_after,
-                    least(v_quota, p_limit - cardinality(v_rows)), v_now, v_aged);
-                v_rows := v_rows || v_taken;
-            end if;
-        end if;
 
-        if cardinality(v_groups) > 4 then
-            select * into v_more from {schema}.take_turns_v1(v_queue, v_priorities, v_groups, v_after,
-                p_limit - cardinality(v_rows), v_now, v_taken, v_turn.served);
-            v_rows := v_rows || v_more.p_rows;
-            v_turn.served := v_more.p_served;
-        elsif cardinality(v_rows) < p_limit then
-            -- Strictly by priority. The limit is pipelined: a lane is not touched when those before it filled the
-            -- claim.
-            v_rows := v_rows || array(select s.ctid
-                from unnest(v_priorities, v_after) l(priority, after) cross join lateral (
-                    select t.ctid from {schema}.task t
-                        where t.queue = v_queue and t.priority = l.priority and t.lane_group = '' and t.state = 0
-                            and not t.front and t.seq > l.after and t.lease_until is null
-                            and (t.expires_at is null or t.expires_at > v_now) and t.ctid <> all(v_taken)
-                        order by t.queue, t.priority, t.lane_group, t.seq
-                        limit p_limit - cardinality(v_rows) for no key update skip locked) s
-                limit p_limit - cardinality(v_rows));
-        end if;
-        if v_is_turn and (v_is_contended or cardinality(v_groups) > 4) then
+            if cardinality(v_rows) < v_limit then
+                v_priorities := '{3,2,1,0}';
+                v_groups := array['', '', '', ''];
+                v_after := array[
+                    p_after[v_index * 4], p_after[v_index * 4 - 1], p_after[v_index * 4 - 2], p_after[v_index * 4 - 3]];
+                v_taken := v_rows[v_before + 1:];  -- of an earlier round
+                v_aged_count := 0;
+                v_is_contended := false;
+                v_is_turn := coalesce(v_queue = any(v_turns), false);
+                v_has_cleared := v_is_turn and exists (
+                    select 1 from {schema}.task t where t.state = 5 and t.queue = v_queue);
+                if v_is_turn then
+                    if v_round = 1 then
+                        select * into v_turn from {schema}.turn k where k.queue = v_queue;
+                    end if;
+                    select g.* into v_more from {schema}.task t, {schema}.groups_v1(v_queue) g
+                        where t.queue = v_queue and t.state = 0 and not t.front and t.lane_group <> '' limit 1;
+                    if found then
+                        v_priorities := v_priorities || v_more.p_priorities;
+                        v_groups := v_groups || v_more.p_groups;
+                        v_after := v_after || array_fill(0::bigint, array[cardinality(v_more.p_groups)]);
+                    end if;
+                    -- Over-aged lanes have their share, if lanes compete.
+                    select count(h.ready_at) > 1 and min(h.ready_at) < v_aged into v_is_contended
+                        from unnest(v_priorities, v_groups, v_after) l(priority, lane_group, after) cross join lateral (
+                            select t.ready_at from {schema}.task t
+                                where t.queue = v_queue and t.priority = l.priority and t.lane_group = l.lane_group
+                                    and t.state = 0 and not t.front and t.seq > l.after and t.lease_until is null
+                                order by t.queue, t.priority, t.lane_group, t.seq limit 1) h;
+                    v_quota := (v_turn.aging_counter + v_limit - v_before) / {aged_every};
+                    if v_has_cleared and v_quota > 0 then
+                        v_more_rows := {schema}.take_cleared_v1(
+                            v_queue, null, v_aged, least(v_quota, v_reach - cardinality(v_rows)), v_now, v_taken);
+                        v_aged_count := cardinality(v_more_rows);
+                        v_rows := v_rows || v_more_rows;
+                        v_taken := v_taken || v_more_rows;
+                    end if;
+                    if v_is_contended and v_quota > v_aged_count then
+                        v_more_rows := {schema}.take_aged_v1(v_queue, v_priorities, v_groups, v_after,
+                            least(v_quota - v_aged_count, v_reach - cardinality(v_rows)), v_now, v_aged);
+                        v_rows := v_rows || v_more_rows;
+                        v_taken := v_taken || v_more_rows;
+                    end if;
+                end if;
+
+                if v_has_cleared then
+                    for p in reverse 3..0 loop
+                        exit when cardinality(v_rows) >= v_reach;
+                        v_more_rows := {schema}.take_cleared_v1(
+                            v_queue, p, null, v_reach - cardinality(v_rows), v_now, v_taken);
+                        v_rows := v_rows || v_more_rows;
+                        select * into v_more from {schema}.take_turns_v1(v_queue,
+                            array(select x from unnest(v_priorities) x where x = p),
+                            array(select g from unnest(v_priorities, v_groups) x(priority, g) where priority = p),
+                            array(select a from unnest(v_priorities, v_after) x(priority, a) where priority = p),
+                            v_reach - cardinality(v_rows), v_now, v_taken, v_turn.served);
+                        v_rows := v_rows || v_more.p_rows;
+                        v_turn.served := v_more.p_served;
+                    end loop;
+                elsif cardinality(v_groups) > 4 then
+                    select * into v_more from {schema}.take_turns_v1(v_queue, v_priorities, v_groups, v_after,
+                        v_reach - cardinality(v_rows), v_now, v_taken, v_turn.served);
+                    v_rows := v_rows || v_more.p_rows;
+                    v_turn.served := v_more.p_served;
+                elsif cardinality(v_rows) < v_limit then
+                    -- Strictly by priority. The limit is pipelined: a lane is not touched when those before it filled the
+                    -- claim.
+                    v_rows := v_rows || array(select s.ctid
+                        from unnest(v_priorities, v_after) l(priority, after) cross join lateral (
+                            select t.ctid from {schema}.task t
+                                where t.queue = v_queue and t.priority = l.priority and t.lane_group = '' and t.state = 0
+                                    and not t.front and t.seq > l.after and t.lease_until is null
+                                    and (t.expires_at is null or t.expires_at > v_now) and t.ctid <> all(v_taken)
+                                order by t.queue, t.priority, t.lane_group, t.seq
+                                limit v_reach - cardinality(v_rows) for no key update skip locked) s
+                        limit v_reach - cardinality(v_rows));
+                end if;
+            end if;
+            -- Of those that have limits only some may start; then there is room for others.
+            v_parked := 0;
+            select bool_or(t.gates is not null), v_has_starts or bool_or(t.unique_until = 'start')
+                into v_is_limited, v_has_starts from {schema}.task t where t.ctid = any(v_rows[v_passed + 1:]);
+            if v_is_limited then
+                select * into v_more from {schema}.pass_gates_v1(v_rows[v_passed + 1:], v_limit - v_passed, v_now);
+                v_rows := v_rows[1:v_passed] || v_more.p_passed;
+                v_passed := cardinality(v_rows);
+                v_parked := v_more.p_parked;
+            else
+                v_rows := v_rows[1:v_limit];
+            end if;
+            exit when v_parked = 0 or cardinality(v_rows) >= v_limit;
+            if v_round = {gate_rounds} then
+                v_next := v_now;  -- there may be more behind
+            end if;
+        end loop;
+        if v_is_turn and cardinality(v_rows) > v_before then
             update {schema}.turn k set served = v_turn.served,
                     aging_counter = (v_turn.aging_counter + cardinality(v_rows) - v_before) % {aged_every}
                 where k.queue = v_queue;
         end if;
+        if v_rate is not null and cardinality(v_rows) > v_before then
+            perform {schema}.spend_v1(v_queue, v_rate, v_now, cardinality(v_rows) - v_before);
+        end if;
     end loop;
 
+    if v_has_starts then
+        perform {schema}.give_keys_back_v1(array_agg(t.unique_key), array_agg(t.id)) from {schema}.task t
+            where t.ctid = any(v_rows) and t.unique_until = 'start';
+    end if;
     if v_rows <> '{}' then
         return query with taken as (
             update {schema}.task t set lease_until = v_until, started_at = v_now, claim_no = v_no, fence = t.fence + 1,
-                    attempt = t.attempt + 1, worker = p_worker, front = false
+                    attempt = t.attempt + 1, worker = p_worker, front = false, state = 0
                 from unnest(v_rows) with ordinality u(row, place) where t.ctid = u.row
                 returning u.place, t.id, t.name, t.body, t.queue, t.priority, t.fence, t.attempt, t.lost_leases,
                     t.worker, t.max_lost_leases, t.dead_letter, t.tenant,
-                    extract(epoch from v_now - t.created_at)::float8, t.seq, t.lane_group = '', null::float8,
-                    null::uuid[]
+                    extract(epoch from v_now - t.created_at)::float8, t.gates is not null or t.queue = any(v_counted),
+                    t.seq, t.lane_group = '', null::float8, null::uuid[]
         ), noted as (
             insert into {schema}.claim (worker, request, no, lapses_at, ids)
             select p_worker, p_request, v_no, v_until, array_agg(k.id) from taken k
         ) select * from taken;
     end if;
     v_last := {schema}.due_v1(p_queues);
+    if v_next is not null then
+        v_last.next_due := least(v_last.next_due, greatest(0, extract(epoch from v_next - v_now)::float8));
+    end if;
     v_last.seq := v_no;
     v_last.ended := v_ended;
     return next v_last;
@@ -346,10 +436,10 @@ begin
         where t.id = u.id and t.claim_no = v_claim.no and t.lease_until is not null
         returning u.place, t.id, t.name, t.body, t.queue, t.priority, t.fence, t.attempt, t.lost_leases, t.worker,
             t.max_lost_leases, t.dead_letter, t.tenant, extract(epoch from t.started_at - t.created_at)::float8,
-            t.seq, t.lane_group = '', null::float8, null::uuid[];
+            t.gates is not null, t.seq, t.lane_group = '', null::float8, null::uuid[];
 end $$;
 
--- A delivery that is none: in how many seconds the next task of these queues becomes due.
+-- A delivery that is none: in how many seconds the next task of these queues becomes due, or a gate may open.
 create function {schema}.due_v1(p_queues text[]) returns {schema}.delivery language plpgsql
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
 set enable_sort = off as $$
@@ -360,8 +450,11 @@ begin
             then greatest(0, extract(epoch from min(d.due_at) - clock_timestamp())::float8) end
         into v_answer.next_due
         from unnest(p_queues) u(queue) cross join lateral (
-            select t.due_at from {schema}.task t where t.queue = u.queue and t.due_at is not null
-                order by t.queue, t.due_at, t.seq limit 1) d;
+            (select t.due_at from {schema}.task t where t.queue = u.queue and t.due_at is not null
+                order by t.queue, t.due_at, t.seq limit 1)
+            union all
+            (select k.opens_at from {schema}.room k where k.queue = u.queue and k.opens_at < 'infinity'
+                order by k.queue, k.opens_at limit 1)) d;
     return v_answer;
 end $$;
 
@@ -371,12 +464,16 @@ set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bit
 set enable_sort = off as $$
 declare
     v_queue text;
+    v_now timestamptz := clock_timestamp();
 begin
     foreach v_queue in array p_queues loop
-        perform 1 from {schema}.queue k where k.name = v_queue and k.paused_reason is not null
-            and (k.paused_until is null or k.paused_until > clock_timestamp());
+        perform 1 from {schema}.queue k where k.name = v_queue and (
+            k.paused_reason is not null and (k.paused_until is null or k.paused_until > v_now)
+            or not {schema}.is_open_v1(k, v_now));
         continue when found;
-        if exists (select 1 from {schema}.task t where t.queue = v_queue and t.front)
+        if exists (select 1 from {schema}.task t where t.state = 5 and t.queue = v_queue)
+            or exists (select 1 from {schema}.room k where k.queue = v_queue and k.opens_at <= v_now)
+            or exists (select 1 from {schema}.task t where t.queue = v_queue and t.front)
             or exists (select 1 from {schema}.task t where t.queue = v_queue and t.due_at <= clock_timestamp())
             or exists (select 1 from {schema}.task t
                 where t.queue = v_queue and t.state = 0 and not t.front and t.lease_until is null)

@@ -12,13 +12,24 @@ returns text[] language sql stable as $$
             'failure', convert_from(p_failure, 'UTF8'))::text
 $$;
 
+-- Let go of unique keys that these tasks hold. A key that somebody is at is being taken from its owner.
+create function {schema}.give_keys_back_v1(p_keys text[], p_ids uuid[]) returns void language sql as $$
+    delete from {schema}.unique_key k where k.key = any(array(
+        select x.key from unnest(p_keys, p_ids) u(key, id) join {schema}.unique_key x on x.key = u.key and x.id = u.id
+            order by x.key for update of x skip locked))
+$$;
+
 -- Move a task, as it is in `t`, to those that have ended.
 create function {schema}.end_v1(t {schema}.task, p_reason text, p_result bytea, p_now timestamptz)
 returns void language plpgsql set plan_cache_mode = force_generic_plan as $$
 begin
     delete from {schema}.task where id = t.id;
+    if t.unique_key is not null and t.unique_until <> 'ttl' then
+        perform {schema}.give_keys_back_v1(array[t.unique_key], array[t.id]);
+    end if;
     t.lease_until := null;
     t.due_at := null;
+    t.waits_at := null;
     t.front := false;
     t.cancel_requested := false;
     t.seq := nextval('{schema}.place');
@@ -36,6 +47,10 @@ end $$;
 create function {schema}.lose_v1(t {schema}.task, p_outcome text, p_failure bytea, p_now timestamptz)
 returns smallint language plpgsql set plan_cache_mode = force_generic_plan as $$
 begin
+    if t.gates is not null then
+        perform {schema}.leave_gates_v1(array[t.id], array[t.gates], array[t.started_at],
+            array[case when p_outcome = 'crashed' then true end], array[false], p_now);
+    end if;
     t.lost_leases := t.lost_leases + 1;
     p_failure := coalesce(p_failure, convert_to(
         json_build_object('type', 'LeaseLost', 'message', 'the worker stopped renewing its lease ('
@@ -62,7 +77,8 @@ begin
     return t.state;
 end $$;
 
--- Settle one run. Kinds: 0 complete, 1 retry, 2 snooze, 3 release, 4 bury, 5 fail, 6 cancel, 7 crash.
+-- Settle one run. Kinds: 0 complete, 1 retry, 2 snooze, 3 release (p_result: limits that came late), 4 bury, 5 fail,
+-- 6 cancel, 7 crash, 8 snooze because the far side said "too many requests".
 -- Returns 0 applied, 1 repeated, 2 stale, 3 gone.
 create function {schema}.settle_one_v1(
     p_id uuid, p_fence bigint, p_worker text, p_kind smallint, p_delay float8, p_result bytea, p_reason text,
@@ -74,7 +90,8 @@ declare
     v_is_late boolean;
 begin
     select * into t from {schema}.task k
-        where k.id = p_id and k.fence = p_fence and k.worker = p_worker and k.settled_fence < p_fence and k.state = 0
+        where k.id = p_id and k.fence = p_fence and k.worker = p_worker and k.settled_fence < p_fence
+            and k.state in (0, 4, 5)
             and (k.lease_until is not null or p_kind <> 7)
         for update;
     if not found then
@@ -82,6 +99,13 @@ begin
         return case when r.id is null then 3 when r.settled_fence = p_fence and r.worker = p_worker then 1 else 2 end;
     end if;
     v_is_late := t.lease_until is null;
+    if t.gates is not null and not v_is_late and p_kind <> 7 then
+        perform {schema}.leave_gates_v1(array[t.id], array[t.gates], array[t.started_at],
+            array[case when p_kind in (2, 3, 6, 8) then null else p_kind <> 0 end], array[p_kind = 8], p_now);
+    end if;
+    if p_kind = 8 then
+        p_kind := 2;
+    end if;
     if p_kind = 7 then
         perform {schema}.lose_v1(t, 'crashed', p_failure, p_now);
         return 0;
@@ -109,12 +133,29 @@ begin
             else p_reason end, ''), p_result, p_now);
     else
         update {schema}.task k set lease_until = null, attempt = t.attempt, settled_fence = t.settled_fence,
-                failure = t.failure, history = t.history, front = p_kind = 3,
-                state = case p_kind when 1 then 2 when 2 then 1 else 0 end,
+                failure = t.failure, history = t.history, front = p_kind = 3 and (t.front or not v_is_late),
+                state = case p_kind when 1 then 2 when 2 then 1 else k.state end,
+                waits_at = case p_kind when 3 then k.waits_at end,
+                gates = case when p_kind = 3 and p_result <> '' then convert_from(p_result, 'UTF8') else k.gates end,
                 due_at = case when p_kind = 3 then null else p_now + p_delay * interval '1 second' end
             where k.id = p_id;
     end if;
     return 0;
+end $$;
+
+-- What completed tasks, those of p_ids at the places p_done, give back: gates and unique keys.
+create function {schema}.settled_specials_v1(p_ids uuid[], p_done bigint[], p_now timestamptz) returns void
+language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+declare
+    v_done uuid[] := array(select p_ids[d] from unnest(p_done) d);
+begin
+    perform {schema}.leave_gates_v1(array_agg(f.id), array_agg(f.gates), array_agg(f.started_at), array_agg(false),
+            array_agg(false), p_now)
+        from {schema}.finished f where f.id = any(v_done) and f.completed_at = p_now and f.gates is not null
+        having count(*) > 0;
+    perform {schema}.give_keys_back_v1(array_agg(f.unique_key), array_agg(f.id))
+        from {schema}.finished f where f.id = any(v_done) and f.completed_at = p_now and f.unique_until <> 'ttl'
+        having count(*) > 0;
 end $$;
 
 -- Settle runs, given in the order of their ids; p_through: claims of p_worker of which no task is held any more.
@@ -131,13 +172,17 @@ declare
     v_answer smallint[];
     v_is_mixed boolean := 0 <> any(p_kinds);
     v_ord int;
+    v_is_special boolean;
 begin
     if p_through <> '{}' then
         delete from {schema}.claim c where c.worker = p_worker and c.no = any(p_through);
     end if;
     if v_is_mixed then
-        -- The completions are applied first, which is not the order of the ids.
+        -- The completions are applied first, which is not the order of the ids. And who holds all its tasks waits for
+        -- all their gates, in the order of the names.
         perform 1 from {schema}.task t where t.id = any(p_ids) order by t.id for update;
+        perform 1 from {schema}.gate k where k.name = any({schema}.gate_names_v1(array(
+            select t.gates from {schema}.task t where t.id = any(p_ids) and t.gates is not null))) order by k.name for update;
     end if;
     -- The many: completions of what runs.
     with u as materialized (
@@ -151,13 +196,18 @@ begin
         insert into {schema}.finished (
             seq, started_at, claim_no, fence, settled_fence, attempt, dead_letter, state, priority, lost_leases,
             max_lost_leases, worker, id, created_at, ready_at, expires_at, retention, queue, lane_group, tenant, name,
-            cancel_reason, failure, progress, checkpoint, history, logs, body, completed_at, reason, result, prune_at)
+            cancel_reason, failure, progress, checkpoint, history, logs, gates, unique_key, unique_until, unique_ttl,
+            longest_wait, body, completed_at, reason, result, prune_at)
         select nextval('{schema}.place'), started_at, claim_no, fence, fence, attempt, dead_letter, 10, priority,
             lost_leases, max_lost_leases, worker, id, created_at, ready_at, expires_at, retention, queue, lane_group,
-            tenant, name, cancel_reason, failure, progress, checkpoint, history, logs, body, v_now, '', result,
-            v_now + least(retention, 1e10) * interval '1 second'
+            tenant, name, cancel_reason, failure, progress, checkpoint, history, logs, gates, unique_key, unique_until,
+            unique_ttl, longest_wait, body, v_now, '', result, v_now + least(retention, 1e10) * interval '1 second'
         from x
-    ) select array_agg(ord) into v_done from x;
+    ) select array_agg(x.ord), bool_or(x.gates is not null) or bool_or(x.unique_until <> 'ttl') into v_done, v_is_special
+        from x;
+    if v_is_special then
+        perform {schema}.settled_specials_v1(p_ids, v_done, v_now);
+    end if;
 
     if v_done is null or cardinality(v_done) < cardinality(p_ids) then
         if not v_is_mixed then
@@ -263,7 +313,8 @@ begin
         set logs = (select array_agg(line order by ord) from (
             select line, ord from unnest(coalesce(t.logs, '{}') || p_lines) with ordinality x(line, ord)
             order by ord desc limit {log_limit}) kept)
-        where t.id = p_id and t.fence = p_fence and t.worker = p_worker and t.settled_fence < t.fence and t.state = 0;
+        where t.id = p_id and t.fence = p_fence and t.worker = p_worker and t.settled_fence < t.fence
+            and t.state in (0, 4, 5);
     if not found then
         return false;
     end if;

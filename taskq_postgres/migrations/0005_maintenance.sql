@@ -39,10 +39,13 @@ begin
             select no, ids from {schema}.claim where lapses_at <= v_now
                 order by lapses_at limit p_limit for update skip locked) c
         left join lateral unnest(c.ids) i(id) on true;
-    for t in select * from {schema}.task k
+    -- Who holds all its tasks waits for all their gates, in the order of the names.
+    v_ids := array(select k.id from {schema}.task k
         where k.id = any(v_ids) and k.claim_no = any(v_claims) and k.lease_until <= v_now
-        order by k.id limit p_limit for update
-    loop
+        order by k.id limit p_limit for update);
+    perform 1 from {schema}.gate k where k.name = any({schema}.gate_names_v1(array(
+        select x.gates from {schema}.task x where x.id = any(v_ids) and x.gates is not null))) order by k.name for update;
+    for t in select * from {schema}.task k where k.id = any(v_ids) order by k.id loop
         v_state := {schema}.lose_v1(t, 'lease lost', null, v_now);
         p_requeued := p_requeued + (v_state = 0)::int;
         p_buried := p_buried + (v_state in (11, 12))::int;
@@ -180,6 +183,16 @@ begin
         where x.forget_at <= v_now order by x.forget_at limit p_limit for update skip locked));
     get diagnostics v_count = row_count;
     v_most := greatest(v_most, v_count);
+    delete from {schema}.gate k where k.name = any(array(select x.name from {schema}.gate x
+        where x.forget_at <= v_now and not exists (select 1 from {schema}.room r where r.gate = x.name)
+            and not exists (select 1 from {schema}.holder h where h.gate = x.name)
+        order by x.forget_at limit p_limit for update skip locked));
+    get diagnostics v_count = row_count;
+    v_most := greatest(v_most, v_count);
+    delete from {schema}.unique_key k where k.key = any(array(select x.key from {schema}.unique_key x
+        where x.free_at <= v_now order by x.free_at limit p_limit for update skip locked));
+    get diagnostics v_count = row_count;
+    v_most := greatest(v_most, v_count);
     delete from {schema}.answer k where k.token = any(array(select x.token from {schema}.answer x
         where x.forget_at <= v_now order by x.forget_at limit p_limit for update skip locked));
     get diagnostics v_count = row_count;
@@ -241,14 +254,16 @@ begin
     return v_is_kept;
 end $$;
 
--- FAILED, DEAD, CANCELLED, EXPIRED → PENDING; the ids in their order.
-create function {schema}.redrive_v1(p_ids uuid[], p_token uuid) returns boolean[] language plpgsql
+-- FAILED, DEAD, CANCELLED, EXPIRED → PENDING; the ids in their order; p_queue: where they go, null: to their own queues.
+-- Returns for each 'moved', 'not final', or the id of the task that holds its unique key.
+create function {schema}.redrive_v1(p_ids uuid[], p_queue text, p_token uuid) returns text[] language plpgsql
 set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     v_known text[] := {schema}.answered_v1(p_token);
-    v_answer boolean[] := '{}';
+    v_answer text[] := '{}';
     v_id uuid;
     v_now timestamptz := clock_timestamp();
+    v_holder uuid;
     r {schema}.finished;
 begin
     if v_known is not null then
@@ -259,23 +274,59 @@ begin
         if not found then
             delete from {schema}.finished f where f.id = v_id and f.state <> 10 returning * into r;
         end if;
-        if found then
-            insert into {schema}.task (
-                started_at, fence, settled_fence, dead_letter, state, priority, max_lost_leases, worker, id, created_at,
-                ready_at, retention, queue, lane_group, tenant, name, checkpoint, history, logs, body)
-            values (
-                r.started_at, r.fence, r.fence, r.dead_letter, 0, r.priority, r.max_lost_leases, r.worker, r.id,
-                r.created_at, v_now, r.retention, r.queue, r.lane_group, r.tenant, r.name,
-                r.checkpoint, r.history, r.logs, r.body);
-            v_answer := v_answer || true;
-        else
-            v_answer := v_answer || false;
+        if not found then
+            v_answer := v_answer || 'not final'::text;
+            continue;
         end if;
+        v_holder := null;
+        if r.unique_until <> 'ttl' then
+            v_holder := {schema}.take_key_v1(r.unique_key, r.id, r.unique_until, r.unique_ttl, v_now);
+        end if;
+        if v_holder is not null then
+            if r.state = 12 then
+                insert into {schema}.dead select r.*;
+            else
+                insert into {schema}.finished select r.*;
+            end if;
+            v_answer := v_answer || v_holder::text;
+            continue;
+        end if;
+        insert into {schema}.task (
+            started_at, fence, settled_fence, dead_letter, state, priority, max_lost_leases, worker, id, created_at,
+            ready_at, retention, queue, lane_group, tenant, name, checkpoint, history, logs, gates, unique_key,
+            unique_until, unique_ttl, longest_wait, body)
+        values (
+            r.started_at, r.fence, r.fence, r.dead_letter, 0, r.priority, r.max_lost_leases, r.worker, r.id,
+            r.created_at, v_now, r.retention, coalesce(p_queue, r.queue), r.lane_group, r.tenant, r.name,
+            r.checkpoint, r.history, r.logs, r.gates, r.unique_key, r.unique_until, r.unique_ttl, r.longest_wait,
+            r.body);
+        v_answer := v_answer || 'moved'::text;
     end loop;
-    if true = any(v_answer) then
-        perform {schema}.remember_v1(p_token, v_answer::text[]);
+    if 'moved' = any(v_answer) then
+        perform {schema}.remember_v1(p_token, v_answer);
     end if;
     return v_answer;
+end $$;
+
+-- Forget tasks that have ended; returns how many.
+create function {schema}.discard_v1(p_ids uuid[], p_token uuid) returns int language plpgsql
+set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+declare
+    v_known text[] := {schema}.answered_v1(p_token);
+    v_ids uuid[];
+begin
+    if v_known is not null then
+        return v_known[1];
+    end if;
+    with d as (delete from {schema}.dead k where k.id = any(p_ids) returning k.id),
+        f as (delete from {schema}.finished k where k.id = any(p_ids) returning k.id)
+    select array_agg(x.id) into v_ids from (select id from d union all select id from f) x;
+    if v_ids is null then
+        return 0;
+    end if;
+    perform {schema}.bury_ids_v1(v_ids, array_fill(clock_timestamp(), array[cardinality(v_ids)]));
+    perform {schema}.remember_v1(p_token, array[cardinality(v_ids)::text]);
+    return cardinality(v_ids);
 end $$;
 
 -- Note that a worker lives; returns what it is told, each command once.
@@ -318,6 +369,11 @@ begin
             where k.queue = p_queue and k.state = 0 and not k.front and k.lease_until is null limit p_limit)
         union all
         (select k.id from {schema}.task k where k.queue = p_queue and k.due_at is not null limit p_limit)
+        union all
+        (select k.id from {schema}.task k where k.state = 5 and k.queue = p_queue limit p_limit)
+        union all
+        (select k.id from {schema}.room r join {schema}.task k
+            on k.state = 4 and k.waits_at = r.gate and k.queue = r.queue where r.queue = p_queue limit p_limit)
     loop
         exit when cardinality(v_ended) >= p_limit;
         select * into t from {schema}.task k where k.id = v_id and k.lease_until is null for update skip locked;

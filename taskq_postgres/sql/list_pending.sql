@@ -3,6 +3,13 @@ select {record}, 0::float8, k.seq from {schema}.live r join (
     (select t.id, t.seq from {schema}.task t where t.queue = %(queue)b::text and t.front and t.seq < %(below)b::bigint
         order by t.seq desc limit %(limit)b::int)
     union all
+    (select t.id, t.seq from {schema}.task t where t.state = 5 and t.queue = %(queue)b::text and t.seq < %(below)b::bigint
+        order by t.seq desc limit %(limit)b::int)
+    union all
+    (select t.id, t.seq from {schema}.room r join {schema}.task t
+            on t.state = 4 and t.waits_at = r.gate and t.queue = r.queue
+        where r.queue = %(queue)b::text and t.seq < %(below)b::bigint order by t.seq desc limit %(limit)b::int)
+    union all
     select n.id, n.seq
     from (
         select p::smallint as priority, '' as lane_group from generate_series(0, 3) p

@@ -1,3 +1,4 @@
 -- Replace the progress of a run: JSON, then id, fence and worker.
 update {schema}.task t set progress = %b::text
-where t.id = %b::text::uuid and t.fence = %b::bigint and t.worker = %b::text and t.settled_fence < t.fence and t.state = 0
+where t.id = %b::text::uuid and t.fence = %b::bigint and t.worker = %b::text and t.settled_fence < t.fence
+    and t.state in (0, 4, 5)

@@ -43,7 +43,7 @@ async def test_a_statement_that_the_server_cancels_has_changed_nothing(postgres_
         with psycopg.connect(postgres_url) as holder:
             holder.execute("lock table taskq.queue in access exclusive mode")
             with pytest.raises(NotApplied, match="statement timeout"):
-                await backend.inspector.pause("queue")
+                await backend.queues.pause("queue")
 
 
 async def test_a_refusal_after_a_lost_answer_leaves_the_outcome_open(backend: PostgresBackend) -> None:
