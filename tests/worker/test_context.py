@@ -227,7 +227,7 @@ async def test_a_run_that_lost_its_lease_enqueues_nothing(any_app: App) -> None:
         # This run is settled behind its own back, as when another worker had taken the task over. The queue is paused,
         # for a worker that claims the task anew cancels the older run.
         backend = await any_app.backend()
-        await backend.inspector.pause("default")
+        await backend.queues.pause("default")
         await backend.broker.settle([Settled(context.delivery, Release())])
 
     @any_app.task(retry=NoRetry())
@@ -256,7 +256,7 @@ async def test_a_run_that_lost_its_lease_enqueues_nothing(any_app: App) -> None:
         for task, refused in ((on_the_loop, refusals["loop"]), (in_a_thread, refusals["thread"])):
             handle = await task.aenqueue()
             await until(refused.is_set, "it was refused")
-            await (await any_app.backend()).inspector.resume("default")
+            await (await any_app.backend()).queues.resume("default")
             record = await ended(handle)
             assert record.state is TaskState.COMPLETED
             assert record.fence > 1

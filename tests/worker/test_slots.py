@@ -240,14 +240,14 @@ async def test_a_paused_queue_hands_out_nothing(any_app: App) -> None:
     async def noted() -> None:
         ran.append(1)
 
-    inspector = (await any_app.backend()).inspector
-    await inspector.pause("default")
+    queues = (await any_app.backend()).queues
+    await queues.pause("default")
     async with work(any_app, queues={"default": 1.0, "other": 1.0}):
         held = await noted.aenqueue()
         passed = await noted.options(queue="other").aenqueue()
         await ended(passed)
         assert (await held.ainfo()).state is TaskState.PENDING
-        await inspector.resume("default")
+        await queues.resume("default")
         assert (await ended(held)).state is TaskState.COMPLETED
     assert len(ran) == 2
 
