@@ -17,7 +17,7 @@ from taskq.context import TaskContext, current_context
 from taskq.domain import outcome as domain
 from taskq.domain.envelope import unseal
 from taskq.domain.message import Delivery
-from taskq.domain.outcome import CancelledRun, Failed, Interrupted, Outcome, Settlement, Succeeded
+from taskq.domain.outcome import CancelledRun, Failed, Interrupted, Outcome, Settlement, Succeeded, Unknown
 from taskq.domain.record import Failure
 from taskq.errors import ConfigError, CorruptRecord, InvalidPayload
 from taskq.headers import decode_headers
@@ -102,7 +102,7 @@ class Executor:
                 continue
             task = self._app.tasks.find(delivery.name)
             if task is None:
-                self._strangers.take(delivery)
+                self._strangers.take(delivery, Unknown())
                 continue
             run = Run(delivery, claimed_at, task)
             self.runs[delivery.id] = run
