@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict
 
@@ -12,6 +12,7 @@ from taskq.config import check_identifier, is_label, is_number, is_whole, shown
 from taskq.domain.message import DEFAULT_MAX_LOST_LEASES, DEFAULT_RETENTION, Priority
 from taskq.domain.retry import DEFAULT_RETRY, LONGEST, BuiltinRetry, RetryStrategy
 from taskq.errors import InvalidOption
+from taskq.versions import FIRST, Upcast, check_upcasts, check_version
 
 Executor = Literal["async", "thread", "process"]
 PriorityLike = Priority | int | str
@@ -45,6 +46,10 @@ class TaskOptions:
     max_lost_leases: int = DEFAULT_MAX_LOST_LEASES
     executor: Executor | None = None
     """None: "async" for `async def`, "thread" for `def`."""
+    version: int = FIRST
+    """Of the arguments: one more where older ones no longer fit the function (docs/payload-versions.md)."""
+    upcast: Mapping[int, Upcast] = field(default_factory=dict)
+    """Version → a function from its arguments to those of the next, by which old ones are lifted before their check."""
 
     def __post_init__(self) -> None:
         if self.queue is not None:
@@ -65,6 +70,8 @@ class TaskOptions:
             self.executor,
         )
         _require(_is_strategy(self.retry), "retry must be a retry strategy", self.retry)
+        check_version(self.version)
+        check_upcasts(self.version, self.upcast)
 
     def should_retry(self, error: BaseException) -> bool:
         """Whether the task's `retry_on` and `no_retry_on` allow another attempt after this exception."""
@@ -103,6 +110,8 @@ class CallOptions:
     metadata: Mapping[str, Any] | None = None
     connection: Any = None
     """A connection or session of yours (Postgres): the task is enqueued inside its transaction."""
+    version: int | None = None
+    """Of the arguments, for those who enqueue by name; None: the task's own, 1 where it is not registered here."""
 
     def __post_init__(self) -> None:
         if self.queue is not None:
@@ -125,6 +134,8 @@ class CallOptions:
         _require(
             self.retry is None or isinstance(self.retry, BuiltinRetry), "retry must be a built-in strategy", self.retry
         )
+        if self.version is not None:
+            check_version(self.version)
 
 
 class TaskKeywords(TypedDict, total=False):
@@ -141,6 +152,8 @@ class TaskKeywords(TypedDict, total=False):
     dead_letter: bool
     max_lost_leases: int
     executor: Executor | None
+    version: int
+    upcast: Mapping[int, Upcast]
 
 
 class CallKeywords(TypedDict, total=False):
@@ -158,6 +171,7 @@ class CallKeywords(TypedDict, total=False):
     idempotency_key: str | None
     metadata: Mapping[str, Any] | None
     connection: Any
+    version: int | None
 
 
 def check_known(kind: type[TaskOptions | CallOptions], options: Mapping[str, Any], where: str) -> None:
@@ -166,7 +180,7 @@ def check_known(kind: type[TaskOptions | CallOptions], options: Mapping[str, Any
     Raises:
         InvalidOption: names them.
     """
-    unknown = sorted(options.keys() - {field.name for field in fields(kind)})
+    unknown = sorted(options.keys() - {known.name for known in fields(kind)})
     if unknown:
         raise InvalidOption(f"{where} has no option {', '.join(unknown)}")
 

@@ -133,6 +133,10 @@ class Task(Generic[P, R]):
         ('slow', 'sums')
         """
         check_known(CallOptions, options, f"{self.name}.options()")
+        if options.get("version") not in (None, self.declared.version):
+            # The arguments are checked against the function, and it takes those of its own version.
+            own = self.declared.version
+            raise InvalidOption(f"{self.name}.options(): its arguments are of version {own}; others go by app.enqueue")
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other.__dict__["_call"] = replace(self._call, **options)

@@ -56,6 +56,7 @@ def _wait(_ctx: click.Context, _param: click.Parameter, given: str | None) -> fl
 @click.option("--delay", type=float, metavar="SECONDS")
 @click.option("--expires", type=float, metavar="SECONDS")
 @click.option("--idempotency-key", metavar="KEY")
+@click.option("--version", type=int, metavar="N", help="The version that the arguments are of.")
 @click.option("--wait", callback=_wait, is_flag=False, flag_value="inf", metavar="[SECONDS]",
               help="Wait for the end and print the result.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True)

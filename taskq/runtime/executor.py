@@ -24,6 +24,7 @@ from taskq.headers import decode_headers
 from taskq.ports import Inspector
 from taskq.runtime.detached import keep_result
 from taskq.runtime.failures import outcome_of, result_of, undecodable
+from taskq.runtime.opening import lacking, open_call
 from taskq.runtime.run import Run, StopReason
 from taskq.runtime.slots import SOLITUDE, Slots
 from taskq.runtime.strangers import Strangers
@@ -114,14 +115,14 @@ class Executor:
         self.slots.widen()
 
     def _prepare(self, run: Run) -> Outcome | None:
-        """Open the record; an outcome where that cannot be done."""
+        """Open the record; an outcome where that cannot be done, or the task not be run here."""
         delivery = run.delivery
         try:
             run.payload, run.sealed_headers = unseal(delivery.id, delivery.name, delivery.body)
             run.headers = decode_headers(run.sealed_headers)
         except (CorruptRecord, ValueError) as error:
             return undecodable(error)
-        return None
+        return lacking(run.task, run.headers)
 
     def _begin(self, run: Run) -> bool:
         """A slot is free: start the run in it; False where its lease has lapsed while it waited."""
@@ -192,7 +193,7 @@ class Executor:
         if task.executor == "process":
             return await self._call_child(run)
         try:
-            args, kwargs = task.codec.inject(*task.codec.decode(run.payload), context)
+            args, kwargs = task.codec.inject(*open_call(task, run.headers, run.payload), context)
         except (ConfigError, InvalidPayload) as error:
             return undecodable(error)
         try:
@@ -286,7 +287,10 @@ class Executor:
         run.is_over = True
         self.runs.pop(run.delivery.id, None)
         if run.stop_reason is not StopReason.LOST:
-            self._settle(run.delivery, verdict(run, outcome))
+            if isinstance(outcome, Unknown):
+                self._strangers.take(run.delivery, outcome)
+            else:
+                self._settle(run.delivery, verdict(run, outcome))
         self.slots.give_back(run)
         self.freed.set()
 

@@ -77,7 +77,9 @@ def result_of(task: Task[..., Any], value: object) -> Outcome:
 def undecodable(error: Exception) -> Outcome:
     """A payload that the task cannot take: no attempt can succeed."""
     kind = "InvalidPayload" if isinstance(error, InvalidPayload) else type(error).__name__
-    return Rejected(Failure(kind, _cut(str(error), MAX_MESSAGE)), DeadReason.UNDECODABLE)
+    # The user's own code has a traceback worth keeping: an upcast that raised.
+    trace = "" if error.__cause__ is None else describe(error.__cause__, skip="taskq/versions.py").traceback
+    return Rejected(Failure(kind, _cut(str(error), MAX_MESSAGE), trace), DeadReason.UNDECODABLE)
 
 
 def _text(error: BaseException) -> str:

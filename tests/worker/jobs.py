@@ -237,6 +237,16 @@ def describes(ctx: TaskContext) -> dict[str, Any]:
     }
 
 
+def rename(old: dict[str, Any]) -> dict[str, Any]:
+    """From `a` and `b` to `x` and `y`."""
+    return {"x": old["a"], "y": old["b"]}
+
+
+@app.task(executor="process", version=2, upcast={1: rename})
+def adds_renamed(x: int, y: int) -> int:
+    return x + y
+
+
 @app.task(executor="process")
 def enqueues() -> str:
     """Enqueue from a child, where the memory backend cannot be reached."""
