@@ -13,6 +13,7 @@ from taskq import blocking
 from taskq.backends import Stores
 from taskq.config import Settings, backend_url, check_identifier, check_url, require, shown
 from taskq.context import TaskContext
+from taskq.crypto import crypto_from_environment
 from taskq.errors import ConfigError
 from taskq.handle import TaskHandle
 from taskq.middleware import Stack
@@ -84,7 +85,8 @@ class App:
         options = BackendOptions(namespace=namespace, durability=durability, clock=clock or SystemClock())
         # An empty URL comes of an environment variable that is not set.
         results = check_url("results", results) if results not in (None, "") else None
-        self.stores = Stores(backend_url(backend), results, options)
+        crypto = self.settings.crypto or crypto_from_environment()
+        self.stores = Stores(backend_url(backend), results, options, crypto)
         self.lifespan = lifespan
         """As it was given; a worker enters it by `taskq.lifespan.life_of`."""
         self._submitter = StoreSubmitter(

@@ -31,6 +31,8 @@ class Headers(msgspec.Struct, omit_defaults=True, frozen=True):
     """Seconds, said only where the result is kept apart from the task's record, which has it otherwise."""
     version: Annotated[int, msgspec.Meta(ge=1)] = 1
     """Of the arguments (taskq.versions)."""
+    encrypted: bool = False
+    """Whether the payload is (taskq.crypto): this says it, and not how the payload looks."""
 
 
 EMPTY = Headers()

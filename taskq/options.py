@@ -50,6 +50,8 @@ class TaskOptions:
     """Of the arguments: one more where older ones no longer fit the function (docs/payload-versions.md)."""
     upcast: Mapping[int, Upcast] = field(default_factory=dict)
     """Version → a function from its arguments to those of the next, by which old ones are lifted before their check."""
+    encrypt: bool | None = None
+    """Whether payload and result are encrypted (docs/encryption.md); None: as `Crypto(encrypt_all=…)` says."""
 
     def __post_init__(self) -> None:
         if self.queue is not None:
@@ -70,6 +72,7 @@ class TaskOptions:
             self.executor,
         )
         _require(_is_strategy(self.retry), "retry must be a retry strategy", self.retry)
+        _require(_is_choice(self.encrypt), "encrypt must be True, False or None", self.encrypt)
         check_version(self.version)
         check_upcasts(self.version, self.upcast)
 
@@ -112,6 +115,8 @@ class CallOptions:
     """A connection or session of yours (Postgres): the task is enqueued inside its transaction."""
     version: int | None = None
     """Of the arguments, for those who enqueue by name; None: the task's own, 1 where it is not registered here."""
+    encrypt: bool | None = None
+    """Whether the payload is encrypted, and with it the result."""
 
     def __post_init__(self) -> None:
         if self.queue is not None:
@@ -134,6 +139,7 @@ class CallOptions:
         _require(
             self.retry is None or isinstance(self.retry, BuiltinRetry), "retry must be a built-in strategy", self.retry
         )
+        _require(_is_choice(self.encrypt), "encrypt must be True, False or None", self.encrypt)
         if self.version is not None:
             check_version(self.version)
 
@@ -154,6 +160,7 @@ class TaskKeywords(TypedDict, total=False):
     executor: Executor | None
     version: int
     upcast: Mapping[int, Upcast]
+    encrypt: bool | None
 
 
 class CallKeywords(TypedDict, total=False):
@@ -172,6 +179,7 @@ class CallKeywords(TypedDict, total=False):
     metadata: Mapping[str, Any] | None
     connection: Any
     version: int | None
+    encrypt: bool | None
 
 
 def check_known(kind: type[TaskOptions | CallOptions], options: Mapping[str, Any], where: str) -> None:
@@ -219,6 +227,10 @@ def _is_strategy(value: object) -> bool:
 
 def _is_aware(value: object) -> bool:
     return isinstance(value, datetime) and value.tzinfo is not None
+
+
+def _is_choice(value: object) -> bool:
+    return value is None or isinstance(value, bool)
 
 
 def _are_exceptions(kinds: object) -> bool:

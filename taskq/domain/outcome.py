@@ -35,6 +35,8 @@ UNKNOWN_TASK_GRACE = 600.0
 NAME = Lack("TaskNotRegistered", DeadReason.UNKNOWN_TASK, UNKNOWN_TASK_GRACE, 60.0, "ten minutes")
 VERSION = Lack("NewerVersion", DeadReason.UNKNOWN_VERSION, DAY, 3600.0, "24 hours")
 """Of the arguments: who enqueues is often deployed first, and the workers of a large fleet hours later."""
+KEY = Lack("KeyMissing", DeadReason.NO_KEY, UNKNOWN_TASK_GRACE, 60.0, "ten minutes")
+"""That its payload was encrypted with, or its result is to be."""
 
 # ---------------------------------------------------------------- settlements: what a broker is told
 

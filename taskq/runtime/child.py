@@ -20,10 +20,10 @@ from taskq.context import TaskContext, current_context
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import Failed, Outcome
 from taskq.domain.record import Progress
-from taskq.errors import ConfigError, InvalidPayload
+from taskq.errors import ConfigError
 from taskq.headers import decode_headers
 from taskq.runtime.failures import describe, outcome_of, result_of, undecodable
-from taskq.runtime.opening import lacking, open_call
+from taskq.runtime.opening import UNREADABLE, lacking, open_call
 from taskq.runtime.wire import Assignment, Begun, Ended, Forwarder, Link, Progressed, Setup
 from taskq.task import Task
 
@@ -92,11 +92,11 @@ def run(assignment: Assignment, link: Link, url: str) -> Outcome:
         return Failed(describe(error))
     task.submitter.redirect(url)
     headers = decode_headers(assignment.headers)
-    if (unknown := lacking(task, headers)) is not None:
+    if (unknown := lacking(task, headers, assignment.payload)) is not None:
         return unknown
     try:
-        args, kwargs = open_call(task, headers, assignment.payload)
-    except (ConfigError, InvalidPayload) as error:
+        args, kwargs = open_call(task, delivery.id, headers, assignment.payload)
+    except UNREADABLE as error:
         return undecodable(error)
     run_here.begin()
     deadline = None if assignment.timeout is None else datetime.now(UTC) + timedelta(seconds=assignment.timeout)

@@ -19,12 +19,12 @@ from taskq.domain.envelope import unseal
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import CancelledRun, Failed, Interrupted, Outcome, Settlement, Succeeded, Unknown
 from taskq.domain.record import Failure
-from taskq.errors import ConfigError, CorruptRecord, InvalidPayload
+from taskq.errors import CorruptRecord
 from taskq.headers import decode_headers
 from taskq.ports import Inspector
 from taskq.runtime.detached import keep_result
 from taskq.runtime.failures import outcome_of, result_of, undecodable
-from taskq.runtime.opening import lacking, open_call
+from taskq.runtime.opening import UNREADABLE, lacking, open_call, seal_outcome
 from taskq.runtime.run import Run, StopReason
 from taskq.runtime.slots import SOLITUDE, Slots
 from taskq.runtime.strangers import Strangers
@@ -122,7 +122,7 @@ class Executor:
             run.headers = decode_headers(run.sealed_headers)
         except (CorruptRecord, ValueError) as error:
             return undecodable(error)
-        return lacking(run.task, run.headers)
+        return lacking(run.task, run.headers, run.payload)
 
     def _begin(self, run: Run) -> bool:
         """A slot is free: start the run in it; False where its lease has lapsed while it waited."""
@@ -178,6 +178,7 @@ class Executor:
                 outcome = _checked(await self._app.middleware.wrap(context, lambda: self._call(run, context))())
             else:
                 outcome = await self._call(run, context)
+            outcome = seal_outcome(run.task, run.delivery, run.headers, outcome)
         except asyncio.CancelledError:
             outcome = self._why_stopped(run)
         except BaseException as error:  # noqa: BLE001 - a middleware raised; SystemExit too ends only the run
@@ -193,8 +194,8 @@ class Executor:
         if task.executor == "process":
             return await self._call_child(run)
         try:
-            args, kwargs = task.codec.inject(*open_call(task, run.headers, run.payload), context)
-        except (ConfigError, InvalidPayload) as error:
+            args, kwargs = task.codec.inject(*open_call(task, run.delivery.id, run.headers, run.payload), context)
+        except UNREADABLE as error:
             return undecodable(error)
         try:
             if task.executor == "async":

@@ -22,13 +22,12 @@ from taskq.domain.message import Delivery, Message, Priority
 from taskq.domain.outcome import Failed, Outcome, Unknown
 from taskq.domain.record import Failure, Progress
 from taskq.domain.retry import DEFAULT_RETRY, RetryStrategy, from_dict
-from taskq.errors import InvalidPayload
 from taskq.handle import TaskHandle
 from taskq.headers import Headers, decode_headers
 from taskq.lifespan import life_of
 from taskq.ports import Backend, BackendOptions, Broker, Enqueued, EnqueueStatus, Fetched, Parent, Settled
 from taskq.runtime.failures import outcome_of, result_of, undecodable
-from taskq.runtime.opening import lacking, open_call
+from taskq.runtime.opening import UNREADABLE, lacking, open_call, plain_payload_of, seal_outcome
 from taskq.task import Task
 from taskq.testing.clock import VirtualClock
 
@@ -167,7 +166,7 @@ class Harness:
             payload, headers = unseal(delivery.id, delivery.name, delivery.body)
             said = decode_headers(headers)
             policy = from_dict(said.retry) if said.retry else task.declared.retry
-            outcome = lacking(task, said) or await self._attempt(task, delivery, said, payload)
+            outcome = lacking(task, said, payload) or await self._attempt(task, delivery, said, payload)
         settlement = domain.settle(delivery, outcome, policy, random.random, delivery.age)
         await self._backend.broker.settle([Settled(delivery, settlement)])
         for hook in self.app.middleware.on_settled:
@@ -184,10 +183,12 @@ class Harness:
             current_context.reset(token)
             blocking.inline.reset(inline)
         await run.write()
-        return outcome
+        return seal_outcome(task, delivery, said, outcome)
 
     def _describe(self, message: Message) -> EnqueuedTask:
-        payload, _ = unseal(message.id, message.name, message.body)
+        sealed, headers = unseal(message.id, message.name, message.body)
+        crypto, said = self.app.stores.crypto, decode_headers(headers)
+        payload = plain_payload_of(crypto, message.id, message.name, said, sealed)
         task = self.app.tasks.find(message.name)
         handle = TaskHandle(message.id, self.app.stores, task.codec if task else None)
         return EnqueuedTask(handle, message.name, msgspec.json.decode(payload), message)
@@ -195,8 +196,8 @@ class Harness:
 
 async def _call(task: Task[..., Any], context: TaskContext, said: Headers, payload: bytes) -> Outcome:
     try:
-        args, kwargs = task.codec.inject(*open_call(task, said, payload), context)
-    except InvalidPayload as error:
+        args, kwargs = task.codec.inject(*open_call(task, context.id, said, payload), context)
+    except UNREADABLE as error:
         return undecodable(error)
     timeout = task.declared.timeout if said.timeout is None else said.timeout
     limit = asyncio.timeout(timeout)

@@ -13,6 +13,7 @@ from taskq.domain.message import Delivery
 from taskq.domain.outcome import (
     ATTEMPT_OUTCOMES,
     EVENTS,
+    KEY,
     NAME,
     UNKNOWN_TASK_GRACE,
     VERSION,
@@ -222,7 +223,7 @@ def test_the_delays_of_an_unknown_task_double_up_to_a_minute(put_offs: int) -> N
         assert unknown_delay(put_offs + 1)[1] == waited + delay
 
 
-LACKS = (NAME, VERSION)
+LACKS = (NAME, VERSION, KEY)
 
 
 @pytest.mark.parametrize("lack", LACKS, ids=lambda lack: lack.kind)

@@ -38,6 +38,7 @@ OUTCOMES: list[Outcome] = [
     Rejected(FAILURE, DeadReason.UNDECODABLE),
     CancelledRun("enough"),
     Unknown(lack=VERSION, what="version 3"),
+    Rejected(FAILURE, DeadReason.TAMPERED),
 ]
 DELIVERY = Delivery("5b", "f", b"\x00", "default", 1, fence=3, attempt=2, lost_leases=0, worker="w", tenant="t")
 

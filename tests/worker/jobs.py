@@ -237,6 +237,12 @@ def describes(ctx: TaskContext) -> dict[str, Any]:
     }
 
 
+@app.task(executor="process")
+def hides(text: str) -> str:
+    """A task whose arguments and result are a secret."""
+    return text.upper()
+
+
 def rename(old: dict[str, Any]) -> dict[str, Any]:
     """From `a` and `b` to `x` and `y`."""
     return {"x": old["a"], "y": old["b"]}
