@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from base64 import b64decode, b64encode
-from binascii import Error as NoBase64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -70,6 +68,8 @@ class Crypto:
         encrypt_all: bool = False,
         digest_key: bytes | str | None = None,
     ) -> None:
+        from importlib.util import find_spec  # `import taskq` does without it
+
         if find_spec("cryptography") is None:
             raise ConfigError('encryption needs a package that is not installed: pip install "pytaskq[crypto]"')
         self._keys = _checked_keys(keys)
@@ -108,7 +108,7 @@ class Crypto:
         """
         key, nonce = self._keys[self.active], os.urandom(NONCE_BYTES)
         sealed = b"%b%b%b%b" % (_FORM, key.check, nonce, key.cipher.encrypt(nonce, data, about))
-        return b'{"$enc":"%b","data":"%b"}' % (self.active.encode(), b64encode(sealed))
+        return b'{"$enc":"%b","data":"%b"}' % (self.active.encode(), b2a_base64(sealed, newline=False))
 
     def decrypt(self, data: bytes, about: bytes) -> bytes:
         """Decrypt what `encrypt` gave, with whichever key it was encrypted.
@@ -216,7 +216,7 @@ def crypto_from_environment(environment: Mapping[str, str] = os.environ) -> Cryp
     Raises:
         ConfigError: see Crypto; or one of the variables is unknown.
 
-    >>> crypto_from_environment({"TASKQ_CRYPTO__KEYS__k1": b64encode(bytes(32)).decode()})
+    >>> crypto_from_environment({"TASKQ_CRYPTO__KEYS__k1": 43 * "A" + "="})
     Crypto(keys=k1, active='k1', encrypt_all=False)
     >>> crypto_from_environment({}) is None
     True
@@ -331,7 +331,7 @@ def _read(data: bytes) -> tuple[str, bytes]:
     """
     try:
         envelope = _decoder.decode(data)
-        sealed = b64decode(envelope.data, validate=True)
+        sealed = a2b_base64(envelope.data, strict_mode=True)
     except (msgspec.MsgspecError, RecursionError, ValueError):
         raise CorruptRecord("what should be encrypted is no ciphertext of ours") from None
     is_whole = len(sealed) >= len(_FORM) + CHECK_BYTES + NONCE_BYTES + TAG_BYTES
@@ -362,8 +362,8 @@ def _secret(what: str, value: object) -> bytes:
     if isinstance(value, str):
         try:
             plain = value.strip().rstrip("=").translate(str.maketrans("-_", "+/"))
-            value = b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-        except (NoBase64, ValueError):
+            value = a2b_base64(plain + "=" * (-len(plain) % 4), strict_mode=True)
+        except ValueError:
             raise ConfigError(f"crypto: the {what} is no base64: make one by {_NEW_KEY}") from None
     if not isinstance(value, bytes):
         raise ConfigError(f"crypto: the {what} must be {KEY_BYTES} bytes or their base64, not {type(value).__name__}")
