@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from functools import lru_cache
 from inspect import iscoroutinefunction
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
@@ -12,15 +13,17 @@ from taskq import blocking
 from taskq.backends import Stores
 from taskq.config import Settings, backend_url, check_identifier, check_url, require, shown
 from taskq.context import TaskContext
+from taskq.crypto import crypto_from_environment
 from taskq.errors import ConfigError
 from taskq.handle import TaskHandle
 from taskq.middleware import Stack
-from taskq.options import CallKeywords, TaskKeywords, TaskOptions, check_known
+from taskq.options import CallKeywords, CallOptions, TaskKeywords, TaskOptions, check_known
 from taskq.payload import plain_payload
 from taskq.ports import Backend, BackendOptions, Clock, SystemClock
 from taskq.registry import TaskRegistry, default_name
 from taskq.submitter import Routes, StoreSubmitter, stands_for_unknown
 from taskq.task import AsyncTask, Task
+from taskq.versions import FIRST
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -82,7 +85,8 @@ class App:
         options = BackendOptions(namespace=namespace, durability=durability, clock=clock or SystemClock())
         # An empty URL comes of an environment variable that is not set.
         results = check_url("results", results) if results not in (None, "") else None
-        self.stores = Stores(backend_url(backend), results, options)
+        crypto = self.settings.crypto or crypto_from_environment()
+        self.stores = Stores(backend_url(backend), results, options, crypto)
         self.lifespan = lifespan
         """As it was given; a worker enters it by `taskq.lifespan.life_of`."""
         self._submitter = StoreSubmitter(
@@ -224,7 +228,7 @@ class App:
         Arguments:
             name: the registered name.
             payload: parameter name → value, plain JSON data; checked against the signature where the task is
-                registered here, and by the worker in any case.
+                registered here in that version, and by the worker in any case.
             options: see CallOptions.
 
         Returns:
@@ -252,7 +256,7 @@ class App:
         Arguments:
             name: the registered name.
             payload: parameter name → value, plain JSON data; checked against the signature where the task is
-                registered here, and by the worker in any case.
+                registered here in that version, and by the worker in any case.
             options: see CallOptions.
 
         Returns:
@@ -273,14 +277,19 @@ class App:
     ) -> tuple[Task[..., Any], bytes]:
         check_identifier("task", name)
         payload = {} if payload is None else payload
-        task = self.tasks.find(name)
-        if task is not None:
+        task, version = self.tasks.find(name), CallOptions(version=options.get("version")).version
+        if task is not None and version in (None, task.declared.version):
             return task.options(**options), task.codec.encode_object(payload)
-        return self._stranger(name).options(**options), plain_payload(name, payload)
+        if task is None:
+            stranger = self._stranger(name, version or FIRST)
+        else:
+            stranger = self._make_stranger(name, version or FIRST, task.declared)
+        return stranger.options(**options), plain_payload(name, payload)
 
-    def _make_stranger(self, name: str) -> Task[..., Any]:
-        """A task of which only the name is known here."""
-        return Task(name, stands_for_unknown, TaskOptions(), self._submitter)
+    def _make_stranger(self, name: str, version: int, declared: TaskOptions | None = None) -> Task[..., Any]:
+        """A task whose signature is not known here: of another application, or another version of one of ours."""
+        options = replace(declared or TaskOptions(), version=version, upcast={}, executor=None)
+        return Task(name, stands_for_unknown, options, self._submitter)
 
     def handle(self, id: str) -> TaskHandle[Any]:
         """The handle of a task whose id is known; nothing is asked of the store.

@@ -13,6 +13,7 @@ from typing import Protocol, cast
 from weakref import WeakSet
 
 from taskq import blocking
+from taskq.crypto import Crypto
 from taskq.errors import CapabilityMissing, ConfigError
 from taskq.ports import Backend, BackendOptions, Capability, ResultStore
 
@@ -176,10 +177,14 @@ class Stores:
         url: of the backend that keeps the tasks.
         results_url: of the one that keeps the results; None: the same.
         options: how both are opened.
+        crypto: the keys of the application; None where it has none.
     """
 
-    def __init__(self, url: str, results_url: str | None, options: BackendOptions) -> None:
+    def __init__(
+        self, url: str, results_url: str | None, options: BackendOptions, crypto: Crypto | None = None
+    ) -> None:
         self.url = url
+        self.crypto = crypto
         self.results_url = results_url
         """The URL of the store of the results, None where they are kept with the tasks."""
         self._trusted: WeakSet[Backend] = WeakSet()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
+from taskq.crypto import Crypto
 from taskq.domain.lease import LEASE
 from taskq.domain.message import DAY, DEFAULT_QUEUE
 from taskq.errors import ConfigError, InvalidOption
@@ -94,10 +95,14 @@ class Settings:
     """The most bytes that the encoded arguments of a task may take."""
     max_result: int = 4 * MIB
     """The most bytes that an encoded result may take."""
+    crypto: Crypto | None = None
+    """The keys to encrypt with; None: those of the environment (docs/encryption.md)."""
 
     def __post_init__(self) -> None:
         _whole("max_payload", self.max_payload)
         _whole("max_result", self.max_result)
+        if not isinstance(self.crypto, Crypto | None):
+            raise ConfigError("crypto must be taskq.crypto.Crypto(…)")  # what it is instead may hold keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,8 @@ TaskqError
 ├── LeaseLost                 the task was given to another worker
 ├── TaskNotFound              no record of that id (any more)
 ├── CorruptRecord             a stored record fails its checksum
+│   └── Tampered              a ciphertext was changed, or belongs to another task
+├── KeyMissing                the key that something was encrypted with is not here
 └── ResultError               what waiting for a result may raise
     ├── TaskFailed · TaskCancelled · TaskExpired · ResultTimeout
 
@@ -156,6 +158,27 @@ class TaskNotFound(TaskqError):
 
 class CorruptRecord(TaskqError):
     """A stored record does not match its checksum; it is quarantined and never run."""
+
+
+class Tampered(CorruptRecord):
+    """A ciphertext does not match its tag: it was changed, or belongs to another task; it is never run."""
+
+
+class KeyMissing(TaskqError):
+    """The key that something was encrypted with is not here; nothing of it is lost, it can be read once the key is.
+
+    Attributes:
+        key_id: the id of the key.
+        is_another: whether there is a key of that id, but not that one.
+    """
+
+    def __init__(self, key_id: str, *, is_another: bool = False) -> None:
+        what = f"there is no key {key_id!r} here"
+        if is_another:
+            what = f"the key {key_id!r} here is another one than this was encrypted with"
+        super().__init__(f"{what}: add it to Crypto(keys=…) of the settings, or as TASKQ_CRYPTO__KEYS__{key_id}")
+        self.key_id = key_id
+        self.is_another = is_another
 
 
 class ResultError(TaskqError):

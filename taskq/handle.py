@@ -11,6 +11,7 @@ import msgspec
 
 from taskq import blocking
 from taskq.config import is_number, shown
+from taskq.crypto import Crypto, about_result, decrypt, key_of, unescaped
 from taskq.domain.record import Failure, Progress, TaskRecord
 from taskq.domain.state import TaskState
 from taskq.errors import (
@@ -36,6 +37,11 @@ class Access(Protocol):
 
     async def backend(self) -> Backend:
         """The backend of the running loop."""
+        ...
+
+    @property
+    def crypto(self) -> Crypto | None:
+        """The keys of the application, None where it has none."""
         ...
 
     async def detached_results(self) -> ResultStore | None:
@@ -174,6 +180,8 @@ class TaskHandle(Generic[R]):
             ResultTimeout: it has not ended by then; it goes on.
             InvalidPayload: the stored result does not fit the annotation.
             TaskNotFound: no record of it, or of its result (any more).
+            KeyMissing: the result is encrypted, and its key is not here.
+            Tampered: the result was changed since it was encrypted.
 
         >>> import asyncio
         >>> from taskq import App
@@ -310,6 +318,8 @@ class TaskHandle(Generic[R]):
             ResultTimeout: it has not ended by then; it goes on.
             InvalidPayload: the stored result does not fit the annotation.
             TaskNotFound: no record of it, or of its result (any more).
+            KeyMissing: the result is encrypted, and its key is not here.
+            Tampered: the result was changed since it was encrypted.
 
         >>> from taskq import App
         >>> App("memory://").enqueue("add", {"x": 1, "y": 2}).result(timeout=0)
@@ -362,4 +372,11 @@ class TaskHandle(Generic[R]):
             data = await detached.get(self.id, finished.fence)
         if data is None:
             raise TaskNotFound(f"task {self.id} completed, but its result is no longer kept")
+        data = await self._plain(data, finished.fence)
         return self._codec.decode_result(data) if self._codec else cast("R", msgspec.json.decode(data, type=Any))
+
+    async def _plain(self, data: bytes, fence: int) -> bytes:
+        if key_of(data) is None:
+            return unescaped(data)
+        name = (await self.ainfo()).name
+        return decrypt(self._access.crypto, data, about_result(self.id, name, fence))

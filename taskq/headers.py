@@ -6,7 +6,7 @@ Headers and arguments are both JSON; what they may not hold is said here.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -29,6 +29,10 @@ class Headers(msgspec.Struct, omit_defaults=True, frozen=True):
     """What a tracing middleware carries from the enqueue to the run."""
     retention: float | None = None
     """Seconds, said only where the result is kept apart from the task's record, which has it otherwise."""
+    version: Annotated[int, msgspec.Meta(ge=1)] = 1
+    """Of the arguments (taskq.versions)."""
+    encrypted: bool = False
+    """Whether the payload is (taskq.crypto): this says it, and not how the payload looks."""
 
 
 EMPTY = Headers()

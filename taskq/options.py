@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict
 
@@ -12,6 +12,7 @@ from taskq.config import check_identifier, is_label, is_number, is_whole, shown
 from taskq.domain.message import DEFAULT_MAX_LOST_LEASES, DEFAULT_RETENTION, Priority
 from taskq.domain.retry import DEFAULT_RETRY, LONGEST, BuiltinRetry, RetryStrategy
 from taskq.errors import InvalidOption
+from taskq.versions import FIRST, Upcast, check_upcasts, check_version
 
 Executor = Literal["async", "thread", "process"]
 PriorityLike = Priority | int | str
@@ -45,6 +46,12 @@ class TaskOptions:
     max_lost_leases: int = DEFAULT_MAX_LOST_LEASES
     executor: Executor | None = None
     """None: "async" for `async def`, "thread" for `def`."""
+    version: int = FIRST
+    """Of the arguments: one more where older ones no longer fit the function (docs/payload-versions.md)."""
+    upcast: Mapping[int, Upcast] = field(default_factory=dict)
+    """Version → a function from its arguments to those of the next, by which old ones are lifted before their check."""
+    encrypt: bool | None = None
+    """Whether payload and result are encrypted (docs/encryption.md); None: as `Crypto(encrypt_all=…)` says."""
 
     def __post_init__(self) -> None:
         if self.queue is not None:
@@ -65,6 +72,9 @@ class TaskOptions:
             self.executor,
         )
         _require(_is_strategy(self.retry), "retry must be a retry strategy", self.retry)
+        _require(_is_choice(self.encrypt), "encrypt must be True, False or None", self.encrypt)
+        check_version(self.version)
+        check_upcasts(self.version, self.upcast)
 
     def should_retry(self, error: BaseException) -> bool:
         """Whether the task's `retry_on` and `no_retry_on` allow another attempt after this exception."""
@@ -103,6 +113,10 @@ class CallOptions:
     metadata: Mapping[str, Any] | None = None
     connection: Any = None
     """A connection or session of yours (Postgres): the task is enqueued inside its transaction."""
+    version: int | None = None
+    """Of the arguments, for those who enqueue by name; None: the task's own, 1 where it is not registered here."""
+    encrypt: bool | None = None
+    """Whether the payload is encrypted, and with it the result."""
 
     def __post_init__(self) -> None:
         if self.queue is not None:
@@ -125,6 +139,9 @@ class CallOptions:
         _require(
             self.retry is None or isinstance(self.retry, BuiltinRetry), "retry must be a built-in strategy", self.retry
         )
+        _require(_is_choice(self.encrypt), "encrypt must be True, False or None", self.encrypt)
+        if self.version is not None:
+            check_version(self.version)
 
 
 class TaskKeywords(TypedDict, total=False):
@@ -141,6 +158,9 @@ class TaskKeywords(TypedDict, total=False):
     dead_letter: bool
     max_lost_leases: int
     executor: Executor | None
+    version: int
+    upcast: Mapping[int, Upcast]
+    encrypt: bool | None
 
 
 class CallKeywords(TypedDict, total=False):
@@ -158,6 +178,8 @@ class CallKeywords(TypedDict, total=False):
     idempotency_key: str | None
     metadata: Mapping[str, Any] | None
     connection: Any
+    version: int | None
+    encrypt: bool | None
 
 
 def check_known(kind: type[TaskOptions | CallOptions], options: Mapping[str, Any], where: str) -> None:
@@ -166,7 +188,7 @@ def check_known(kind: type[TaskOptions | CallOptions], options: Mapping[str, Any
     Raises:
         InvalidOption: names them.
     """
-    unknown = sorted(options.keys() - {field.name for field in fields(kind)})
+    unknown = sorted(options.keys() - {known.name for known in fields(kind)})
     if unknown:
         raise InvalidOption(f"{where} has no option {', '.join(unknown)}")
 
@@ -205,6 +227,10 @@ def _is_strategy(value: object) -> bool:
 
 def _is_aware(value: object) -> bool:
     return isinstance(value, datetime) and value.tzinfo is not None
+
+
+def _is_choice(value: object) -> bool:
+    return value is None or isinstance(value, bool)
 
 
 def _are_exceptions(kinds: object) -> bool:

@@ -8,14 +8,18 @@ from copy import deepcopy
 from itertools import repeat
 from typing import Any, TypeVar, cast
 
+from msgspec.structs import replace
+
 from taskq.backends import Stores
 from taskq.config import check_identifier
 from taskq.context import current_or_none
+from taskq.crypto import Crypto, about_payload
 from taskq.domain.envelope import seal
 from taskq.domain.message import DEFAULT_QUEUE, Message
 from taskq.domain.retry import to_dict
 from taskq.errors import (
     CapabilityMissing,
+    ConfigError,
     IdempotencyConflict,
     InvalidOption,
     InvalidPayload,
@@ -137,31 +141,61 @@ class StoreSubmitter:
             call.tenant,
         )
         messages = []
-        for payload, headers in zip(payloads, self._headers(name, queue, call), strict=False):
+        crypto = self._crypto_for(task, call)
+        for payload, headers in zip(payloads, self._headers(task, queue, call, crypto is not None), strict=False):
             if (size := len(payload) + len(headers)) > self._max_payload:
                 raise PayloadTooLarge(name, size, self._max_payload)
-            id, digest = self._identity(task, payload, call, shard)
+            id, digest = self._identity(task, payload, call, shard, crypto)
+            if crypto is not None:
+                payload = crypto.encrypt(payload, about_payload(id, name))
             messages.append(Message(id, name, seal(id, name, payload, headers), *terms, digest))
         return messages
 
-    def _identity(self, task: Task[..., Any], payload: bytes, call: CallOptions, shard: int) -> tuple[str, str]:
+    def _crypto_for(self, task: Task[..., Any], call: CallOptions) -> Crypto | None:
+        """The keys to encrypt with, None where the task is not to be.
+
+        Raises:
+            ConfigError: it is to be, and there are none.
+        """
+        crypto = self._stores.crypto
+        if crypto is not None:
+            return crypto if crypto.wants(call.encrypt, task.declared.encrypt) else None
+        if call.encrypt if call.encrypt is not None else task.declared.encrypt:
+            how = "give App(settings=Settings(crypto=Crypto(…))), or set TASKQ_CRYPTO__KEYS__<id>"
+            raise ConfigError(f"{task.name} is to be encrypted, and there is no key: {how}")
+        return None
+
+    def _identity(
+        self, task: Task[..., Any], payload: bytes, call: CallOptions, shard: int, crypto: Crypto | None
+    ) -> tuple[str, str]:
         if call.idempotency_key is None:
             return new_id(shard), ""
         id = derived_id(shard, self._namespace, call.tenant, task.name, call.idempotency_key)
-        return id, digest(payload)
+        return id, digest(payload) if crypto is None else crypto.digest(id, payload)
 
-    def _headers(self, name: str, queue: str, call: CallOptions) -> Iterator[bytes]:
+    def _headers(self, task: Task[..., Any], queue: str, call: CallOptions, encrypted: bool) -> Iterator[bytes]:
         """The headers of each task in turn: all alike, unless a hook makes them."""
         hooks = self._hooks()
-        # Where the record has the retention of its result too, it is not said twice.
-        retention = call.retention if self._stores.has_detached_results else None
+        said = Headers(
+            retry=None if call.retry is None else to_dict(call.retry),
+            timeout=call.timeout,
+            # Where the record has the retention of its result too, it is not said twice.
+            retention=call.retention if self._stores.has_detached_results else None,
+            version=task.declared.version,
+            encrypted=encrypted,
+        )
         if not hooks:
-            yield from repeat(_encoded(name, call, retention, dict(call.metadata or {}), {}))
+            yield from repeat(_encoded(task.name, said, dict(call.metadata or {}), {}))
         while True:
-            draft = Draft(name, queue, _copied(name, call.metadata))
+            draft = Draft(task.name, queue, _copied(task.name, call.metadata))
             for hook in hooks:
                 hook(draft)
-            yield _encoded(name, call, retention, draft.metadata, draft.trace)
+            yield _encoded(task.name, said, draft.metadata, draft.trace)
+
+    @property
+    def crypto(self) -> Crypto | None:
+        """The keys of the application, None where it has none."""
+        return self._stores.crypto
 
     def redirect(self, url: str) -> None:
         """Enqueue into the store at `url` from now on, as the worker does whose child this process is."""
@@ -202,14 +236,9 @@ def stands_for_unknown(**payload: Any) -> Any:
     """Stands for a function that only the workers know."""
 
 
-def _encoded(
-    name: str, call: CallOptions, retention: float | None, metadata: dict[str, Any], trace: dict[str, str]
-) -> bytes:
-    if not (metadata or trace or call.retry or call.timeout or retention is not None):
-        return b""
-    retry = None if call.retry is None else to_dict(call.retry)
+def _encoded(name: str, said: Headers, metadata: dict[str, Any], trace: dict[str, str]) -> bytes:
     try:
-        return encode_headers(Headers(metadata, retry, call.timeout, trace, retention))
+        return encode_headers(replace(said, metadata=metadata, trace=trace))
     except (TypeError, ValueError, RecursionError) as error:
         raise _unwritable(name, error) from None
 

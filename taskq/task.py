@@ -11,6 +11,7 @@ from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, Unpack, cas
 from taskq import blocking
 from taskq.config import check_identifier, shown
 from taskq.context import TaskContext, current_or_none
+from taskq.crypto import Crypto
 from taskq.domain.message import Delivery, Priority
 from taskq.domain.record import Progress
 from taskq.errors import InvalidOption, InvalidPayload
@@ -27,7 +28,12 @@ Item = tuple[Any, ...] | Mapping[str, Any]
 
 
 class Submitter(Protocol):
-    """What a task needs of its application: a way to enqueue."""
+    """What a task needs of its application: a way to enqueue, and its keys."""
+
+    @property
+    def crypto(self) -> Crypto | None:
+        """The keys of the application, None where it has none."""
+        ...
 
     def queue_of(self, task: Task[..., Any]) -> str:
         """The queue that its calls go to."""
@@ -133,6 +139,10 @@ class Task(Generic[P, R]):
         ('slow', 'sums')
         """
         check_known(CallOptions, options, f"{self.name}.options()")
+        if options.get("version") not in (None, self.declared.version):
+            # The arguments are checked against the function, and it takes those of its own version.
+            own = self.declared.version
+            raise InvalidOption(f"{self.name}.options(): its arguments are of version {own}; others go by app.enqueue")
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other.__dict__["_call"] = replace(self._call, **options)

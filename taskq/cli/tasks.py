@@ -14,6 +14,7 @@ import msgspec
 
 from taskq.app import App
 from taskq.cli.commands import app_option, app_or_store, backend_option, run, says_errors, tell_damage
+from taskq.crypto import key_of, unescaped
 from taskq.domain.envelope import unseal
 from taskq.domain.record import Attempt, TaskRecord
 from taskq.errors import ConfigError, CorruptRecord, InvalidPayload, ResultError, TaskFailed
@@ -56,6 +57,7 @@ def _wait(_ctx: click.Context, _param: click.Parameter, given: str | None) -> fl
 @click.option("--delay", type=float, metavar="SECONDS")
 @click.option("--expires", type=float, metavar="SECONDS")
 @click.option("--idempotency-key", metavar="KEY")
+@click.option("--version", type=int, metavar="N", help="The version that the arguments are of.")
 @click.option("--wait", callback=_wait, is_flag=False, flag_value="inf", metavar="[SECONDS]",
               help="Wait for the end and print the result.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True)
@@ -131,12 +133,22 @@ def _plain(record: TaskRecord) -> dict[str, Any]:
     del fields["body"]
     try:
         payload, headers = unseal(record.id, record.name, record.body)
-        fields["payload"] = json.loads(payload)
         fields["headers"] = json.loads(headers or b"{}")
+        is_encrypted = fields["headers"].get("encrypted", False)
+        fields["payload"] = _encrypted(payload) if is_encrypted else json.loads(payload)
     except CorruptRecord as error:
         fields["payload"] = f"({error})"
-    fields["result"] = None if record.result is None else json.loads(record.result)
+    fields["result"] = None if record.result is None else _result_of(record.result)
     return fields
+
+
+def _result_of(data: bytes) -> Any:
+    return json.loads(unescaped(data)) if key_of(data) is None else _encrypted(data)
+
+
+def _encrypted(data: bytes) -> str:
+    """What is said of a ciphertext: it is not decrypted, for a terminal is read by many and remembers much."""
+    return f"(encrypted with the key {key_of(data) or '?'})"
 
 
 def _text(record: TaskRecord) -> str:

@@ -9,14 +9,35 @@ from collections.abc import Sequence
 from typing import NamedTuple, assert_never
 
 from taskq.domain.limits import Limit
-from taskq.domain.message import Delivery
+from taskq.domain.message import DAY, Delivery
 from taskq.domain.record import Attempt, AttemptOutcome, DeadReason, Failure
 from taskq.domain.retry import FailedRun, Random, RetryStrategy
 from taskq.domain.state import Event, TaskState
 
+
+class Lack(NamedTuple):
+    """What a worker may lack for a task while another has it: a deployment on its way is the usual cause."""
+
+    kind: str
+    """The type of the failure that each put-off leaves in the history, by which they are counted."""
+    reason: str
+    """Of the burial, once nobody had it for the whole grace."""
+    grace: float
+    """Seconds for which the task is put off."""
+    longest: float
+    """Seconds from one put-off to the next at the most. The history holds HISTORY_LIMIT runs: the grace must be over
+    by then, or it would never be."""
+    span: str
+    """The grace, for people."""
+
+
 UNKNOWN_TASK_GRACE = 600.0
-"""Seconds for which a task that no worker knows is put off: a rolling deployment is the usual cause."""
-_UNKNOWN = "TaskNotRegistered"
+"""Seconds for which a task that no worker knows is put off."""
+NAME = Lack("TaskNotRegistered", DeadReason.UNKNOWN_TASK, UNKNOWN_TASK_GRACE, 60.0, "ten minutes")
+VERSION = Lack("NewerVersion", DeadReason.UNKNOWN_VERSION, DAY, 3600.0, "24 hours")
+"""Of the arguments: who enqueues is often deployed first, and the workers of a large fleet hours later."""
+KEY = Lack("KeyMissing", DeadReason.NO_KEY, UNKNOWN_TASK_GRACE, 60.0, "ten minutes")
+"""That its payload was encrypted with, or its result is to be."""
 
 # ---------------------------------------------------------------- settlements: what a broker is told
 
@@ -154,13 +175,15 @@ class Crashed(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """No task of that name is registered in this worker.
+    """This worker lacks what the task needs: no task of that name is registered in it, for one.
 
     `times` is how often in a row it was put off for that already (see `unknown_in_a_row`); None where the worker has
-    not looked.
+    not looked. `what` says for people what is unknown, "" where it is the task's name.
     """
 
     times: int | None = None
+    lack: Lack = NAME
+    what: str = ""
 
 
 Outcome = Succeeded | Failed | Snoozed | Rejected | CancelledRun | Interrupted | Crashed | Unknown
@@ -202,8 +225,8 @@ def settle(delivery: Delivery, outcome: Outcome, policy: RetryStrategy, random: 
             return Release()
         case Crashed(failure):
             return Crash(failure)
-        case Unknown(times):
-            return _put_off_unknown(delivery, times, max(age, delivery.age))
+        case Unknown():
+            return _put_off_unknown(delivery, outcome, max(age, delivery.age))
         case _:
             assert_never(outcome)
 
@@ -213,38 +236,40 @@ def give_up(delivery: Delivery, reason: str, failure: Failure) -> Bury | Fail:
     return Bury(reason, failure) if delivery.dead_letter else Fail(reason, failure)
 
 
-def _put_off_unknown(delivery: Delivery, times: int | None, age: float) -> Settlement:
-    """Put off a task whose name is unknown, or bury it once it has been put off for ten minutes.
+def _put_off_unknown(delivery: Delivery, unknown: Unknown, age: float) -> Settlement:
+    """Put off a task for which something is unknown here, or bury it once its grace is over.
 
     Its delays are known (`unknown_delay`) and the store keeps to them, so the number of put-offs in a row says how
-    long nobody has known the name at the least: no instant need be kept, and time in which no worker looked, before
-    its first run or while its queue was paused, does not count. That number is read off the attempts' history, where
+    long nobody has known it at the least: no instant need be kept, and time in which no worker looked, before its
+    first run or while its queue was paused, does not count. That number is read off the attempts' history, where
     each put-off leaves its failure, for the delivery itself counts every snooze, release and lost lease alike. A
     worker that does not look at the history (`times` is None) takes that larger number, but buries nothing that was
-    enqueued less than ten minutes ago.
+    enqueued more lately than the grace is long.
     """
-    delay, waited = unknown_delay(delivery.put_offs if times is None else times)
-    if min(waited, age) >= UNKNOWN_TASK_GRACE:
-        failure = Failure(_UNKNOWN, f"for ten minutes no worker knew a task named {delivery.name!r}")
-        return give_up(delivery, DeadReason.UNKNOWN_TASK, failure)
-    return Snooze(delay, Failure(_UNKNOWN, f"this worker knows no task named {delivery.name!r}"))
+    times, lack, what = unknown
+    what = what or f"task named {delivery.name!r}"
+    delay, waited = unknown_delay(delivery.put_offs if times is None else times, lack)
+    if min(waited, age) >= lack.grace:
+        return give_up(delivery, lack.reason, Failure(lack.kind, f"for {lack.span} no worker knew a {what}"))
+    return Snooze(delay, Failure(lack.kind, f"this worker knows no {what}"))
 
 
-def may_have_been_unknown_for_long(delivery: Delivery) -> bool:
-    """Whether it is worth reading the history of a task whose name is unknown: else it is put off in any case.
+def may_have_been_unknown_for_long(delivery: Delivery, lack: Lack = NAME) -> bool:
+    """Whether it is worth reading the history of a task for which something is unknown: else it is put off anyhow.
 
     >>> young = Delivery("5b", "f", b"", "default", 1, fence=17, attempt=1, lost_leases=0, worker="w", age=20.0)
     >>> may_have_been_unknown_for_long(young), may_have_been_unknown_for_long(young._replace(age=900.0))
     (False, True)
     """
-    return min(unknown_delay(delivery.put_offs)[1], delivery.age) >= UNKNOWN_TASK_GRACE
+    return min(unknown_delay(delivery.put_offs, lack)[1], delivery.age) >= lack.grace
 
 
-def unknown_in_a_row(attempts: Sequence[Attempt]) -> int:
-    """How often in a row, up to now, a task was put off because its name was unknown.
+def unknown_in_a_row(attempts: Sequence[Attempt], lack: Lack = NAME) -> int:
+    """How often in a row, up to now, a task was put off because the same was unknown.
 
     Arguments:
-        attempts: its history, oldest first; a run of any other kind ends the row, for somebody knew the name then.
+        attempts: its history, oldest first; a run of any other kind ends the row, for somebody knew it then.
+        lack: what was unknown.
 
     >>> unknown_in_a_row([])
     0
@@ -252,21 +277,23 @@ def unknown_in_a_row(attempts: Sequence[Attempt]) -> int:
     times = 0
     for attempt in reversed(attempts):
         kind = "" if attempt.failure is None else attempt.failure.type
-        if attempt.outcome is not AttemptOutcome.SNOOZED or kind != _UNKNOWN:
+        if attempt.outcome is not AttemptOutcome.SNOOZED or kind != lack.kind:
             break
         times += 1
     return times
 
 
-def unknown_delay(put_offs: int) -> tuple[float, float]:
-    """The next delay of a task whose name is unknown, and the seconds that it has waited so far.
+def unknown_delay(put_offs: int, lack: Lack = NAME) -> tuple[float, float]:
+    """The next delay of a task for which something is unknown, and the seconds that it has waited so far.
 
-    The delays double from one second up to a minute.
+    The delays double from one second up to the longest: of a name a minute, of a version an hour.
 
     >>> [unknown_delay(n) for n in (0, 1, 2, 7)]
     [(1.0, 0.0), (2.0, 1.0), (4.0, 3.0), (60.0, 123.0)]
+    >>> unknown_delay(35, VERSION)
+    (3600.0, 86895.0)
     """
-    delays = [min(60.0, 2.0**n) for n in range(min(put_offs, 100) + 1)]
+    delays = [min(lack.longest, 2.0**n) for n in range(min(put_offs, 100) + 1)]
     return delays[-1], sum(delays[:-1], 0.0)
 
 

@@ -32,6 +32,12 @@ class DeadReason(StrEnum):
     """Its record is damaged, or its payload does not fit the signature that the worker knows."""
     UNKNOWN_TASK = "unknown task"
     """For ten minutes no worker knew its name."""
+    UNKNOWN_VERSION = "unknown version"
+    """For 24 hours no worker knew the version of its arguments: they are newer."""
+    NO_KEY = "no key"
+    """For ten minutes no worker had the key that it was encrypted with."""
+    TAMPERED = "tampered"
+    """Its ciphertext was changed, or belongs to another task."""
     PARENT_FAILED = "parent failed"
 
 

@@ -20,9 +20,10 @@ from taskq.context import TaskContext, current_context
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import Failed, Outcome
 from taskq.domain.record import Progress
-from taskq.errors import ConfigError, InvalidPayload
+from taskq.errors import ConfigError
 from taskq.headers import decode_headers
 from taskq.runtime.failures import describe, outcome_of, result_of, undecodable
+from taskq.runtime.opening import UNREADABLE, lacking, open_call
 from taskq.runtime.wire import Assignment, Begun, Ended, Forwarder, Link, Progressed, Setup
 from taskq.task import Task
 
@@ -90,14 +91,16 @@ def run(assignment: Assignment, link: Link, url: str) -> Outcome:
     except BaseException as error:  # noqa: BLE001 - its module cannot be imported, now
         return Failed(describe(error))
     task.submitter.redirect(url)
+    headers = decode_headers(assignment.headers)
+    if (unknown := lacking(task, headers, assignment.payload)) is not None:
+        return unknown
     try:
-        args, kwargs = task.codec.decode(assignment.payload)
-    except (ConfigError, InvalidPayload) as error:
+        args, kwargs = open_call(task, delivery.id, headers, assignment.payload)
+    except UNREADABLE as error:
         return undecodable(error)
     run_here.begin()
     deadline = None if assignment.timeout is None else datetime.now(UTC) + timedelta(seconds=assignment.timeout)
-    metadata = decode_headers(assignment.headers).metadata
-    context = TaskContext(delivery, run_here, deadline=deadline, metadata=metadata, origin=task.submitter)
+    context = TaskContext(delivery, run_here, deadline=deadline, metadata=headers.metadata, origin=task.submitter)
     token = current_context.set(context)
     try:
         args, kwargs = task.codec.inject(args, kwargs, context)

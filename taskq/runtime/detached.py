@@ -8,6 +8,7 @@ import logging
 from taskq.app import App
 from taskq.domain.outcome import Failed, Outcome, Succeeded
 from taskq.domain.record import Failure
+from taskq.runtime.opening import seal_result
 from taskq.runtime.run import Run
 from taskq.runtime.service import Backoff, said
 from taskq.runtime.settler import STORE_IS_AWAY
@@ -30,6 +31,7 @@ async def keep_result(app: App, run: Run, outcome: Outcome) -> Outcome:
         return Failed(Failure("ResultTooLarge", text), retryable=False)
     if not app.stores.has_detached_results:
         return outcome
+    sealed = seal_result(run.task, run.delivery, run.headers, result)
     run.deadline = None  # the task itself was in time
     retention = run.task.declared.retention if run.headers.retention is None else run.headers.retention
     # Said early, for the store itself tries for a while before it gives up.
@@ -42,7 +44,7 @@ async def keep_result(app: App, run: Run, outcome: Outcome) -> Outcome:
             try:
                 store = await app.stores.detached_results()
                 assert store is not None
-                await store.put(run.delivery.id, run.delivery.fence, result, retention)
+                await store.put(run.delivery.id, run.delivery.fence, sealed, retention)
                 return Succeeded(b"null")
             except STORE_IS_AWAY as error:
                 pause = backoff.pause()

@@ -17,13 +17,14 @@ from taskq.context import TaskContext, current_context
 from taskq.domain import outcome as domain
 from taskq.domain.envelope import unseal
 from taskq.domain.message import Delivery
-from taskq.domain.outcome import CancelledRun, Failed, Interrupted, Outcome, Settlement, Succeeded
+from taskq.domain.outcome import CancelledRun, Failed, Interrupted, Outcome, Settlement, Succeeded, Unknown
 from taskq.domain.record import Failure
-from taskq.errors import ConfigError, CorruptRecord, InvalidPayload
+from taskq.errors import CorruptRecord
 from taskq.headers import decode_headers
 from taskq.ports import Inspector
 from taskq.runtime.detached import keep_result
 from taskq.runtime.failures import outcome_of, result_of, undecodable
+from taskq.runtime.opening import UNREADABLE, lacking, open_call, seal_outcome
 from taskq.runtime.run import Run, StopReason
 from taskq.runtime.slots import SOLITUDE, Slots
 from taskq.runtime.strangers import Strangers
@@ -102,7 +103,7 @@ class Executor:
                 continue
             task = self._app.tasks.find(delivery.name)
             if task is None:
-                self._strangers.take(delivery)
+                self._strangers.take(delivery, Unknown())
                 continue
             run = Run(delivery, claimed_at, task)
             self.runs[delivery.id] = run
@@ -114,14 +115,14 @@ class Executor:
         self.slots.widen()
 
     def _prepare(self, run: Run) -> Outcome | None:
-        """Open the record; an outcome where that cannot be done."""
+        """Open the record; an outcome where that cannot be done, or the task not be run here."""
         delivery = run.delivery
         try:
             run.payload, run.sealed_headers = unseal(delivery.id, delivery.name, delivery.body)
             run.headers = decode_headers(run.sealed_headers)
         except (CorruptRecord, ValueError) as error:
             return undecodable(error)
-        return None
+        return lacking(run.task, run.headers, run.payload)
 
     def _begin(self, run: Run) -> bool:
         """A slot is free: start the run in it; False where its lease has lapsed while it waited."""
@@ -177,6 +178,7 @@ class Executor:
                 outcome = _checked(await self._app.middleware.wrap(context, lambda: self._call(run, context))())
             else:
                 outcome = await self._call(run, context)
+            outcome = seal_outcome(run.task, run.delivery, run.headers, outcome)
         except asyncio.CancelledError:
             outcome = self._why_stopped(run)
         except BaseException as error:  # noqa: BLE001 - a middleware raised; SystemExit too ends only the run
@@ -192,8 +194,8 @@ class Executor:
         if task.executor == "process":
             return await self._call_child(run)
         try:
-            args, kwargs = task.codec.inject(*task.codec.decode(run.payload), context)
-        except (ConfigError, InvalidPayload) as error:
+            args, kwargs = task.codec.inject(*open_call(task, run.delivery.id, run.headers, run.payload), context)
+        except UNREADABLE as error:
             return undecodable(error)
         try:
             if task.executor == "async":
@@ -286,7 +288,10 @@ class Executor:
         run.is_over = True
         self.runs.pop(run.delivery.id, None)
         if run.stop_reason is not StopReason.LOST:
-            self._settle(run.delivery, verdict(run, outcome))
+            if isinstance(outcome, Unknown):
+                self._strangers.take(run.delivery, outcome)
+            else:
+                self._settle(run.delivery, verdict(run, outcome))
         self.slots.give_back(run)
         self.freed.set()
 

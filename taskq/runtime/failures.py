@@ -9,7 +9,19 @@ from typing import Any
 
 from taskq.domain.outcome import CancelledRun, Failed, Outcome, Rejected, Snoozed, Succeeded
 from taskq.domain.record import DeadReason, Failure, fingerprint
-from taskq.errors import Cancel, InvalidPayload, LeaseLost, Reject, Retry, Snooze, TaskSignal, Throttled
+from taskq.errors import (
+    Cancel,
+    InvalidPayload,
+    KeyMissing,
+    LeaseLost,
+    Reject,
+    Retry,
+    Snooze,
+    Tampered,
+    TaskSignal,
+    Throttled,
+)
+from taskq.runtime.opening import unknown_key
 from taskq.task import Task
 
 MAX_MESSAGE = 10_000
@@ -75,9 +87,14 @@ def result_of(task: Task[..., Any], value: object) -> Outcome:
 
 
 def undecodable(error: Exception) -> Outcome:
-    """A payload that the task cannot take: no attempt can succeed."""
+    """A payload that the task cannot take: no attempt can succeed, but where the key for it is not here."""
+    if isinstance(error, KeyMissing):
+        return unknown_key(error)
+    reason = DeadReason.TAMPERED if isinstance(error, Tampered) else DeadReason.UNDECODABLE
     kind = "InvalidPayload" if isinstance(error, InvalidPayload) else type(error).__name__
-    return Rejected(Failure(kind, _cut(str(error), MAX_MESSAGE)), DeadReason.UNDECODABLE)
+    # The user's own code has a traceback worth keeping: an upcast that raised.
+    trace = "" if error.__cause__ is None else describe(error.__cause__, skip="taskq/versions.py").traceback
+    return Rejected(Failure(kind, _cut(str(error), MAX_MESSAGE), trace), reason)
 
 
 def _text(error: BaseException) -> str:

@@ -17,12 +17,14 @@ from typing import Any
 import msgspec
 
 from taskq.domain.message import Delivery
-from taskq.domain.outcome import CancelledRun, Failed, Outcome, Rejected, Snoozed, Succeeded
+from taskq.domain.outcome import CancelledRun, Failed, Outcome, Rejected, Snoozed, Succeeded, Unknown
 from taskq.domain.record import Progress
 
 CHUNK = 1 << 16
 _LENGTH = struct.Struct(">I")
-_OUTCOMES: dict[str, type[Any]] = {kind.__name__: kind for kind in (Succeeded, Failed, Snoozed, Rejected, CancelledRun)}
+_OUTCOMES: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (Succeeded, Failed, Snoozed, Rejected, CancelledRun, Unknown)
+}
 
 
 class Setup(msgspec.Struct, tag=True, array_like=True, frozen=True):

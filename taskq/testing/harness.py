@@ -22,12 +22,12 @@ from taskq.domain.message import Delivery, Message, Priority
 from taskq.domain.outcome import Failed, Outcome, Unknown
 from taskq.domain.record import Failure, Progress
 from taskq.domain.retry import DEFAULT_RETRY, RetryStrategy, from_dict
-from taskq.errors import InvalidPayload
 from taskq.handle import TaskHandle
-from taskq.headers import decode_headers
+from taskq.headers import Headers, decode_headers
 from taskq.lifespan import life_of
 from taskq.ports import Backend, BackendOptions, Broker, Enqueued, EnqueueStatus, Fetched, Parent, Settled
 from taskq.runtime.failures import outcome_of, result_of, undecodable
+from taskq.runtime.opening import UNREADABLE, lacking, open_call, plain_payload_of, seal_outcome
 from taskq.task import Task
 from taskq.testing.clock import VirtualClock
 
@@ -166,34 +166,40 @@ class Harness:
             payload, headers = unseal(delivery.id, delivery.name, delivery.body)
             said = decode_headers(headers)
             policy = from_dict(said.retry) if said.retry else task.declared.retry
-            run = _Run(delivery, self._backend)
-            context = TaskContext(delivery, run, metadata=said.metadata, state=self._state, origin=task.submitter)
-            timeout = task.declared.timeout if said.timeout is None else said.timeout
-            call = self.app.middleware.wrap(context, lambda: _call(task, context, payload, timeout))
-            token, inline = current_context.set(context), blocking.inline.set(True)
-            try:
-                outcome = await call()
-            finally:
-                current_context.reset(token)
-                blocking.inline.reset(inline)
-            await run.write()
+            outcome = lacking(task, said, payload) or await self._attempt(task, delivery, said, payload)
         settlement = domain.settle(delivery, outcome, policy, random.random, delivery.age)
         await self._backend.broker.settle([Settled(delivery, settlement)])
         for hook in self.app.middleware.on_settled:
             hook(delivery, settlement)
 
+    async def _attempt(self, task: Task[..., Any], delivery: Delivery, said: Headers, payload: bytes) -> Outcome:
+        run = _Run(delivery, self._backend)
+        context = TaskContext(delivery, run, metadata=said.metadata, state=self._state, origin=task.submitter)
+        call = self.app.middleware.wrap(context, lambda: _call(task, context, said, payload))
+        token, inline = current_context.set(context), blocking.inline.set(True)
+        try:
+            outcome = await call()
+        finally:
+            current_context.reset(token)
+            blocking.inline.reset(inline)
+        await run.write()
+        return seal_outcome(task, delivery, said, outcome)
+
     def _describe(self, message: Message) -> EnqueuedTask:
-        payload, _ = unseal(message.id, message.name, message.body)
+        sealed, headers = unseal(message.id, message.name, message.body)
+        crypto, said = self.app.stores.crypto, decode_headers(headers)
+        payload = plain_payload_of(crypto, message.id, message.name, said, sealed)
         task = self.app.tasks.find(message.name)
         handle = TaskHandle(message.id, self.app.stores, task.codec if task else None)
         return EnqueuedTask(handle, message.name, msgspec.json.decode(payload), message)
 
 
-async def _call(task: Task[..., Any], context: TaskContext, payload: bytes, timeout: float | None) -> Outcome:
+async def _call(task: Task[..., Any], context: TaskContext, said: Headers, payload: bytes) -> Outcome:
     try:
-        args, kwargs = task.codec.inject(*task.codec.decode(payload), context)
-    except InvalidPayload as error:
+        args, kwargs = task.codec.inject(*open_call(task, context.id, said, payload), context)
+    except UNREADABLE as error:
         return undecodable(error)
+    timeout = task.declared.timeout if said.timeout is None else said.timeout
     limit = asyncio.timeout(timeout)
     try:
         async with limit:

@@ -29,7 +29,7 @@ SKIPPING = {
     *("pytest.mark.skip", "pytest.mark.skipif", "pytest.mark.xfail"),
     *("unittest.skip", "unittest.skipIf", "unittest.skipUnless", "unittest.SkipTest", "unittest.expectedFailure"),
 }
-HEAVY = {"redis", "psycopg", "pydantic", "click", "starlette", "grpc", "multiprocessing.pool"}
+HEAVY = {"redis", "psycopg", "pydantic", "click", "cryptography", "starlette", "grpc", "multiprocessing.pool"}
 
 
 def test_no_test_sleeps_for_a_fixed_time() -> None:

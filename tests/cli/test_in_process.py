@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from taskq import App
 from taskq.cli import cli
 from taskq.cli.worker import parse_queues
+from taskq.crypto import Crypto, escaped
+from taskq.domain.outcome import Complete
 from taskq.errors import ConfigError
+from taskq.ports import Settled
 
 APP = """
 from taskq import App
@@ -23,6 +29,10 @@ apart = App("memory://", results="nosuch://host")
 @app.task(name="add")
 def add(x: int, y: int = 2) -> int:
     return x + y
+
+@app.task(name="hide", encrypt=True)
+def hide(text: str) -> str:
+    return text
 """
 
 
@@ -49,6 +59,56 @@ def test_enqueue_and_show(site: str) -> None:
     text = taskq("tasks", "show", "-A", site, id).stdout
     assert "scheduled" in text
     assert id in text
+
+
+def test_an_encrypted_task_is_shown_as_such_and_not_in_plain(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKQ_CRYPTO__KEYS__2026-11", b64encode(bytes(32)).decode())
+    made = taskq("enqueue", "-A", site, "hide", '{"text": "hush"}')
+    assert made.exit_code == 0, made.output
+    id = made.stdout.strip()
+    shown = json.loads(taskq("tasks", "show", "-A", site, id, "--json").stdout)
+    assert (shown["payload"], shown["headers"]) == ("(encrypted with the key 2026-11)", {"encrypted": True})
+    text = taskq("tasks", "show", "-A", site, id).stdout
+    assert "payload       (encrypted with the key 2026-11)" in text
+    assert "hush" not in text
+
+
+def test_an_encrypted_task_is_shown_without_any_key(site: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with monkeypatch.context() as with_key:
+        with_key.setenv("TASKQ_CRYPTO__KEYS__2026-11", b64encode(bytes(32)).decode())
+        id = taskq("enqueue", "-A", site, "hide", '{"text": "hush"}').stdout.strip()
+    alone = taskq("tasks", "show", "--backend", f"memory://?snapshot={tmp_path / 'tasks'}", id)
+    assert "(encrypted with the key 2026-11)" in alone.stdout
+    sys.modules.pop(site.partition(":")[0])
+    refused = taskq("enqueue", "-A", site, "hide", '{"text": "hush"}')
+    assert (refused.exit_code, "there is no key" in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("result", "shown"),
+    [
+        (b'{"x":1}', {"x": 1}),
+        (escaped(b'{"$enc":"2026-11","data":"x"}'), {"$enc": "2026-11", "data": "x"}),
+        (Crypto({"2026-11": bytes(32)}).encrypt(b'"hush"', b""), "(encrypted with the key 2026-11)"),
+    ],
+)
+def test_a_result_is_shown_if_it_is_in_plain(site: str, result: bytes, shown: object) -> None:
+    id = taskq("enqueue", "-A", site, "add", '{"x": 1}').stdout.strip()
+
+    async def complete() -> None:
+        async with App("memory://?snapshot=tasks") as app:
+            backend = await app.backend()
+            fetched = await backend.broker.fetch(["default"], 1, worker="w", lease=30.0, request_id="r")
+            await backend.broker.settle([Settled(fetched.deliveries[0], Complete(result))])
+
+    asyncio.run(complete())
+    assert json.loads(taskq("tasks", "show", "-A", site, id, "--json").stdout)["result"] == shown
+
+
+def test_arguments_of_another_version(site: str) -> None:
+    made = taskq("enqueue", "-A", site, "add", '{"a": "one"}', "--version", "7")
+    shown = json.loads(taskq("tasks", "show", "-A", site, made.stdout.strip(), "--json").stdout)
+    assert (shown["payload"], shown["headers"]) == ({"a": "one"}, {"version": 7})
 
 
 def test_the_store_of_the_results_is_looked_at_too(site: str) -> None:

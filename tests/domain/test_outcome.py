@@ -13,7 +13,10 @@ from taskq.domain.message import Delivery
 from taskq.domain.outcome import (
     ATTEMPT_OUTCOMES,
     EVENTS,
+    KEY,
+    NAME,
     UNKNOWN_TASK_GRACE,
+    VERSION,
     Bury,
     Cancel,
     CancelledRun,
@@ -23,6 +26,7 @@ from taskq.domain.outcome import (
     Fail,
     Failed,
     Interrupted,
+    Lack,
     Outcome,
     Rejected,
     Release,
@@ -40,7 +44,7 @@ from taskq.domain.outcome import (
     unknown_delay,
     unknown_in_a_row,
 )
-from taskq.domain.record import Attempt, AttemptOutcome, DeadReason, Failure
+from taskq.domain.record import HISTORY_LIMIT, Attempt, AttemptOutcome, DeadReason, Failure
 from taskq.domain.retry import FailedRun, Fixed, NoRetry, Random
 from taskq.domain.state import TRANSITIONS, Event, TaskState
 
@@ -217,6 +221,29 @@ def test_the_delays_of_an_unknown_task_double_up_to_a_minute(put_offs: int) -> N
     assert 1.0 <= delay <= 60.0
     if put_offs < 100:
         assert unknown_delay(put_offs + 1)[1] == waited + delay
+
+
+LACKS = (NAME, VERSION, KEY)
+
+
+@pytest.mark.parametrize("lack", LACKS, ids=lambda lack: lack.kind)
+def test_each_lack_is_buried_after_its_grace_with_a_reason_of_its_own(lack: Lack) -> None:
+    delivery, put_offs, waited = HELD, 0, 0.0
+    while isinstance(decided := decide(Unknown(put_offs, lack, "what it needs"), delivery), Snooze):
+        assert decided.failure == Failure(lack.kind, "this worker knows no what it needs")
+        put_offs, waited = put_offs + 1, waited + decided.delay
+        delivery = delivery._replace(fence=delivery.fence + 1, age=waited)
+    assert decided == Bury(lack.reason, Failure(lack.kind, f"for {lack.span} no worker knew a what it needs"))
+    assert lack.grace <= waited <= lack.grace + lack.longest
+    # More put-offs than the history holds could not be counted, and the task would be put off for ever.
+    assert put_offs <= HISTORY_LIMIT
+
+
+def test_each_lack_is_counted_for_itself() -> None:
+    history = [PUT_OFF, attempt(AttemptOutcome.SNOOZED, Failure(VERSION.kind, "newer"))]
+    assert (unknown_in_a_row(history, VERSION), unknown_in_a_row(history)) == (1, 0)
+    assert {lack.reason for lack in LACKS} <= set(DeadReason)
+    assert len({lack.kind for lack in LACKS}) == len({lack.reason for lack in LACKS}) == len(LACKS)
 
 
 @pytest.mark.parametrize("settlement", SETTLEMENTS, ids=lambda each: type(each).__name__)

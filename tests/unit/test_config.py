@@ -86,11 +86,12 @@ def test_a_worker_by_default() -> None:
 
 @pytest.mark.parametrize("option", ["max_payload", "max_result"])
 def test_the_limits_of_an_application(option: str) -> None:
-    assert getattr(Settings(**{option: 1}), option) == 1
+    least: dict[str, Any] = {option: 1}
+    assert getattr(Settings(**least), option) == 1
     for value in (0, -1, 1.5, "1", True, None, math.inf):
-        given: Any = value
+        given: dict[str, Any] = {option: value}
         with pytest.raises(ConfigError, match=f"^{option} must be a whole number over 0, not "):
-            Settings(**{option: given})
+            Settings(**given)
 
 
 def test_the_backend_is_what_was_given_then_the_environment_then_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from taskq import App, Cancel, Reject, Retry, Snooze, Throttled, errors
 from taskq.domain.outcome import Failed, Snoozed
 from taskq.errors import (
     InvalidPayload,
+    KeyMissing,
     OutcomeUnknown,
     PayloadTooLarge,
     TaskFailed,
@@ -29,6 +30,7 @@ MADE: dict[type[BaseException], Callable[[], BaseException]] = {
     PayloadTooLarge: lambda: PayloadTooLarge("mail.send", 2_000, 1_000),
     TaskNotRegistered: lambda: TaskNotRegistered("mail.sent", "mail.send"),
     TaskFailed: lambda: TaskFailed("ValueError", "no such user", "Traceback …"),
+    KeyMissing: lambda: KeyMissing("2026-11", is_another=True),
     Retry: lambda: Retry(timedelta(minutes=5), "later"),
     Snooze: lambda: Snooze(5),
     Throttled: lambda: Throttled(2.5),

@@ -188,6 +188,7 @@ BAD_DECLARATIONS: list[tuple[str, list[Any], str]] = [
         [0, -1, 1001, 10**400, "3", True, None, 1.5, 2.0, math.nan, math.inf],
         "max_lost_leases must be a whole number from 1 to 1,000, not ",
     ),
+    ("encrypt", ["no", "", 0, 1, []], "encrypt must be True, False or None, not "),
     ("dead_letter", ["no", "", 0, 1, None, []], "dead_letter must be True or False, not "),
     ("executor", ["fork", "", 1, []], "executor must be async, thread or process"),
     ("retry", [5, None, "fixed", lambda: 1, Exponential, NO_STRATEGY], "retry must be a retry strategy"),

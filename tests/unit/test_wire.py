@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from taskq.domain.message import Delivery
-from taskq.domain.outcome import CancelledRun, Failed, Outcome, Rejected, Snoozed, Succeeded
+from taskq.domain.outcome import VERSION, CancelledRun, Failed, Outcome, Rejected, Snoozed, Succeeded, Unknown
 from taskq.domain.record import DeadReason, Failure, Progress
 from taskq.runtime.wire import (
     Assignment,
@@ -37,6 +37,8 @@ OUTCOMES: list[Outcome] = [
     Rejected(FAILURE),
     Rejected(FAILURE, DeadReason.UNDECODABLE),
     CancelledRun("enough"),
+    Unknown(lack=VERSION, what="version 3"),
+    Rejected(FAILURE, DeadReason.TAMPERED),
 ]
 DELIVERY = Delivery("5b", "f", b"\x00", "default", 1, fence=3, attempt=2, lost_leases=0, worker="w", tenant="t")
 

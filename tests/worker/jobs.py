@@ -238,6 +238,22 @@ def describes(ctx: TaskContext) -> dict[str, Any]:
 
 
 @app.task(executor="process")
+def hides(text: str) -> str:
+    """A task whose arguments and result are a secret."""
+    return text.upper()
+
+
+def rename(old: dict[str, Any]) -> dict[str, Any]:
+    """From `a` and `b` to `x` and `y`."""
+    return {"x": old["a"], "y": old["b"]}
+
+
+@app.task(executor="process", version=2, upcast={1: rename})
+def adds_renamed(x: int, y: int) -> int:
+    return x + y
+
+
+@app.task(executor="process")
 def enqueues() -> str:
     """Enqueue from a child, where the memory backend cannot be reached."""
     return add.enqueue(1, 2).id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import assert_type
+from typing import Any, assert_type
 
 from taskq import App, Exponential, Task, TaskContext, TaskHandle, TaskState
 from taskq.domain.record import Progress, TaskRecord
@@ -41,7 +41,17 @@ def total(*numbers: float, **named: int) -> float:
     return sum(numbers)
 
 
+def renamed(old: dict[str, Any]) -> dict[str, Any]:
+    return {"to": old["a"]}
+
+
+@app.task(version=2, upcast={1: renamed}, encrypt=True)
+async def hide(to: str) -> int:
+    return len(to)
+
+
 def what_a_task_is() -> None:
+    assert_type(hide.name, str)
     keeps_result: Task[..., int] = add
     is_async: AsyncTask[..., bytes] = fetch
     assert_type(add.name, str)
