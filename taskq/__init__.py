@@ -11,6 +11,7 @@ from taskq.errors import (
     Cancel,
     CapabilityMissing,
     ConfigError,
+    DuplicateTask,
     IdempotencyConflict,
     InvalidOption,
     InvalidPayload,
@@ -35,6 +36,7 @@ from taskq.errors import (
     WouldBlock,
 )
 from taskq.handle import TaskHandle
+from taskq.limits import Breaker, Concurrency, Debounce, KeepLatest, RateLimit, Unique
 from taskq.middleware import Middleware
 from taskq.task import Task
 
@@ -44,9 +46,13 @@ __all__ = [
     "App",
     "Attempt",
     "BackendUnavailable",
+    "Breaker",
     "Cancel",
     "CapabilityMissing",
+    "Concurrency",
     "ConfigError",
+    "Debounce",
+    "DuplicateTask",
     "Exponential",
     "FailedRun",
     "Failure",
@@ -54,6 +60,7 @@ __all__ = [
     "IdempotencyConflict",
     "InvalidOption",
     "InvalidPayload",
+    "KeepLatest",
     "LeaseLost",
     "Linear",
     "Middleware",
@@ -64,6 +71,7 @@ __all__ = [
     "Priority",
     "Progress",
     "QueueFull",
+    "RateLimit",
     "Reject",
     "ResultTimeout",
     "Retry",
@@ -82,6 +90,7 @@ __all__ = [
     "TaskState",
     "TaskqError",
     "Throttled",
+    "Unique",
     "UnsafeStore",
     "WouldBlock",
     "__version__",

@@ -121,8 +121,8 @@ class WorkerOptions:
     taskq.errors.ConfigError: concurrency must be a whole number from 1 to 10,000, not 0
     """
 
-    queues: Mapping[str, float] = field(default_factory=lambda: {DEFAULT_QUEUE: 1.0})
-    """The queues to serve, each with its weight."""
+    queues: Mapping[str, float | None] = field(default_factory=lambda: {DEFAULT_QUEUE: None})
+    """The queues to serve, each with its weight; None: the one that is set for the queue, else 1."""
     concurrency: int = 100
     """Loop tasks at once."""
     threads: int = field(default_factory=lambda: 4 * cores())
@@ -151,7 +151,7 @@ class WorkerOptions:
         require(is_some, "queues must be a mapping of at least one queue to its weight", queues)
         for queue, weight in self.queues.items():
             check_identifier("queue", queue)
-            in_range = is_number(weight) and 0 < weight <= 1000
+            in_range = weight is None or (is_number(weight) and 0 < weight <= 1000)
             require(in_range, f"the weight of queue {queue} must be over 0 and at most 1,000", weight)
         _whole("concurrency", self.concurrency, 10_000)
         _whole("threads", self.threads, 1_000)

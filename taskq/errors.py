@@ -8,6 +8,7 @@ TaskqError
 │   ├── TaskNotRegistered     no task of that name in this application
 │   ├── IdempotencyConflict   the same key came with another payload
 │   ├── QueueFull             the queue holds `max_size` tasks
+│   ├── DuplicateTask         another task holds the unique key
 │   ├── InvalidTransition     the state table forbids it
 │   ├── CapabilityMissing     this backend cannot do it, and says so
 │   ├── ConfigError           a setting or a URL is wrong
@@ -117,7 +118,30 @@ class IdempotencyConflict(NotApplied):
 
 
 class QueueFull(NotApplied):
-    """The queue holds as many tasks as its `max_size` allows."""
+    """The queue holds as many tasks as its `max_size` allows.
+
+    Attributes:
+        depth: how many wait in it, None where the store does not say.
+        limit: how many may.
+    """
+
+    def __init__(self, name: str, depth: int | None = None, limit: int | None = None) -> None:
+        figures = "as many tasks as it may" if depth is None else f"{depth:,} tasks of at most {limit:,}"
+        super().__init__(f"{name}: its queue holds {figures}; try again later, or wait for room with block=seconds")
+        self.depth = depth
+        self.limit = limit
+
+
+class DuplicateTask(NotApplied):
+    """Another task holds the unique key, and `Unique(on_duplicate="raise")` asks to be told.
+
+    Attributes:
+        holder: the id of that task.
+    """
+
+    def __init__(self, name: str, holder: str) -> None:
+        super().__init__(f"{name}: task {holder} holds the same unique key")
+        self.holder = holder
 
 
 class InvalidTransition(NotApplied):

@@ -6,14 +6,16 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, TypeVar
 
 from taskq.config import check_identifier, is_label, is_number, is_whole, shown
 from taskq.domain.message import DEFAULT_MAX_LOST_LEASES, DEFAULT_RETENTION, Priority
-from taskq.domain.retry import DEFAULT_RETRY, LONGEST, BuiltinRetry, RetryStrategy
+from taskq.domain.retry import LONGEST, BuiltinRetry, RetryStrategy, from_dict
 from taskq.errors import InvalidOption
+from taskq.limits import Breaker, Concurrency, RateLimit, Uniqueness
 from taskq.versions import FIRST, Upcast, check_upcasts, check_version
 
+One = TypeVar("One")
 Executor = Literal["async", "thread", "process"]
 PriorityLike = Priority | int | str
 
@@ -36,16 +38,22 @@ class TaskOptions:
     queue: str | None = None
     """None: where the application's routes send it, else "default"."""
     priority: PriorityLike = Priority.NORMAL
-    retry: RetryStrategy = DEFAULT_RETRY
+    retry: RetryStrategy | None = None
+    """None: what is set for the queue, else Exponential()."""
     retry_on: tuple[type[BaseException], ...] = (Exception,)
     no_retry_on: tuple[type[BaseException], ...] = ()
-    timeout: float | None = 300.0
+    timeout: float | Literal["default"] | None = "default"
+    """Seconds that a run may take, None: any; "default": what is set for the queue, else 300."""
     expires: float | None = None
     retention: float = DEFAULT_RETENTION
     dead_letter: bool = True
     max_lost_leases: int = DEFAULT_MAX_LOST_LEASES
     executor: Executor | None = None
     """None: "async" for `async def`, "thread" for `def`."""
+    rate_limit: RateLimit | tuple[RateLimit, ...] = ()
+    concurrency: Concurrency | tuple[Concurrency, ...] = ()
+    breaker: Breaker | None = None
+    unique: Uniqueness | None = None
     version: int = FIRST
     """Of the arguments: one more where older ones no longer fit the function (docs/payload-versions.md)."""
     upcast: Mapping[int, Upcast] = field(default_factory=dict)
@@ -57,7 +65,7 @@ class TaskOptions:
         if self.queue is not None:
             check_identifier("queue", self.queue)
         as_priority(self.priority)
-        _seconds("timeout", self.timeout, above=0)
+        _seconds("timeout", None if self.timeout == "default" else self.timeout, above=0)
         _seconds("expires", self.expires, above=0)
         _seconds("retention", self.retention)
         leases = self.max_lost_leases
@@ -71,10 +79,21 @@ class TaskOptions:
             "executor must be async, thread or process",
             self.executor,
         )
-        _require(_is_strategy(self.retry), "retry must be a retry strategy", self.retry)
+        _require(self.retry is None or _is_strategy(self.retry), "retry must be a retry strategy", self.retry)
+        _check_limits(self)
         _require(_is_choice(self.encrypt), "encrypt must be True, False or None", self.encrypt)
         check_version(self.version)
         check_upcasts(self.version, self.upcast)
+
+    @property
+    def rate_limits(self) -> tuple[RateLimit, ...]:
+        """All rate limits."""
+        return as_tuple(self.rate_limit)
+
+    @property
+    def concurrencies(self) -> tuple[Concurrency, ...]:
+        """All concurrency limits."""
+        return as_tuple(self.concurrency)
 
     def should_retry(self, error: BaseException) -> bool:
         """Whether the task's `retry_on` and `no_retry_on` allow another attempt after this exception."""
@@ -105,11 +124,16 @@ class CallOptions:
     """The instant of the first run, aware."""
     expires: float | timedelta | None = None
     timeout: float | None = None
-    retry: BuiltinRetry | None = None
+    retry: BuiltinRetry | Mapping[str, Any] | None = None
+    """A retry policy, or one as plain data (taskq.domain.retry.from_dict)."""
     retention: float | None = None
     tenant: str = ""
     idempotency_key: str | None = None
     """The same key with the same task, tenant and arguments makes one task; it is remembered for a day."""
+    unique_key: str | None = None
+    """While a task with the same key waits or runs, no other is enqueued: takes the place of the task's `unique`."""
+    block: float | timedelta | None = None
+    """Seconds to wait for room where the queue is full, instead of raising QueueFull at once."""
     metadata: Mapping[str, Any] | None = None
     connection: Any = None
     """A connection or session of yours (Postgres): the task is enqueued inside its transaction."""
@@ -135,10 +159,15 @@ class CallOptions:
             _require(self.eta.timestamp() <= time.time() + LONGEST, "eta must be within ten years", self.eta)
         key = self.idempotency_key
         _require(key is None or is_label(key), "idempotency_key must have 1 to 255 printable characters", key)
+        own = self.unique_key
+        _require(own is None or is_label(own), "unique_key must have 1 to 255 printable characters", own)
+        _seconds("block", as_seconds(self.block))
         _require(isinstance(self.metadata, Mapping | None), "metadata must be a mapping", self.metadata)
-        _require(
-            self.retry is None or isinstance(self.retry, BuiltinRetry), "retry must be a built-in strategy", self.retry
-        )
+        if isinstance(self.retry, Mapping):
+            from_dict(self.retry)
+        else:
+            known = self.retry is None or isinstance(self.retry, BuiltinRetry)
+            _require(known, "retry must be a built-in strategy, or one as plain data", self.retry)
         _require(_is_choice(self.encrypt), "encrypt must be True, False or None", self.encrypt)
         if self.version is not None:
             check_version(self.version)
@@ -149,15 +178,19 @@ class TaskKeywords(TypedDict, total=False):
 
     queue: str | None
     priority: PriorityLike
-    retry: RetryStrategy
+    retry: RetryStrategy | None
     retry_on: tuple[type[BaseException], ...]
     no_retry_on: tuple[type[BaseException], ...]
-    timeout: float | None
+    timeout: float | Literal["default"] | None
     expires: float | None
     retention: float
     dead_letter: bool
     max_lost_leases: int
     executor: Executor | None
+    rate_limit: RateLimit | tuple[RateLimit, ...]
+    concurrency: Concurrency | tuple[Concurrency, ...]
+    breaker: Breaker | None
+    unique: Uniqueness | None
     version: int
     upcast: Mapping[int, Upcast]
     encrypt: bool | None
@@ -172,10 +205,12 @@ class CallKeywords(TypedDict, total=False):
     eta: datetime | None
     expires: float | timedelta | None
     timeout: float | None
-    retry: BuiltinRetry | None
+    retry: BuiltinRetry | Mapping[str, Any] | None
     retention: float | None
     tenant: str
     idempotency_key: str | None
+    unique_key: str | None
+    block: float | timedelta | None
     metadata: Mapping[str, Any] | None
     connection: Any
     version: int | None
@@ -219,6 +254,21 @@ def _seconds(name: str, value: float | None, above: float | None = None) -> None
         return
     in_range = is_number(value) and 0 <= value <= LONGEST and (above is None or value > above)
     _require(in_range, f"{name} must be {'over' if above is not None else 'at least'} 0 s and at most ten years", value)
+
+
+def as_tuple(given: One | tuple[One, ...]) -> tuple[One, ...]:
+    """One or several as a tuple."""
+    return given if isinstance(given, tuple) else (given,)
+
+
+def _check_limits(given: TaskOptions) -> None:
+    for option, kind in (("rate_limit", RateLimit), ("concurrency", Concurrency)):
+        value = getattr(given, option)
+        are = all(isinstance(one, kind) for one in as_tuple(value))
+        _require(are, f"{option} must be a {kind.__name__}, or a tuple of such", value)
+    _require(given.breaker is None or isinstance(given.breaker, Breaker), "breaker must be a Breaker", given.breaker)
+    is_unique = given.unique is None or isinstance(given.unique, Uniqueness)
+    _require(is_unique, "unique must be Unique, Debounce or KeepLatest", given.unique)
 
 
 def _is_strategy(value: object) -> bool:

@@ -3,40 +3,23 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
-from itertools import repeat
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
-
-from msgspec.structs import replace
 
 from taskq.backends import Stores
 from taskq.config import check_identifier
 from taskq.context import current_or_none
-from taskq.crypto import Crypto, about_payload
-from taskq.domain.envelope import seal
+from taskq.crypto import Crypto
 from taskq.domain.message import DEFAULT_QUEUE, Message
-from taskq.domain.retry import to_dict
-from taskq.errors import (
-    CapabilityMissing,
-    ConfigError,
-    IdempotencyConflict,
-    InvalidOption,
-    InvalidPayload,
-    LeaseLost,
-    NotApplied,
-    OutcomeUnknown,
-    PayloadTooLarge,
-    QueueFull,
-)
+from taskq.errors import CapabilityMissing, ConfigError, DuplicateTask, InvalidOption, NotApplied, OutcomeUnknown
 from taskq.handle import TaskHandle
-from taskq.headers import Headers, encode_headers
-from taskq.ids import derived_id, digest, new_id
-from taskq.middleware import Draft
-from taskq.options import CallOptions, as_priority, as_seconds
+from taskq.limits import Unique
+from taskq.options import CallOptions, as_seconds
 from taskq.ports import Capability, Enqueued, EnqueueStatus, Parent
 from taskq.ports.backend import TransactionalBackend
+from taskq.sending import Fullness, Send, Sending, refuse, run_at_once
 from taskq.task import Task
+from taskq.writing import Limits, Place, Writer
 
 R = TypeVar("R")
 
@@ -68,6 +51,7 @@ class StoreSubmitter:
         self._max_payload = max_payload
         self._routes = routes
         self._hooks = hooks
+        self._fullness = Fullness()
 
     async def submit(
         self, task: Task[..., R], payloads: Sequence[bytes], call: CallOptions, *, atomic: bool = False
@@ -80,76 +64,58 @@ class StoreSubmitter:
         if atomic and len(payloads) > self._stores.batch and call.connection is None:
             most = self._stores.batch
             raise InvalidOption(f"{task.name}: atomic=True is for at most {most} tasks, not for {len(payloads)}")
-        messages = self._messages(task, payloads, call)
-        if call.connection is not None:
-            return self._handles(task, await self._transactional().aenqueue_in(call.connection, messages))
-        broker = (await self._stores.trusted_backend()).broker
-        step, parent = self._stores.step, self._parent()
-        if len(messages) <= step:
-            answers = await broker.enqueue(messages, parent=parent, atomic=atomic)
-        else:
-            answers = await self._in_steps(task.name, messages, lambda some: broker.enqueue(some, parent=parent), step)
+        sending = Sending(self._writer(task, call), payloads, self._send(call, atomic=atomic))
+        try:
+            answers = await sending.run(as_seconds(call.block))
+        except (NotApplied, OutcomeUnknown) as error:
+            raise sending.partly(task.name, error) from error
         return self._handles(task, answers, refuse_any=atomic)
 
-    @staticmethod
-    async def _in_steps(
-        name: str, messages: Sequence[Message], enqueue: Callable[..., Awaitable[list[Enqueued]]], step: int
-    ) -> list[Enqueued]:
-        answers: list[Enqueued] = []
-        for start in range(0, len(messages), step):
-            some = messages[start : start + step]
-            try:
-                answers += await enqueue(some)
-            except (NotApplied, OutcomeUnknown) as error:
-                if start == 0:
-                    raise
-                # "Nothing happened" is true of the last batch, and no longer of the call.
-                perhaps = "then" if isinstance(error, NotApplied) else f"and perhaps some of the next {len(some)}"
-                text = f"{name}: {start:,} of {len(messages):,} tasks were stored, {perhaps}: {error}"
-                raise OutcomeUnknown(text, stored=start) from error
-            if answers[-1].status is EnqueueStatus.STALE_PARENT:
-                raise LeaseLost(_stale(name, f"{start:,} of {len(messages):,} were stored"))
-        return answers
+    def _send(self, call: CallOptions, *, atomic: bool) -> Send:
+        """What sends messages to where the call says: the store, or the caller's own transaction."""
+
+        async def send(messages: Sequence[Message]) -> list[Enqueued]:
+            if call.connection is not None:
+                return list(await self._transactional().aenqueue_in(call.connection, messages))
+            broker = (await self._stores.trusted_backend()).broker
+            return await broker.enqueue(messages, parent=self._parent(), atomic=atomic)
+
+        return Send(send, None if call.connection is not None else self._stores.step)
 
     def submit_inside(self, task: Task[..., R], payloads: Sequence[bytes], call: CallOptions) -> list[TaskHandle[R]]:
         """Enqueue inside the transaction of a blocking connection."""
-        answers = self._transactional().enqueue_in(call.connection, self._messages(task, payloads, call))
+        backend = self._transactional()
+
+        async def send(messages: Sequence[Message]) -> list[Enqueued]:
+            return list(backend.enqueue_in(call.connection, messages))
+
+        # Nothing in it waits: there is no loop to wait in.
+        answers = run_at_once(Sending(self._writer(task, call), payloads, Send(send, None)).run(None))
         return self._handles(task, answers)
+
+    def _writer(self, task: Task[..., Any], call: CallOptions) -> Writer:
+        queue = call.queue or self.queue_of(task)
+        shard = self._stores.root.shard_of(queue)
+        if not task.terms.are_none and Capability.LIMITS_SPAN_QUEUES not in self._stores.root.capabilities:
+            self._check_shard(task, queue, shard)
+        limits = Limits(self._max_payload, self._stores.has_detached_results)
+        place = Place(self._namespace, queue, shard)
+        return Writer(task, call, place, self._crypto_for(task, call), self._hooks(), limits)
+
+    def _check_shard(self, task: Task[..., Any], queue: str, shard: int) -> None:
+        """Limits and unique keys are kept in a shard: all queues of a task that has such must lie in the same."""
+        home = self.queue_of(task)
+        if self._stores.root.shard_of(home) != shard:
+            raise CapabilityMissing(
+                f"{task.name} has limits or a unique key, which this store keeps where its queue {home!r} lies: "
+                f"queue {queue!r} lies in another shard"
+            )
 
     def _transactional(self) -> TransactionalBackend:
         backend = self._stores.root
         if Capability.TRANSACTIONAL_ENQUEUE not in backend.capabilities:
             raise CapabilityMissing("options(connection=…) needs the Postgres backend: its tasks live in your database")
         return cast("TransactionalBackend", backend)
-
-    def _messages(self, task: Task[..., Any], payloads: Sequence[bytes], call: CallOptions) -> list[Message]:
-        declared, name = task.declared, task.name
-        if call.idempotency_key is not None and len(payloads) != 1:
-            raise InvalidOption(f"{name}: one idempotency_key is for one task, not for {len(payloads)}")
-        queue = call.queue or self.queue_of(task)
-        shard = self._stores.root.shard_of(queue)
-        terms = (
-            queue,
-            as_priority(declared.priority if call.priority is None else call.priority),
-            "",
-            as_seconds(call.delay),
-            None if call.eta is None else call.eta.timestamp(),
-            as_seconds(call.expires) or declared.expires,
-            declared.max_lost_leases,
-            declared.dead_letter,
-            declared.retention if call.retention is None else call.retention,
-            call.tenant,
-        )
-        messages = []
-        crypto = self._crypto_for(task, call)
-        for payload, headers in zip(payloads, self._headers(task, queue, call, crypto is not None), strict=False):
-            if (size := len(payload) + len(headers)) > self._max_payload:
-                raise PayloadTooLarge(name, size, self._max_payload)
-            id, digest = self._identity(task, payload, call, shard, crypto)
-            if crypto is not None:
-                payload = crypto.encrypt(payload, about_payload(id, name))
-            messages.append(Message(id, name, seal(id, name, payload, headers), *terms, digest))
-        return messages
 
     def _crypto_for(self, task: Task[..., Any], call: CallOptions) -> Crypto | None:
         """The keys to encrypt with, None where the task is not to be.
@@ -164,33 +130,6 @@ class StoreSubmitter:
             how = "give App(settings=Settings(crypto=Crypto(…))), or set TASKQ_CRYPTO__KEYS__<id>"
             raise ConfigError(f"{task.name} is to be encrypted, and there is no key: {how}")
         return None
-
-    def _identity(
-        self, task: Task[..., Any], payload: bytes, call: CallOptions, shard: int, crypto: Crypto | None
-    ) -> tuple[str, str]:
-        if call.idempotency_key is None:
-            return new_id(shard), ""
-        id = derived_id(shard, self._namespace, call.tenant, task.name, call.idempotency_key)
-        return id, digest(payload) if crypto is None else crypto.digest(id, payload)
-
-    def _headers(self, task: Task[..., Any], queue: str, call: CallOptions, encrypted: bool) -> Iterator[bytes]:
-        """The headers of each task in turn: all alike, unless a hook makes them."""
-        hooks = self._hooks()
-        said = Headers(
-            retry=None if call.retry is None else to_dict(call.retry),
-            timeout=call.timeout,
-            # Where the record has the retention of its result too, it is not said twice.
-            retention=call.retention if self._stores.has_detached_results else None,
-            version=task.declared.version,
-            encrypted=encrypted,
-        )
-        if not hooks:
-            yield from repeat(_encoded(task.name, said, dict(call.metadata or {}), {}))
-        while True:
-            draft = Draft(task.name, queue, _copied(task.name, call.metadata))
-            for hook in hooks:
-                hook(draft)
-            yield _encoded(task.name, said, draft.metadata, draft.trace)
 
     @property
     def crypto(self) -> Crypto | None:
@@ -225,47 +164,16 @@ class StoreSubmitter:
     def _handles(
         self, task: Task[..., R], answers: Sequence[Enqueued], *, refuse_any: bool = False
     ) -> list[TaskHandle[R]]:
+        raises = isinstance(task.terms.unique, Unique) and task.terms.unique.on_duplicate == "raise"
         for answer in answers:
             if refuse_any or len(answers) == 1 or answer.status is EnqueueStatus.STALE_PARENT:
-                _refuse(task.name, answer.status)
+                refuse(task.name, answer)
+                if raises and answer.status is EnqueueStatus.DUPLICATE:
+                    raise DuplicateTask(task.name, answer.id)
+        self._fullness.note(self.queue_of(task), answers)
         codec = None if task.function is stands_for_unknown else task.codec
         return [TaskHandle(answer.id, self._stores, codec, answer.status) for answer in answers]
 
 
 def stands_for_unknown(**payload: Any) -> Any:
     """Stands for a function that only the workers know."""
-
-
-def _encoded(name: str, said: Headers, metadata: dict[str, Any], trace: dict[str, str]) -> bytes:
-    try:
-        return encode_headers(replace(said, metadata=metadata, trace=trace))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise _unwritable(name, error) from None
-
-
-def _copied(name: str, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The metadata for one draft to change: neither the caller's own nor that of the next task."""
-    try:
-        return deepcopy(dict(metadata or {}))
-    except Exception as error:  # noqa: BLE001 - a value's own code may raise anything
-        raise _unwritable(name, error) from None
-
-
-def _unwritable(name: str, error: Exception) -> InvalidPayload:
-    return InvalidPayload(f"{name}: the metadata cannot be written as JSON: {error}")
-
-
-def _stale(name: str, what: str) -> str:
-    return f"{name}: the task that enqueues it has lost its lease; {what}"
-
-
-def _refuse(name: str, status: EnqueueStatus) -> None:
-    match status:
-        case EnqueueStatus.CONFLICT:
-            raise IdempotencyConflict(f"{name}: this idempotency key was used before with other arguments")
-        case EnqueueStatus.FULL:
-            raise QueueFull(f"{name}: its queue holds as many tasks as it may; try again later")
-        case EnqueueStatus.STALE_PARENT:
-            raise LeaseLost(_stale(name, "nothing was stored"))
-        case EnqueueStatus.CREATED | EnqueueStatus.DUPLICATE:
-            pass

@@ -18,6 +18,7 @@ from taskq.errors import InvalidOption, InvalidPayload
 from taskq.handle import TaskHandle
 from taskq.options import CallKeywords, CallOptions, Executor, TaskOptions, check_known
 from taskq.payload import Codec
+from taskq.terms import terms_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,6 +62,7 @@ class Task(Generic[P, R]):
         name: the registered name.
         function: the function itself.
         declared: the options of the decorator.
+        terms: its limits and its unique key.
         submitter: what enqueues it.
 
     >>> from taskq import App
@@ -83,6 +85,7 @@ class Task(Generic[P, R]):
             raise InvalidOption(f'task {name}: executor="thread" needs a plain `def`; an `async def` runs on the loop')
         if self.executor == "process" and "<locals>" in function.__qualname__:
             raise InvalidOption(f'task {name}: executor="process" needs a function at the top of its module')
+        self.terms = terms_of(name, function, options)
         self.submitter = submitter
         self._call = CallOptions()
         self._plain: Task[P, R] | None = None

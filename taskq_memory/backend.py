@@ -28,7 +28,7 @@ SNAPSHOT_EVERY = 5.0
 class MemoryBackend:
     """See taskq.ports.Backend. Clones share the store, from any thread."""
 
-    capabilities = frozenset({Capability.VIRTUAL_TIME})
+    capabilities = frozenset({Capability.VIRTUAL_TIME, Capability.LIMITS_SPAN_QUEUES})
     scheduler = None
     metrics = None
 

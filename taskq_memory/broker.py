@@ -38,6 +38,7 @@ from taskq.ports import (
     SettleStatus,
 )
 from taskq_memory.intake import Intake
+from taskq_memory.passage import Passage
 from taskq_memory.rows import Claim, Task
 from taskq_memory.store import Store
 
@@ -51,6 +52,7 @@ class MemoryBroker:
 
     def __init__(self, store: Store, options: BackendOptions) -> None:
         self._store = store
+        self._passage = Passage(store)
         self._intake = Intake(store)
         self._batch = options.batch
 
@@ -95,7 +97,7 @@ class MemoryBroker:
         with store.lock:
             last = store.claims.get(worker)
             if last is not None and last.request_id == request_id:
-                return Fetched(self._hand_out_again(last, worker, lease), store.next_due(queues))
+                return Fetched(self._hand_out_again(last, worker, lease), self._passage.next_due(queues))
             for task in store.pop_due(PROMOTE_PER_FETCH):
                 store.ready(task, Event.DUE)
             claimed: list[Task] = []
@@ -108,7 +110,7 @@ class MemoryBroker:
             if may_end <= 0 and not claimed:
                 return None
             store.claims[worker] = Claim(request_id, [(task.id, task.fence) for task in claimed])
-            return Fetched([self._delivery(task) for task in claimed], store.next_due(queues))
+            return Fetched([self._delivery(task) for task in claimed], self._passage.next_due(queues))
 
     def _hand_out_again(self, last: Claim, worker: str, lease: float) -> list[Delivery]:
         deliveries = []
@@ -125,11 +127,11 @@ class MemoryBroker:
         """The tasks that were claimed, and how many were passed over: their time to live was over, or a gate closed."""
         store, now = self._store, self._store.clock.now()
         row = store.queues[queue]
-        limit = min(limit, store.free_of(queue))
+        limit = min(limit, self._passage.free_of(queue))
         quota = aged_quota(row.aging_counter, limit)
         claimed: list[Task] = []
         passed = 0
-        store.let_out(queue)
+        self._passage.let_out(queue)
         order = self._in_order(queue, quota, aging)
         # Asking for the next one takes a group's turn, so it is asked only while there is room for it.
         while len(claimed) < limit and passed < may_pass and (task := next(order, None)) is not None:
@@ -137,7 +139,7 @@ class MemoryBroker:
                 store.end(task, Event.EXPIRE, TaskState.EXPIRED)
                 passed += 1
             elif (closed := store.gates.closed(task.limits, now)) is not None:
-                store.park(task, closed)
+                self._passage.park(task, closed)
                 passed += 1
             else:
                 store.run(task, worker, lease)
@@ -225,7 +227,7 @@ class MemoryBroker:
 
     def _has_work(self, queue: str) -> bool:
         store = self._store
-        return not store.is_paused(queue) and store.has_ready(queue) and store.free_of(queue) > 0
+        return not store.is_paused(queue) and self._passage.has_ready(queue) and self._passage.free_of(queue) > 0
 
     # ------------------------------------------------------------ settle
 
@@ -253,7 +255,7 @@ class MemoryBroker:
     def _leave_gates(self, task: Task, settlement: Settlement) -> None:
         if isinstance(settlement, Snooze) and settlement.throttled:
             self._store.gates.throttle(task.limits, self._store.clock.now())
-        self._store.leave_gates(task, counts_as_failure(settlement))
+        self._passage.leave(task, counts_as_failure(settlement))
         if isinstance(settlement, Release) and settlement.limits:
             task.gates = pack_limits(settlement.limits)
 

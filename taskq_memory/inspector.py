@@ -11,6 +11,7 @@ from taskq.domain.state import FINAL, REDRIVABLE, Event, TaskState
 from taskq.domain.unique import Until
 from taskq.ports import Page, Redriven, RedriveStatus, TaskQuery
 from taskq_memory.record import to_record
+from taskq_memory.rows import Task
 from taskq_memory.store import Store
 
 _PURGED = frozenset({TaskState.PENDING, TaskState.SCHEDULED, TaskState.RETRYING})
@@ -77,11 +78,11 @@ class MemoryInspector:
         if task is None or task.state not in REDRIVABLE:
             return Redriven(RedriveStatus.NOT_FINAL)
         if task.unique is not None and task.unique.until is not Until.TTL:
-            holder = store.owner_of(task.unique, but=id)
+            holder = store.keys.owner_of(task.unique, but=id)
             if holder is not None:
                 return Redriven(RedriveStatus.HELD, holder)
-            store.take_key(task)
-        store.move(task, queue or task.queue)
+            store.keys.take(task)
+        self._move(task, queue or task.queue)
         store.ready(task, Event.REDRIVE)
         task.attempt = task.lost_leases = 0
         task.settled_fence = task.fence
@@ -89,6 +90,11 @@ class MemoryInspector:
         task.result = task.progress = task.completed_at = task.expires_at = None
         task.cancel_requested, task.cancel_reason = False, ""
         return Redriven(RedriveStatus.MOVED)
+
+    def _move(self, task: Task, queue: str) -> None:
+        if queue != task.queue:
+            self._store.leave_index(task)
+            task.queue = queue
 
     async def discard(self, ids: Sequence[str]) -> int:
         """Forget tasks that have ended."""

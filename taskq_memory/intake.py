@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from taskq.domain.message import Message
 from taskq.domain.state import WAITING, Event, TaskState
-from taskq.ports import Enqueued, EnqueueStatus
+from taskq.ports import Enqueued, EnqueueStatus, Fill
 from taskq_memory.rows import Task
 from taskq_memory.store import Store
 
@@ -27,9 +27,9 @@ class Intake:
                 before = digests.setdefault(message.id, self._store.digest_of(message.id) or message.digest)
                 if before != message.digest:
                     return Enqueued(message.id, EnqueueStatus.CONFLICT)
-            if not self._store.known(message) and self._store.owner_of(message.unique) is None:
+            if not self._known(message) and self._store.keys.owner_of(message.unique) is None:
                 fresh[message.queue] += 1
-                fill = self._store.fill_of(message.queue)
+                fill = self._fill_of(message.queue)
                 if fill.depth + fresh[message.queue] > fill.limit:
                     return Enqueued(message.id, EnqueueStatus.FULL, fill)
         return None
@@ -41,23 +41,34 @@ class Intake:
             return self._replace(message)
         if message.digest and store.digest_of(message.id) not in ("", message.digest):
             return Enqueued(message.id, EnqueueStatus.CONFLICT)
-        if store.known(message):
+        if self._known(message):
             return Enqueued(message.id, EnqueueStatus.DUPLICATE)
-        owner = store.owner_of(message.unique)
+        owner = store.keys.owner_of(message.unique)
         if owner is not None:
             return Enqueued(owner, EnqueueStatus.DUPLICATE)
-        fill = store.fill_of(message.queue)
+        fill = self._fill_of(message.queue)
         if fill.depth >= fill.limit:
             return Enqueued(message.id, EnqueueStatus.FULL, fill)
         store.add(message)
-        fill = store.fill_of(message.queue)
+        fill = self._fill_of(message.queue)
         is_high = fill.depth >= store.queues[message.queue].settings.warn_at * fill.limit
         return Enqueued(message.id, EnqueueStatus.CREATED, fill if is_high else None)
+
+    def _known(self, message: Message) -> bool:
+        """Whether the id has a record, a tombstone that is still young, or a digest that is still remembered."""
+        is_kept = (
+            message.id in self._store.tasks or self._store.tombstones.get(message.id, 0.0) > self._store.clock.now()
+        )
+        return is_kept or bool(message.digest and self._store.digest_of(message.id))
+
+    def _fill_of(self, queue: str) -> Fill:
+        row = self._store.queues[queue]
+        return Fill(row.waiting, row.settings.max_size)
 
     def _replace(self, message: Message) -> Enqueued:
         """Give the waiting holder of a key the arguments of a newer call."""
         task = self._store.tasks.get(message.id)
-        holds = message.unique is not None and self._store.owner_of(message.unique) == message.id
+        holds = message.unique is not None and self._store.keys.owner_of(message.unique) == message.id
         if task is None or not holds or task.state not in WAITING:
             return Enqueued(message.id, EnqueueStatus.DUPLICATE)
         task.body = message.body

@@ -10,6 +10,7 @@ from taskq.domain.outcome import after_lost_lease
 from taskq.domain.record import AttemptOutcome, DeadReason, Failure
 from taskq.domain.state import WAITING, Event, TaskState
 from taskq.ports import Reaped
+from taskq_memory.passage import Passage
 from taskq_memory.rows import Task
 from taskq_memory.store import Store
 
@@ -19,6 +20,7 @@ class MemoryMaintenance:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._passage = Passage(store)
 
     async def promote(self, limit: int = 1000) -> int:
         """Make due tasks ready."""
@@ -53,7 +55,7 @@ class MemoryMaintenance:
         ).to_json()
         task.note_attempt(store.clock.now(), AttemptOutcome.LEASE_LOST, failure)
         task.attempt -= 1
-        store.leave_gates(task, failed=None)
+        self._passage.leave(task, failed=None)
         state = after_lost_lease(
             cancel_requested=task.cancel_requested,
             dead_letter=task.dead_letter,
@@ -110,7 +112,7 @@ class MemoryMaintenance:
             store.tombstones.popitem(last=False)
         for id in [id for id, (_, until) in store.digests.items() if until <= now]:
             del store.digests[id]
-        store.drop_free_keys()
+        store.keys.drop_free()
         store.gates.forget_idle(now)
 
     async def relay(self, limit: int = 100) -> int:

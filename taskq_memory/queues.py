@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from taskq.ports import GateState, QueueConfig, QueueSettings
+from taskq_memory.passage import Passage
 from taskq_memory.store import Store
 
 _DEFAULTS = asdict(QueueSettings())
@@ -18,6 +19,7 @@ class MemoryQueues:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._passage = Passage(store)
 
     async def settings(self, queue: str) -> QueueSettings:
         """What holds for a queue now."""
@@ -77,5 +79,5 @@ class MemoryQueues:
         """Forget what a limit has counted."""
         with self._store.lock:
             self._store.gates.reset(gate)
-            self._store.open_gate(gate)
+            self._passage.open(gate)
             self._store.note_change()

@@ -130,7 +130,7 @@ def _image(store: Store) -> _Image:
         dict(store.tombstones),
         store.digests,
         dict(store.queues),
-        store.keys,
+        store.keys.holdings,
         store.gates.buckets,
         store.gates.breakers,
         [(id, fence, data, until) for (id, fence), (data, until) in store.results.items()],
@@ -159,7 +159,7 @@ def _restore(store: Store, image: _Image) -> None:
     store.tombstones.update(image.tombstones)
     store.digests.update(image.digests)
     store.queues.update(image.queues)
-    store.keys.update(image.keys)
+    store.keys.holdings.update(image.keys)
     store.gates.buckets.update(image.buckets)
     store.gates.breakers.update(image.breakers)
     for id in image.running:

@@ -25,7 +25,7 @@ from taskq_postgres.url import Target
 class PostgresBackend:
     """See taskq.ports.Backend. What goes beyond the ports: `enqueue_in` and `aenqueue_in`."""
 
-    capabilities = frozenset({Capability.SHARED, Capability.TRANSACTIONAL_ENQUEUE})
+    capabilities = frozenset({Capability.SHARED, Capability.TRANSACTIONAL_ENQUEUE, Capability.LIMITS_SPAN_QUEUES})
     scheduler = None
     metrics = None
 

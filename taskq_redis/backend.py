@@ -27,7 +27,6 @@ from taskq_redis.urls import Target, parse
 class RedisBackend:
     """See taskq.ports.Backend. Connections are opened when they are needed."""
 
-    capabilities = frozenset({Capability.SHARED})
     scheduler = None
     metrics = None
 
@@ -45,6 +44,12 @@ class RedisBackend:
         self.queues = RedisQueues(self._store)
         self.registry = RedisRegistry(self._store)
         self.events = RedisEvents(self._store, self._listening)
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What it can do."""
+        alone = {Capability.LIMITS_SPAN_QUEUES} if len(self._store.shards) == 1 else set()
+        return frozenset({Capability.SHARED} | alone)
 
     def shard_of(self, queue: str) -> int:
         """The shard that holds a queue."""

@@ -135,17 +135,9 @@ class Keys(NamedTuple):
         """One of the keys that each queue has: lanes, front, due, retry, ends, queue, wake."""
         return f"{self.prefix}{kind}:{queue}"
 
-    def lane(self, queue: str, lane: str) -> str:
-        """One lane, `<p>:<group>`."""
-        return f"{self.prefix}lane:{len(queue.encode())}:{queue}:{lane}"
-
-    def room(self, queue: str, gate: str) -> str:
-        """Where tasks wait at a closed gate."""
-        return f"{self.prefix}room:{len(queue.encode())}:{queue}:{gate}"
-
-    def end(self, queue: str, lane: str) -> str:
-        """One stream of finished tasks, `<s>:<retention>`."""
-        return f"{self.prefix}end:{len(queue.encode())}:{queue}:{lane}"
+    def part(self, kind: str, queue: str, what: str) -> str:
+        """One of several that a queue has: a lane `<p>:<group>`, an end `<s>:<retention>`, a room `<gate>`."""
+        return f"{self.prefix}{kind}:{len(queue.encode())}:{queue}:{what}"
 
     def ended(self, id: str) -> str:
         """The channel on which the end of a task is told."""

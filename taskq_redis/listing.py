@@ -102,16 +102,16 @@ class Listing:
         keys = index.keys
         if state is TaskState.PENDING:
             lanes = await index.command("ZRANGE", keys.of("lanes", queue), 0, -1)
-            streams = [index.lane(keys.lane(queue, lane.decode())) for lane in lanes]
+            streams = [index.lane(keys.part("lane", queue, lane.decode())) for lane in lanes]
             gates = await index.command("ZRANGE", keys.of("gates", queue), 0, _MOST_ROOMS - 1)
             apart = [keys.of("front", queue), keys.of("cleared", queue)]
-            apart += [keys.room(queue, gate.decode()) for gate in gates]
+            apart += [keys.part("room", queue, gate.decode()) for gate in gates]
             fronts = (index.front(name, rank) for name in apart for rank in range(4))
             return list(await asyncio.gather(*streams, *fronts))
         if state in FINAL:
             lanes = await index.command("HKEYS", keys.of("ends", queue))
             wanted = [lane.decode() for lane in lanes if lane.decode().startswith(LETTERS[state])]
-            return list(await asyncio.gather(*(index.ended(keys.end(queue, lane)) for lane in wanted)))
+            return list(await asyncio.gather(*(index.ended(keys.part("end", queue, lane)) for lane in wanted)))
         names = {
             TaskState.SCHEDULED: keys.of("due", queue),
             TaskState.RETRYING: keys.of("retry", queue),

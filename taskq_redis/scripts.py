@@ -55,8 +55,8 @@ _CONSTANTS: dict[str, int | float | str] = {
     "BREAKER_RETENTION": int(DAY * 1000),
     "POISON": DeadReason.POISON.value,
 }
-"""The figures of taskq.domain that the scripts need, under the names that they have there; durations in ms, those of limits
-in seconds."""
+"""The figures of taskq.domain that the scripts need, under the names that they have there; durations in ms, those of
+limits in seconds."""
 
 _PICKING = frozenset({"fetch", "peek", "purge"})
 """The scripts that choose tasks in the order of a claim."""

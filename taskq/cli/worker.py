@@ -85,7 +85,7 @@ def _options(queues: str, max_tasks: int | None, max_memory: int | None, **said:
     )
 
 
-def parse_queues(text: str) -> Mapping[str, float]:
+def parse_queues(text: str) -> Mapping[str, float | None]:
     """Queues with their weights, as in -Q.
 
     Raises:
@@ -94,13 +94,13 @@ def parse_queues(text: str) -> Mapping[str, float]:
     >>> parse_queues("high=3,default")
     {'high': 3.0, 'default': 1.0}
     """
-    queues: dict[str, float] = {}
+    queues: dict[str, float | None] = {}
     for part in text.split(","):
         name, _, weight = part.strip().partition("=")
         if name in queues:
             raise ConfigError(f"-Q {text!r}: the queue {name} is named twice")
         try:
-            queues[name] = float(weight) if weight else 1.0
+            queues[name] = float(weight) if weight else None
         except ValueError:
             raise ConfigError(f"-Q {text!r}: the weight of {name} must be a number, not {weight!r}") from None
     return queues

@@ -31,6 +31,8 @@ class Capability(StrEnum):
     METRICS = "metrics"
     SHARED = "shared"
     """Processes other than the one that opened it can reach the store."""
+    LIMITS_SPAN_QUEUES = "limits span queues"
+    """A limit, or a unique key, is counted together over all queues; else over those of one shard."""
     VIRTUAL_TIME = "virtual time"
     """The store's clock is the injected one."""
 

@@ -21,10 +21,10 @@ from taskq.domain.outcome import CancelledRun, Failed, Interrupted, Outcome, Set
 from taskq.domain.record import Failure
 from taskq.errors import CorruptRecord
 from taskq.headers import decode_headers
-from taskq.ports import Inspector
+from taskq.ports import Inspector, QueueSettings
 from taskq.runtime.detached import keep_result
 from taskq.runtime.failures import outcome_of, result_of, undecodable
-from taskq.runtime.opening import UNREADABLE, lacking, open_call, seal_outcome
+from taskq.runtime.opening import UNREADABLE, lacking, late_limits, open_call, seal_outcome
 from taskq.runtime.run import Run, StopReason
 from taskq.runtime.slots import SOLITUDE, Slots
 from taskq.runtime.strangers import Strangers
@@ -55,6 +55,7 @@ class Executor:
         unsettled: how many decisions the store has not accepted yet.
         last_word: writes what a run reported last.
         inspector: knows the history of tasks.
+        settings: what is set for a queue.
         state: what the application's lifespan yielded.
     """
 
@@ -66,12 +67,14 @@ class Executor:
         unsettled: Callable[[], int],
         last_word: Callable[[Run], Awaitable[None]],
         inspector: Inspector,
+        settings: Callable[[str], QueueSettings],
         state: Any = None,
     ) -> None:
         self._app = app
         self._settle = settle
         self._unsettled = unsettled
         self._last_word = last_word
+        self._settings = settings
         self._state = state
         self._threads: ThreadPool | None = None
         self._children: Children | None = None
@@ -105,13 +108,15 @@ class Executor:
             if task is None:
                 self._strangers.take(delivery, Unknown())
                 continue
-            run = Run(delivery, claimed_at, task)
+            run = Run(delivery, claimed_at, task, self._settings(delivery.queue))
             self.runs[delivery.id] = run
             refusal = self._prepare(run)
-            if refusal is None:
-                self.slots.take(run)
-            else:
+            if refusal is not None:
                 self._end(run, refusal)
+            elif late := late_limits(run):
+                self._leave(run, domain.Release(late))
+            else:
+                self.slots.take(run)
         self.slots.widen()
 
     def _prepare(self, run: Run) -> Outcome | None:

@@ -60,7 +60,7 @@ def outcome_of(task: Task[..., Any], error: BaseException) -> Outcome:
         case Snooze():
             return Snoozed(error.delay)
         case Throttled():
-            return Snoozed(error.retry_after)
+            return Snoozed(error.retry_after, throttled=True)
         case Reject():
             return Rejected(describe(error))
         case Cancel():

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -32,17 +32,26 @@ class Fetcher:
         options: queues, weights, lease and poll.
         worker: the random id of this start.
         is_held_back: whether no task should be taken now (paused, under pressure, too much to settle).
+        weight_of: what is set for a queue to which the worker was given no weight.
     """
 
     def __init__(
-        self, broker: Broker, executor: Executor, options: WorkerOptions, worker: str, is_held_back: Callable[[], bool]
+        self,
+        broker: Broker,
+        executor: Executor,
+        options: WorkerOptions,
+        worker: str,
+        is_held_back: Callable[[], bool],
+        weight_of: Callable[[str], float | None] = lambda queue: None,
     ) -> None:
         self._broker = broker
         self._executor = executor
         self._options = options
         self._worker = worker
         self._is_held_back = is_held_back
-        self._order = QueueOrder(options.queues)
+        self._weight_of = weight_of
+        self._weights = self._wanted_weights()
+        self._order = QueueOrder(self._weights)
         self._backlog = False
         self._is_hinted = False
         self._vain = 0
@@ -92,8 +101,19 @@ class Fetcher:
 
     async def _claim(self, room: int, request_id: str) -> Fetched:
         return await self._broker.fetch(
-            self._order.next(), room, worker=self._worker, lease=self._options.lease, request_id=request_id
+            self._next_queues(), room, worker=self._worker, lease=self._options.lease, request_id=request_id
         )
+
+    def _next_queues(self) -> Sequence[str]:
+        """The queues in the order of this claim, by their weights as they are now."""
+        weights = self._wanted_weights()
+        if weights != self._weights:
+            self._weights, self._order = weights, QueueOrder(weights)
+        return self._order.next()
+
+    def _wanted_weights(self) -> dict[str, float]:
+        given = self._options.queues.items()
+        return {queue: weight or self._weight_of(queue) or 1.0 for queue, weight in given}
 
     async def _wait(self, next_due: float | None) -> bool:
         """Wait for a hint, but no longer than until the next task is due, or the poll; whether a hint came."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from taskq.crypto import Crypto, about_payload, about_result, check_key, decrypt, escaped
+from taskq.domain.limits import Limit
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import KEY, VERSION, Outcome, Succeeded, Unknown
 from taskq.errors import ConfigError, CorruptRecord, InvalidPayload, KeyMissing
 from taskq.headers import Headers
 from taskq.payload import Call
+from taskq.runtime.run import Run
 from taskq.task import Task
 from taskq.versions import lift
 
@@ -34,6 +36,21 @@ def lacking(task: Task[..., Any], headers: Headers, payload: bytes) -> Unknown |
     if crypto is None and task.declared.encrypt:
         return Unknown(lack=KEY, what=f"key to encrypt the result of {task.name!r} with")
     return None
+
+
+def late_limits(run: Run) -> tuple[Limit, ...]:
+    """The limits of a task that whoever enqueued it by its name did not know of; () where there are none.
+
+    Its arguments are opened for that alone, and once: it comes back with its limits.
+    """
+    task, delivery = run.task, run.delivery
+    if delivery.is_limited or not task.terms.has_limits:
+        return ()
+    try:
+        payload = plain_payload_of(task.submitter.crypto, delivery.id, task.name, run.headers, run.payload)
+        return task.terms.limits(payload, delivery.tenant)
+    except (*UNREADABLE, ValueError, TypeError):
+        return ()  # its run says what is wrong with them
 
 
 def open_call(task: Task[..., Any], id: str, headers: Headers, payload: bytes) -> Call:

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from taskq.domain.message import Delivery
 from taskq.domain.record import Progress
 from taskq.headers import Headers
+from taskq.ports import QueueSettings
 from taskq.task import Task
 
 OVERTIME = 15.0
 """Seconds past its timeout for which the lease of a run is still extended: it is being ended meanwhile."""
+
+
+DEFAULT_TIMEOUT = 300.0
+"""Seconds that a run may take where nobody says anything else."""
+
+
+def timeout_of(call: float | None, task: float | Literal["default"] | None, queue: float | None) -> float | None:
+    """Seconds that a run may take, None: any: what the call says, else the task, else the queue.
+
+    >>> timeout_of(None, "default", None), timeout_of(None, 5.0, 60.0), timeout_of(2.0, None, None)
+    (300.0, 5.0, 2.0)
+    """
+    if call is not None:
+        return call
+    return task if task != "default" else DEFAULT_TIMEOUT if queue is None else queue
 
 
 class StopReason(StrEnum):
@@ -40,6 +56,7 @@ class Run:
         "progress",
         "renewed_at",
         "sealed_headers",
+        "settings",
         "started_at",
         "stop_reason",
         "stopped_at",
@@ -47,7 +64,11 @@ class Run:
         "waiting_since",
     )
 
-    def __init__(self, delivery: Delivery, claimed_at: float, task: Task[..., Any]) -> None:
+    def __init__(
+        self, delivery: Delivery, claimed_at: float, task: Task[..., Any], settings: QueueSettings | None = None
+    ) -> None:
+        self.settings = settings or QueueSettings()
+        """What is set for its queue, for what neither the call nor the task says."""
         self.delivery = delivery
         self.claimed_at = claimed_at
         """Monotonic seconds, from before the claim was asked for: the lease counts from no later than this."""
@@ -90,7 +111,7 @@ class Run:
     @property
     def timeout(self) -> float | None:
         """Seconds that the run may take."""
-        return self.headers.timeout if self.headers.timeout is not None else self.task.declared.timeout
+        return timeout_of(self.headers.timeout, self.task.declared.timeout, self.settings.timeout)
 
     def age(self, now: float) -> float:
         """Seconds from the enqueue until now."""

@@ -6,6 +6,8 @@ import logging
 import math
 import random
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from taskq.domain import outcome as domain
 from taskq.domain.outcome import Outcome, Rejected, Settlement
@@ -30,14 +32,24 @@ def verdict(run: Run, outcome: Outcome) -> Settlement:
 
 
 def _policy(run: Run) -> RetryStrategy:
+    """The retry policy that holds: what the call says, else the task, else the queue, else the usual one."""
     if not hasattr(run, "headers"):
         return DEFAULT_RETRY
-    if run.headers.retry is not None:
-        try:
-            return from_dict(run.headers.retry)
-        except NotApplied:
-            logger.warning("the retry policy given with task %s is invalid; its own is used", run.delivery.id)
-    return run.task.declared.retry
+    declared = run.task.declared.retry
+    said_by_call = _from_plain(run.headers.retry, f"the retry policy given with task {run.delivery.id}")
+    if said_by_call is not None or declared is not None:
+        return said_by_call or declared or DEFAULT_RETRY
+    return _from_plain(run.settings.retry, f"the retry policy of queue {run.delivery.queue}") or DEFAULT_RETRY
+
+
+def _from_plain(data: Mapping[str, Any] | None, what: str) -> RetryStrategy | None:
+    if data is None:
+        return None
+    try:
+        return from_dict(data)
+    except NotApplied:
+        logger.warning("%s is invalid; the next one is used", what)
+        return None
 
 
 def _within_time(settlement: Settlement) -> Settlement:

@@ -27,6 +27,7 @@ from taskq.runtime.heartbeat import Heartbeat, HeartbeatThread
 from taskq.runtime.leases import Leases
 from taskq.runtime.maintenance import Maintenance
 from taskq.runtime.progress import ProgressWriter
+from taskq.runtime.queue_settings import SettingsWatch
 from taskq.runtime.run import StopReason
 from taskq.runtime.service import every
 from taskq.runtime.settler import Settler
@@ -53,6 +54,7 @@ class Parts:
     executor: Executor
     fetcher: Fetcher
     progress: ProgressWriter
+    settings: SettingsWatch
 
 
 class Worker:
@@ -215,6 +217,7 @@ class Worker:
                 await self.app.stores.detached_results()
                 state = await stack.enter_async_context(life_of(self.app))
                 work = self._build(backend, state)
+                await work.settings.tick()
         except TimeoutError:
             if not self._stopping.is_set():
                 raise
@@ -230,6 +233,7 @@ class Worker:
             lambda: executor.runs.values(),
             lambda run: executor.stop_run(run, StopReason.LOST),
         )
+        settings = SettingsWatch(backend.queues, tuple(self.options.queues))
         executor = Executor(
             self.app,
             self.options,
@@ -237,10 +241,18 @@ class Worker:
             unsettled=lambda: len(settler.held),
             last_word=progress.last_word,
             inspector=backend.inspector,
+            settings=settings.of,
             state=state,
         )
-        fetcher = Fetcher(backend.broker, executor, self.options, self.id, lambda: self._is_paused or settler.is_full)
-        self.parts = Parts(settler, executor, fetcher, progress)
+        fetcher = Fetcher(
+            backend.broker,
+            executor,
+            self.options,
+            self.id,
+            lambda: self._is_paused or settler.is_full,
+            lambda queue: settings.of(queue).weight,
+        )
+        self.parts = Parts(settler, executor, fetcher, progress, settings)
         return self.parts
 
     async def _say_farewell(self, backend: Backend, heartbeat: HeartbeatThread) -> None:
@@ -258,6 +270,7 @@ class Worker:
                     group.create_task(every(lambda: self._watch(work), ended, logger, "the watch")),
                     group.create_task(every(lambda: self._recycle(work), ended, logger, "the watch over memory")),
                     group.create_task(every(work.progress.tick, ended, logger, "progress")),
+                    group.create_task(every(work.settings.tick, ended, logger, "the settings of the queues")),
                     group.create_task(every(lambda: self._listen(backend, work), ended, logger, "listening")),
                 ]
                 fetching = group.create_task(work.fetcher.run())

@@ -28,6 +28,7 @@ from taskq.lifespan import life_of
 from taskq.ports import Backend, BackendOptions, Broker, Enqueued, EnqueueStatus, Fetched, Parent, Settled
 from taskq.runtime.failures import outcome_of, result_of, undecodable
 from taskq.runtime.opening import UNREADABLE, lacking, open_call, plain_payload_of, seal_outcome
+from taskq.runtime.run import timeout_of
 from taskq.task import Task
 from taskq.testing.clock import VirtualClock
 
@@ -165,7 +166,7 @@ class Harness:
         if task is not None:
             payload, headers = unseal(delivery.id, delivery.name, delivery.body)
             said = decode_headers(headers)
-            policy = from_dict(said.retry) if said.retry else task.declared.retry
+            policy = from_dict(said.retry) if said.retry else task.declared.retry or DEFAULT_RETRY
             outcome = lacking(task, said, payload) or await self._attempt(task, delivery, said, payload)
         settlement = domain.settle(delivery, outcome, policy, random.random, delivery.age)
         await self._backend.broker.settle([Settled(delivery, settlement)])
@@ -199,7 +200,7 @@ async def _call(task: Task[..., Any], context: TaskContext, said: Headers, paylo
         args, kwargs = task.codec.inject(*open_call(task, context.id, said, payload), context)
     except UNREADABLE as error:
         return undecodable(error)
-    timeout = task.declared.timeout if said.timeout is None else said.timeout
+    timeout = timeout_of(said.timeout, task.declared.timeout, None)
     limit = asyncio.timeout(timeout)
     try:
         async with limit:

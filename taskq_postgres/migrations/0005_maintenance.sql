@@ -42,7 +42,7 @@ begin
     -- Who holds all its tasks waits for all their gates, in the order of the names.
     v_ids := array(select k.id from {schema}.task k
         where k.id = any(v_ids) and k.claim_no = any(v_claims) and k.lease_until <= v_now
-        order by k.id limit p_limit for update);
+        order by k.id limit p_limit for update skip locked);
     perform 1 from {schema}.gate k where k.name = any({schema}.gate_names_v1(array(
         select x.gates from {schema}.task x where x.id = any(v_ids) and x.gates is not null))) order by k.name for update;
     for t in select * from {schema}.task k where k.id = any(v_ids) order by k.id loop

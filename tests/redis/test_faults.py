@@ -16,6 +16,7 @@ from taskq.errors import BackendUnavailable, OutcomeUnknown, UnsafeStore
 from taskq.ports import (
     BackendOptions,
     CancelStatus,
+    Enqueued,
     EnqueueStatus,
     Settled,
     SettleStatus,
@@ -216,7 +217,7 @@ class TestConnections:
         calls[0].cancel()
         calls[1].cancel()
         [answer] = await calls[2]
-        assert answer == (messages[2].id, EnqueueStatus.CREATED)
+        assert answer == Enqueued(messages[2].id, EnqueueStatus.CREATED)
 
     async def test_many_callers_at_once_each_get_their_own(self, bench: Bench) -> None:
         messages = [bench.message() for _ in range(300)]

@@ -58,7 +58,7 @@ LIMITS: list[tuple[str, list[Any], list[Any], str]] = [
     ("poll", [0.05, 60], [0, 0.04, 61, *NO_NUMBERS], "poll must be from 0.05 to 60 seconds"),
     ("queues", [{"a": 1, "b": 1000}], [{}, "a", ["a"], None, 5],
      "queues must be a mapping of at least one queue to its weight"),
-    ("queues", [{"a": .1}], [{"a": value} for value in (0, 1001, 10**400, *NO_NUMBERS)],
+    ("queues", [{"a": .1}], [{"a": value} for value in (0, 1001, 10**400, *NO_NUMBERS) if value is not None],
      "the weight of queue a must be over 0 and at most 1,000"),
 ]  # fmt: skip
 
@@ -79,7 +79,7 @@ def test_a_worker_serves_queues_that_can_be() -> None:
 
 def test_a_worker_by_default() -> None:
     options = WorkerOptions()
-    assert options.queues == {"default": 1.0}
+    assert options.queues == {"default": None}
     assert (options.concurrency, options.threads, options.processes) == (100, 4 * cores(), cores())
     assert (options.lease, options.heartbeat, options.shutdown_timeout) == (30.0, 10.0, 30.0)
 

@@ -14,14 +14,16 @@ import pytest
 from taskq import App, Cancel, Reject, Retry, Snooze, Throttled, errors
 from taskq.domain.outcome import Failed, Snoozed
 from taskq.errors import (
+    DuplicateTask,
     InvalidPayload,
     KeyMissing,
     OutcomeUnknown,
     PayloadTooLarge,
+    QueueFull,
     TaskFailed,
     TaskNotRegistered,
-    TaskqError,
     TaskSignal,
+    TaskqError,
 )
 from taskq.runtime.failures import outcome_of
 
@@ -29,6 +31,8 @@ MADE: dict[type[BaseException], Callable[[], BaseException]] = {
     InvalidPayload: lambda: InvalidPayload("no", parameter="x"),
     PayloadTooLarge: lambda: PayloadTooLarge("mail.send", 2_000, 1_000),
     TaskNotRegistered: lambda: TaskNotRegistered("mail.sent", "mail.send"),
+    QueueFull: lambda: QueueFull("mail.send", 7, 7),
+    DuplicateTask: lambda: DuplicateTask("mail.send", "01980000-0000-7000-8000-000000000000"),
     TaskFailed: lambda: TaskFailed("ValueError", "no such user", "Traceback …"),
     KeyMissing: lambda: KeyMissing("2026-11", is_another=True),
     Retry: lambda: Retry(timedelta(minutes=5), "later"),
@@ -146,7 +150,7 @@ def test_a_signal_s_outcome_is_in_seconds() -> None:
     def task() -> None: ...
 
     assert outcome_of(task, Snooze(timedelta(minutes=5))) == Snoozed(300.0)
-    assert outcome_of(task, Throttled(timedelta(seconds=1.5))) == Snoozed(1.5)
+    assert outcome_of(task, Throttled(timedelta(seconds=1.5))) == Snoozed(1.5, throttled=True)
     retried = outcome_of(task, Retry(timedelta(hours=1)))
     assert isinstance(retried, Failed)
     assert retried.retry_after == 3600.0

@@ -12,7 +12,7 @@ import pytest
 from taskq import App
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import Release, Settlement
-from taskq.ports import Extension
+from taskq.ports import Extension, QueueSettings
 from taskq.runtime.executor import Executor
 from taskq.runtime.heartbeat import HeartbeatThread
 from taskq.runtime.leases import Leases
@@ -36,7 +36,13 @@ def settled() -> list[tuple[Delivery, Settlement]]:
 def executor_of(app: App, settled: list[tuple[Delivery, Settlement]], **said: Any) -> Executor:
     """An executor without a worker around it."""
     return Executor(
-        app, options(**said), lambda d, s: settled.append((d, s)), lambda: 0, nothing_to_say, app.stores.root.inspector
+        app,
+        options(**said),
+        lambda d, s: settled.append((d, s)),
+        lambda: 0,
+        nothing_to_say,
+        app.stores.root.inspector,
+        lambda queue: QueueSettings(),
     )
 
 

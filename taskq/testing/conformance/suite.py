@@ -21,7 +21,7 @@ from taskq.testing.conformance.settle import HistoryRules, SettleAnswerRules, Se
 from taskq.testing.conformance.sharing import BackendRules, CloneRules, ConcurrencyRules, NamespaceRules
 from taskq.testing.conformance.steering import CapacityRules, MovingRules, QueueLimitRules, SettingsRules
 from taskq.testing.conformance.transitions import TransitionRules
-from taskq.testing.conformance.unique import ReplaceRules, UniqueRules
+from taskq.testing.conformance.unique import RedrivenKeyRules, ReplaceRules, UniqueRules
 from taskq.testing.conformance.upkeep import ExpireRules, PromoteRules, PruneRules, RelayRules
 from taskq.testing.conformance.virtual_time import VirtualTimeRules
 from taskq.testing.conformance.waking import WakingRules
@@ -42,6 +42,7 @@ class BackendConformance(
     SlotRules,
     BreakerRules,
     UniqueRules,
+    RedrivenKeyRules,
     ReplaceRules,
     SettingsRules,
     CapacityRules,

@@ -132,6 +132,10 @@ class UniqueRules(Kit):
         await bench.put(unique=UniqueKey(f"other-{bench.queue}"))
         await bench.put()
 
+
+class RedrivenKeyRules(Kit):
+    """What becomes of a key when its task is started anew."""
+
     async def test_a_redriven_task_takes_its_key_again(self, bench: Bench) -> None:
         first = await dead(bench)
         assert await bench.backend.inspector.redrive([first]) == [Redriven(RedriveStatus.MOVED)]

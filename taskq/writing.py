@@ -1,0 +1,191 @@
+"""From the arguments of a call to the messages that a store is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from itertools import repeat
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from taskq.crypto import Crypto, about_payload
+from taskq.domain.envelope import seal
+from taskq.domain.message import Message, Priority
+from taskq.domain.retry import BuiltinRetry, from_dict, to_dict
+from taskq.domain.unique import UniqueKey
+from taskq.errors import InvalidOption, InvalidPayload, PayloadTooLarge
+from taskq.headers import Headers, encode_headers
+from taskq.ids import derived_id, digest, new_id
+from taskq.limits import Debounce
+from taskq.middleware import Draft
+from taskq.options import CallOptions, as_priority, as_seconds
+from taskq.task import Task
+from taskq.terms import named_key
+
+
+class Place(NamedTuple):
+    """Where tasks go, and what their ids are made of."""
+
+    namespace: str
+    queue: str
+    shard: int
+
+
+Shared = tuple[str, Priority, str, float | None, float | None, float | None, int, bool, float, str]
+"""The fields of a message from `queue` to `tenant`."""
+
+
+class Limits(NamedTuple):
+    """What a call may not exceed."""
+
+    max_payload: int
+    has_detached_results: bool
+
+
+class Writer:
+    """Writes the messages of one call.
+
+    Arguments:
+        task: what is enqueued.
+        call: its options.
+        place: where it goes.
+        crypto: the keys to encrypt with, None where it is not to be.
+        hooks: the `on_enqueue` of the application's middleware.
+        limits: what the arguments may take, and whether results are kept apart from the records.
+    """
+
+    def __init__(
+        self,
+        task: Task[..., Any],
+        call: CallOptions,
+        place: Place,
+        crypto: Crypto | None,
+        hooks: Sequence[Callable[..., Any]],
+        limits: Limits,
+    ) -> None:
+        self._task = task
+        self._call = call
+        self._place = place
+        self._crypto = crypto
+        self._hooks = hooks
+        self._limits = limits
+        self._shared = _shared(task, call, place)
+        self._is_plain = task.terms.are_none and call.unique_key is None
+        self.replaces = task.terms.replaces and call.unique_key is None
+        """Whether a newer call replaces the arguments of the task that waits."""
+
+    def messages(self, payloads: Sequence[bytes]) -> tuple[list[Message], list[bytes]]:
+        """A message for each payload, with its headers.
+
+        Raises:
+            PayloadTooLarge: one takes too much.
+            InvalidOption: one idempotency key for several tasks.
+        """
+        if self._call.idempotency_key is not None and len(payloads) != 1:
+            raise InvalidOption(f"{self._task.name}: one idempotency_key is for one task, not for {len(payloads)}")
+        messages, written = [], []
+        for payload, headers in zip(payloads, self._headers(), strict=False):
+            size = len(payload) + len(headers)
+            if size > self._limits.max_payload:
+                raise PayloadTooLarge(self._task.name, size, self._limits.max_payload)
+            id, known_by = self._identity(payload)
+            messages.append(self._message(id, known_by, payload, headers))
+            written.append(headers)
+        return messages, written
+
+    def again(self, payload: bytes, headers: bytes, *, holder: str | None = None) -> Message:
+        """The message under a fresh id, or as what takes the place of the arguments of the task that waits."""
+        if holder is None:
+            return self._message(new_id(self._place.shard), "", payload, headers)
+        return self._message(holder, "", payload, headers)._replace(replaces=True)
+
+    def _message(self, id: str, known_by: str, payload: bytes, headers: bytes) -> Message:
+        name = self._task.name
+        sealed = payload if self._crypto is None else self._crypto.encrypt(payload, about_payload(id, name))
+        message = Message(id, name, seal(id, name, sealed, headers), *self._shared, known_by)
+        if self._is_plain:
+            return message
+        asked, unique = self._task.terms, self._unique(payload)
+        longest = asked.unique.longest if isinstance(asked.unique, Debounce) else None
+        limits = asked.limits(payload, self._call.tenant)
+        return message._replace(unique=unique, limits=limits, longest_wait=longest)
+
+    def _unique(self, payload: bytes) -> UniqueKey | None:
+        call = self._call
+        if call.unique_key is None:
+            return self._task.terms.unique_key(payload, call.tenant)
+        return UniqueKey(named_key(self._task.name, call.tenant, f"key:{call.unique_key}"))
+
+    def _identity(self, payload: bytes) -> tuple[str, str]:
+        key, place, call = self._call.idempotency_key, self._place, self._call
+        if key is None:
+            return new_id(place.shard), ""
+        id = derived_id(place.shard, place.namespace, call.tenant, self._task.name, key)
+        return id, digest(payload) if self._crypto is None else self._crypto.digest(id, payload)
+
+    def _headers(self) -> Iterator[bytes]:
+        """The headers of each task in turn: all alike, unless a hook makes them."""
+        task, call = self._task, self._call
+        said = Headers(
+            retry=_plain_retry(call.retry),
+            timeout=call.timeout,
+            # Where the record has the retention of its result too, it is not said twice.
+            retention=call.retention if self._limits.has_detached_results else None,
+            version=task.declared.version,
+            encrypted=self._crypto is not None,
+        )
+        if not self._hooks:
+            yield from repeat(_encoded(task.name, said, dict(call.metadata or {}), {}))
+        while True:
+            draft = Draft(task.name, self._place.queue, _copied(task.name, call.metadata))
+            for hook in self._hooks:
+                hook(draft)
+            yield _encoded(task.name, said, draft.metadata, draft.trace)
+
+
+def _shared(task: Task[..., Any], call: CallOptions, place: Place) -> Shared:
+    """The fields that all messages of a call share."""
+    declared, unique = task.declared, task.terms.unique
+    delay = as_seconds(call.delay)
+    if delay is None and call.eta is None and isinstance(unique, Debounce):
+        delay = unique.delay
+    priority: Priority = as_priority(declared.priority if call.priority is None else call.priority)
+    return (
+        place.queue,
+        priority,
+        "",
+        delay,
+        None if call.eta is None else call.eta.timestamp(),
+        as_seconds(call.expires) or declared.expires,
+        declared.max_lost_leases,
+        declared.dead_letter,
+        declared.retention if call.retention is None else call.retention,
+        call.tenant,
+    )
+
+
+def _plain_retry(policy: BuiltinRetry | Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A retry policy as it travels: one that was given as plain data is completed."""
+    if policy is None:
+        return None
+    return to_dict(policy if isinstance(policy, BuiltinRetry) else from_dict(policy))
+
+
+def _encoded(name: str, said: Headers, metadata: dict[str, Any], trace: dict[str, str]) -> bytes:
+    try:
+        return encode_headers(replace(said, metadata=metadata, trace=trace))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _unwritable(name, error) from None
+
+
+def _copied(name: str, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The metadata for one draft to change: neither the caller's own nor that of the next task."""
+    try:
+        return deepcopy(dict(metadata or {}))
+    except Exception as error:  # noqa: BLE001 - a value's own code may raise anything
+        raise _unwritable(name, error) from None
+
+
+def _unwritable(name: str, error: Exception) -> InvalidPayload:
+    return InvalidPayload(f"{name}: the metadata cannot be written as JSON: {error}")

@@ -1,0 +1,77 @@
+"""Through the gates of a memory store: who waits at a closed one, who is let out, and when there is something to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from taskq_memory.gates import Closed
+from taskq_memory.rows import Task
+from taskq_memory.store import Store
+
+
+class Passage:
+    """Moves tasks through gates. Methods expect the lock of the store to be held."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._gates = store.gates
+        self._rooms = store.rooms
+
+    def park(self, task: Task, closed: Closed) -> None:
+        """Have a PENDING task wait at a closed gate."""
+        [limit] = [limit for limit in task.limits if limit.gate == closed.gate][:1]
+        self._store.leave_index(task)
+        order = (-task.priority, task.ready_at or task.created_at)
+        self._rooms.park(task.queue, task.id, order, limit, closed.opens_at)
+        task.waits_at = closed.gate
+        self._store.note_change()
+
+    def let_out(self, queue: str) -> None:
+        """Let out of the rooms of a queue as many as the gates that have opened let pass."""
+        now = self._store.clock.now()
+        for gate, room in self._rooms.due(queue, now):
+            passing = room.heads(self._gates.room(room.limit, now))
+            room.opens_at = self._gates.opens_at(room.limit, now, len(passing))
+            for id in passing:
+                self._rooms.clear(queue, gate, id)
+                self._store.tasks[id].waits_at = ""
+
+    def leave(self, task: Task, failed: bool | None) -> None:
+        """A run of the task has ended: others may pass."""
+        now = self._store.clock.now()
+        for gate in self._gates.leave(task.id, task.limits, now, failed=failed, started_at=task.started_at or now):
+            self.open(gate)
+        if self._store.queues[task.queue].settings.workers is not None:
+            self._store.listeners.tell("ready", task.queue)
+
+    def open(self, gate: str) -> None:
+        """A gate may have opened: the next claims look."""
+        for queue in self._rooms.open(gate, self._store.clock.now()):
+            self._store.listeners.tell("ready", queue)
+
+    def free_of(self, queue: str) -> int:
+        """How many more tasks of a queue may start now, for all that is set for the queue itself."""
+        row, free = self._store.queues[queue], 1 << 30
+        if row.settings.workers is not None:
+            free = max(0, row.settings.workers - row.running)
+        if row.settings.rate is not None:
+            free = min(free, self._gates.room(row.settings.rate, self._store.clock.now()))
+        return free
+
+    def next_due(self, queues: Iterable[str]) -> float | None:
+        """Seconds until the next task becomes due, or a limit of these queues may let one pass."""
+        now, task = self._store.clock.now(), self._store.head_of_due()
+        instants = [None if task is None else task.due_at, *(self._opens_at(queue, now) for queue in queues)]
+        return min((max(0.0, instant - now) for instant in instants if instant is not None), default=None)
+
+    def _opens_at(self, queue: str, now: float) -> float | None:
+        """When the limits of a queue may let something pass that they hold back now."""
+        rate = self._store.queues[queue].settings.rate
+        if rate is not None and self.has_ready(queue) and self._gates.room(rate, now) == 0:
+            return self._gates.opens_at(rate, now)
+        return self._rooms.next_due(queue)
+
+    def has_ready(self, queue: str) -> bool:
+        """Whether a task of the queue waits for nothing but a claim, limits of the queue itself apart."""
+        has_some = self._store.front.get(queue) or self._rooms.cleared.get(queue) or self._store.lanes_of(queue)
+        return bool(has_some or self._rooms.due(queue, self._store.clock.now()))
