@@ -178,6 +178,11 @@ class PostgresBroker:
         if back := {item.delivery.queue for item in chunk if isinstance(item.settlement, again)}:
             self._hint(back)
 
+    def completed(self, delivery: Delivery) -> None:
+        """A run of this worker was completed elsewhere: in a transaction of its task."""
+        self._holdings.settled([delivery])
+        self._hints.ended([delivery.id])
+
     # ------------------------------------------------------------ extend, cancel
 
     async def extend(self, deliveries: Sequence[Delivery], lease: float) -> Extension:

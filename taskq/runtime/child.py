@@ -25,6 +25,7 @@ from taskq.headers import decode_headers
 from taskq.runtime.failures import describe, outcome_of, result_of, undecodable
 from taskq.runtime.wire import Assignment, Begun, Ended, Forwarder, Link, Progressed, Setup
 from taskq.task import Task
+from taskq.transaction import IN_A_CHILD
 
 IGNORED = (signal.SIGINT, signal.SIGTERM)
 """An init system may send these to every process of a service; the worker waits for what runs in its children."""
@@ -97,7 +98,9 @@ def run(assignment: Assignment, link: Link, url: str) -> Outcome:
     run_here.begin()
     deadline = None if assignment.timeout is None else datetime.now(UTC) + timedelta(seconds=assignment.timeout)
     metadata = decode_headers(assignment.headers).metadata
-    context = TaskContext(delivery, run_here, deadline=deadline, metadata=metadata, origin=task.submitter)
+    context = TaskContext(
+        delivery, run_here, deadline=deadline, metadata=metadata, origin=task.submitter, work=IN_A_CHILD
+    )
     token = current_context.set(context)
     try:
         args, kwargs = task.codec.inject(args, kwargs, context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterable
 
 from taskq.errors import TaskqError
@@ -43,7 +44,7 @@ class ProgressWriter:
                 await self._write(run)
 
     async def _write(self, run: Run) -> None:
-        progress = run.take_progress()
+        progress = None if run.is_quiet(time.monotonic()) else run.take_progress()
         if progress is None:
             return
         try:

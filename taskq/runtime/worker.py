@@ -29,6 +29,7 @@ from taskq.runtime.progress import ProgressWriter
 from taskq.runtime.run import StopReason
 from taskq.runtime.service import every
 from taskq.runtime.settler import Settler
+from taskq.runtime.transactions import Transactions
 
 WATCH_EVERY = 0.05
 IDLE_WATCH = 0.5
@@ -237,6 +238,7 @@ class Worker:
             last_word=progress.last_word,
             inspector=backend.inspector,
             state=state,
+            work_of=Transactions(self.app, self.options, backend, settler.accepted).work_of,
         )
         fetcher = Fetcher(backend.broker, executor, self.options, self.id, lambda: self._is_paused or settler.is_full)
         self.parts = Parts(settler, executor, fetcher, progress)

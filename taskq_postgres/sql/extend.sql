@@ -1,2 +1,2 @@
 -- Extend leases: ids in their order, fences, workers, seconds.
-select p_lost, p_wanted from {schema}.extend_v1(%b::text[]::uuid[], %b::bigint[], %b::text[], %b::float8)
+select p_lost, p_wanted from {schema}.extend_v2(%b::text[]::uuid[], %b::bigint[], %b::text[], %b::float8)
