@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from types import TracebackType
-from typing import Any, Never, Protocol
+from typing import Any, Never, Protocol, TypeVar, overload
 
 from taskq.errors import NotApplied
 from taskq.ports.transactions import AsyncFrame, Frame, Isolation
 
+R = TypeVar("R")
 ELSEWHERE = (
     "ctx.transaction() needs a worker on the Postgres backend, whose tasks live in your database; elsewhere make the "
     "effect one that may be repeated, and fence it with ctx.fence"
@@ -103,7 +104,11 @@ class Transaction:
         self._work = work
         self._block = block
 
-    def complete(self, result: object = None) -> None:
+    @overload
+    def complete(self) -> None: ...
+    @overload
+    def complete(self, result: R) -> R: ...
+    def complete(self, result: object = None) -> object:
         """Complete the task, with what the transaction does: both are there once it commits, or neither.
 
         In a block of `ctx.transaction()` it is noted, and done right before the commit; in a transaction of your own it
@@ -111,6 +116,9 @@ class Transaction:
 
         Arguments:
             result: of the task.
+
+        Returns:
+            The result, so that `return tx.complete(…)` says all.
 
         Raises:
             LeaseLost: another run has the task by now: roll back. In a block it is raised at the block's end.
@@ -122,6 +130,7 @@ class Transaction:
             self._work.complete_in(self.connection, encoded)
         else:
             self._block.note(encoded)
+        return result
 
 
 class AsyncTransaction:
@@ -136,13 +145,18 @@ class AsyncTransaction:
         self._work = work
         self._block = block
 
-    async def complete(self, result: object = None) -> None:
+    @overload
+    async def complete(self) -> None: ...
+    @overload
+    async def complete(self, result: R) -> R: ...
+    async def complete(self, result: object = None) -> object:
         """See Transaction.complete."""
         encoded = self._work.encode(result)
         if self._block is None:
             await self._work.acomplete_in(self.connection, encoded)
         else:
             self._block.note(encoded)
+        return result
 
 
 class TransactionBlock:

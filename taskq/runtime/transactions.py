@@ -210,6 +210,8 @@ class RunTransactions:
             case Failed(failure) | Rejected(failure):
                 text = f"failed with {failure.type} after it had completed itself, and stays completed"
                 _log(logging.WARNING, self._run, text)
+            case Succeeded(result) if result == self._result:
+                pass
             case _:
                 _log(logging.DEBUG, self._run, "had completed itself: how it ended counts for nothing")
 

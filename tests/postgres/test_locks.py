@@ -93,17 +93,17 @@ async def test_a_settle_of_several_kinds_and_a_cancel(bench: Bench, meeting: Mee
 async def test_an_extension_waits_for_nobody(bench: Bench, postgres_url: str) -> None:
     await bench.put_many(3)
     locked, stale, free = in_order(await bench.take(3))
-    before = await leases(postgres_url)
+    before = leases(postgres_url)
     with psycopg.connect(postgres_url) as holder:
         holder.execute("select 1 from taskq.task where id = any(%s) for update", ([locked.id, stale.id],))
         asked = [locked, stale._replace(fence=stale.fence - 1), free]
         extension = await asyncio.wait_for(bench.backend.broker.extend(asked, 2 * LONG), 5)
     assert extension == Extension(lost=frozenset({stale.id}))
-    after = await leases(postgres_url)
+    after = leases(postgres_url)
     assert {id for id in after if after[id] > before[id]} == {free.id}
 
 
-async def leases(url: str) -> dict[str, datetime]:
+def leases(url: str) -> dict[str, datetime]:
     """When each lease runs out."""
     with psycopg.connect(url) as connection:
         return dict(connection.execute("select id::text, lease_until from taskq.task").fetchall())
