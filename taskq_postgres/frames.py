@@ -20,6 +20,8 @@ from taskq_postgres.transaction import Completion, acomplete, complete
 AsyncConnection = psycopg.AsyncConnection[tuple[Any, ...]]
 Connection = psycopg.Connection[tuple[Any, ...]]
 Terms = Callable[[Delivery, bytes], Completion]
+_TIMED_OUT = ("25P03", "25P04")
+"""SQLSTATEs of a server that has ended a transaction, and its session, for having been silent or open too long."""
 _BROKE = "the connection broke before the commit: nothing was changed"
 _UNFIT = {
     TransactionStatus.IDLE: "it was ended inside its block, by a COMMIT or ROLLBACK of its own",
@@ -167,7 +169,7 @@ def _before_commit() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        if is_retryable(error) and error.sqlstate not in CONTENTION:
+        if error.sqlstate in _TIMED_OUT or (is_retryable(error) and error.sqlstate not in CONTENTION):
             raise BackendUnavailable(_BROKE) from error
         raise
     except OSError as error:
@@ -181,6 +183,8 @@ def _in_commit() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
+        if error.sqlstate in _TIMED_OUT:
+            raise BackendUnavailable(_BROKE) from error
         if is_retryable(error) and not (error.sqlstate or "").startswith(ROLLED_BACK):
             raise OutcomeUnknown(text) from error
         raise
