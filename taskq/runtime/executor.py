@@ -301,8 +301,10 @@ class Executor:
 
     def stop_run(self, run: Run, reason: StopReason) -> None:
         """Tell a run to end; one that has not begun ends at once."""
-        if run.stop_reason is not None or run.is_over or (reason is StopReason.LOST and run.own is not None):
-            return  # a run that settles itself is told by its own transaction whether it was the newest
+        if run.stop_reason is not None or run.is_over:
+            return
+        if reason is StopReason.LOST and run.own is not None and run.own.outlasts_lease:
+            return
         run.stop_reason = reason
         run.stopped_at = time.monotonic()
         if run.started_at is None:

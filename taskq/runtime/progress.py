@@ -44,7 +44,9 @@ class ProgressWriter:
                 await self._write(run)
 
     async def _write(self, run: Run) -> None:
-        progress = None if run.is_quiet(time.monotonic()) else run.take_progress()
+        if run.own is not None or run.is_quiet(time.monotonic()):
+            return  # its task is locked by the transaction that completes it, or has ended
+        progress = run.take_progress()
         if progress is None:
             return
         try:

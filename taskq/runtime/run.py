@@ -33,6 +33,11 @@ class OwnSettlement(Protocol):
         """Whether the store need not be told of this run any more."""
         ...
 
+    @property
+    def outlasts_lease(self) -> bool:
+        """Whether a lost lease is no reason to end the run."""
+        ...
+
     async def find_out(self, outcome: Outcome) -> None:
         """Learn how it went, the task having come to this outcome; if to nothing, the run has no such settlement."""
         ...

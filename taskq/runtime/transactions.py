@@ -183,6 +183,11 @@ class RunTransactions:
         """Whether the store need not be told of this run any more."""
         return self._state is not State.OPEN
 
+    @property
+    def outlasts_lease(self) -> bool:
+        """Whether a lost lease is no reason to end the run: its transaction tells, or has told, who was the newest."""
+        return self._state is not State.UNKNOWN
+
     async def find_out(self, outcome: Outcome) -> None:
         """Learn whether a transaction of the task's own was committed; if not, the run ends like any other."""
         if self._state is State.OPEN:
