@@ -167,6 +167,31 @@ def take_away(url: str) -> None:
         connection.execute("update taskq.task set lease_until = null, front = true, lost_leases = 1")
 
 
+@pytest.mark.parametrize("is_undone", [False, True], ids=["committed", "undone"])
+async def test_what_it_enqueues_there_is_part_of_it(app: App, is_undone: bool) -> None:
+    @app.task
+    async def child() -> None: ...
+
+    @app.task
+    async def parent(ctx: TaskContext) -> str:
+        try:
+            async with ctx.transaction() as tx:
+                ids.append((await child.options(connection=tx.connection).aenqueue()).id)
+                if is_undone:
+                    raise KeyError
+                return await tx.complete("committed")
+        except KeyError:
+            return "undone"
+
+    ids: list[str] = []
+    async with impatient(app):
+        assert await (await parent.aenqueue()).aresult(30) == ("undone" if is_undone else "committed")
+        inspector = (await app.backend()).inspector
+        assert (await inspector.get(ids[0]) is None) == is_undone
+        if not is_undone:
+            assert await app.handle(ids[0]).await_(30) is TaskState.COMPLETED
+
+
 async def test_completing_wins_over_a_cancel(app: App, postgres_url: str) -> None:
     gate = Gate()
 
