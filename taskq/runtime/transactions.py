@@ -99,18 +99,28 @@ class RunTransactions:
         if _running_loop() is not None:
             raise WouldBlock("`with ctx.transaction()` would block the event loop here: write `async with`")
         with self._entering():
+            frame = self._shared.lender.begin(isolation)
             if isolation in WRITES_COLLIDE:
-                self._ask(self._rest())
-            return self._shared.lender.begin(isolation)
+                try:
+                    self._ask(self._rest())
+                except BaseException:
+                    frame.rollback()
+                    raise
+        return frame
 
     async def abegin(self, isolation: Isolation | None) -> AsyncFrame:
         """Begin a transaction in the worker's event loop."""
         if _running_loop() is not self._shared.loop:
             raise ConfigError("`async with ctx.transaction()` is for async tasks: in a thread write `with`")
         with self._entering():
+            frame = await self._shared.lender.abegin(isolation)
             if isolation in WRITES_COLLIDE:
-                await self._rest()
-            return await self._shared.lender.abegin(isolation)
+                try:
+                    await self._rest()
+                except BaseException:
+                    await _undisturbed(frame.rollback())
+                    raise
+        return frame
 
     def end(self, frame: Frame, result: bytes | None) -> None:
         """Commit, and complete the run where there is a result."""
@@ -152,8 +162,11 @@ class RunTransactions:
     # ------------------------------------------------------------ completing
 
     def encode(self, result: object) -> bytes:
-        """A result as JSON, where this run may still be completed with one."""
-        if self._run.own is not None:
+        """A result as JSON, where this run may still be completed with one.
+
+        Whether a transaction of the task's own was committed, so that another one comes too late, the store knows.
+        """
+        if self._state is not State.OPEN:
             raise NotApplied("this run was completed before: complete() is called once")
         encoded, limit = self._run.task.codec.encode_result(result), self._shared.max_result
         if len(encoded) > limit:
@@ -248,13 +261,14 @@ class RunTransactions:
     @contextmanager
     def _settling(self, result: bytes, *, is_done: bool = True) -> Iterator[None]:
         """The run is nobody else's to settle meanwhile, and afterwards, unless it is certain that this has failed."""
+        before = self._result, self._run.own
         self._result, self._run.own = result, self
         try:
             yield
         except OutcomeUnknown:
             raise
         except BaseException:
-            self._run.own = None
+            self._result, self._run.own = before
             raise
         if is_done:
             self._state = State.DONE
@@ -284,7 +298,10 @@ class RunTransactions:
             pause = min(2 * pause, LAST_LOOK)
 
     async def _rest(self) -> None:
-        """Extend the lease, and have nobody here write to the task for a while: it would fail the transaction."""
+        """Extend the lease, and have nobody here write to the task for a while: it would fail the transaction.
+
+        Said before the first statement of the transaction, which is what it sees the database as of.
+        """
         asked_at, options, run = time.monotonic(), self._shared.options, self._run
         extension = await self._shared.store.broker.extend([run.delivery], options.lease)
         if run.delivery.id in extension.lost:

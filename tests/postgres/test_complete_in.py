@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from taskq import App, ConfigError, Fixed, LeaseLost, NotApplied, TaskContext, TaskState
+from taskq import App, ConfigError, Fixed, LeaseLost, TaskContext, TaskState
 from taskq.runtime import transactions
 from tests.postgres.django_database import django_connection
 from tests.postgres.effects import effects, impatient
@@ -153,6 +153,25 @@ async def test_what_is_rolled_back_and_returned_from_counts(
     assert "did not commit: what it returned counts" in caplog.text
 
 
+async def test_an_undone_transaction_may_be_tried_again(app: App, postgres_url: str) -> None:
+    @app.task
+    async def pays(ctx: TaskContext) -> int:
+        async with await psycopg.AsyncConnection.connect(postgres_url) as connection:
+            for turn in range(3):
+                await connection.execute(TEXT)
+                try:
+                    result = await ctx.transaction(connection).complete(turn)
+                except LeaseLost:
+                    await connection.rollback()
+                    continue
+                await (connection.rollback() if turn == 0 else connection.commit())
+        return result
+
+    async with impatient(app):
+        assert await (await pays.aenqueue()).aresult(30) == 1
+    assert effects(postgres_url) == ["x"]
+
+
 async def test_a_transaction_that_nobody_ends_leaves_the_task_to_its_lease(
     app: App, postgres_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,13 +238,13 @@ async def test_misuse_is_refused(app: App, postgres_url: str) -> None:
             await tx.complete("once")
             try:
                 await ctx.transaction(connection).complete("twice")
-            except NotApplied as error:
+            except LeaseLost as error:
                 raised.append(error)
         return "ignored"
 
     async with impatient(app):
         assert await (await misuses.aenqueue()).aresult(30) == "once"
-    assert [type(error) for error in raised] == [ConfigError, ConfigError, NotApplied]
+    assert [type(error) for error in raised] == [ConfigError, ConfigError, LeaseLost]
 
 
 async def test_a_lease_is_kept_while_a_transaction_of_its_own_is_undone(app: App, postgres_url: str) -> None:
