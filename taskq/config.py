@@ -129,6 +129,8 @@ class WorkerOptions:
     """Thread tasks at once."""
     processes: int = field(default_factory=lambda: cores())
     """Process tasks at once."""
+    transactions: int = 10
+    """Connections that loop tasks may have at once for `ctx.transaction()`; a thread may have one each."""
     name: str = field(default_factory=socket.gethostname)
     """A stable name, beside the random id of each start."""
     lease: float = LEASE
@@ -156,6 +158,7 @@ class WorkerOptions:
         _whole("concurrency", self.concurrency, 10_000)
         _whole("threads", self.threads, 1_000)
         _whole("processes", self.processes, 256)
+        _whole("transactions", self.transactions, 10_000)
         require(is_label(self.name), "name must have 1 to 255 printable characters", self.name)
         for option in ("lease", "heartbeat", "shutdown_timeout"):
             _seconds(option, getattr(self, option))

@@ -7,13 +7,24 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args, overload
 
 import msgspec
 
 from taskq.domain.message import Delivery
 from taskq.domain.record import Progress
-from taskq.errors import InvalidOption
+from taskq.errors import CapabilityMissing, InvalidOption
+from taskq.ports.transactions import Isolation
+from taskq.transaction import (
+    ELSEWHERE,
+    Asyncpg,
+    AsyncTransaction,
+    Commits,
+    CommitsLater,
+    Transaction,
+    TransactionBlock,
+    Work,
+)
 
 _logger = logging.getLogger("taskq.task")
 
@@ -68,6 +79,7 @@ class TaskContext:
         metadata: Mapping[str, Any] | None = None,
         state: Any = None,
         origin: object = None,
+        work: Work | str = ELSEWHERE,
     ) -> None:
         self.id = delivery.id
         self.name = delivery.name
@@ -84,6 +96,8 @@ class TaskContext:
         self.origin = origin
         """The submitter of the application that runs this task: what it enqueues there carries this run's fence."""
         self._run = run
+        self._work = work
+        """What transactions need of the worker; where there are none the reason, and what to do instead."""
 
     @property
     def cancelled(self) -> bool:
@@ -117,6 +131,54 @@ class TaskContext:
         if not 0 <= fraction <= 1:
             raise InvalidOption(f"progress must be from 0 to 1, not {fraction!r}")
         self._run.report(Progress(fraction, message[:1000], msgspec.json.encode(data)))
+
+    @overload
+    def transaction(self, /, *, isolation: Isolation | None = None) -> TransactionBlock: ...
+    @overload
+    def transaction(self, connection: CommitsLater | Asyncpg, /) -> AsyncTransaction: ...
+    @overload
+    def transaction(self, connection: Commits, /) -> Transaction: ...
+    def transaction(self, connection: Any = None, /, *, isolation: Isolation | None = None) -> Any:
+        """A transaction in the database of the tasks (Postgres), in which this task can be completed: exactly once.
+
+        Without a connection: to be entered by `async with` in an async task, by `with` in one that runs in a thread.
+        It commits at the end of the block, and rolls back where the block raises. With one: an object to complete the
+        task with in the transaction that you have begun there, and commit yourself.
+
+        A transaction without `tx.complete(…)` is only committed. The task completes afterwards, in a step of its own,
+        so that what it did happens at least once.
+
+        Arguments:
+            connection: a connection or session of psycopg, asyncpg, SQLAlchemy or Django, in a transaction.
+            isolation: the level of a transaction without a connection: "read committed", "repeatable read" or
+                "serializable"; None: what the database does by itself.
+
+        Returns:
+            A block whose `tx` has `connection` and `complete(result)`; with a connection that `tx` itself. In async
+            code `complete` is awaited.
+
+        Raises:
+            CapabilityMissing: the tasks or their results are not in Postgres, or the task runs in a process.
+            InvalidOption: there is no such level.
+            WouldBlock: `with` was written in an async task.
+
+        >>> from taskq import App
+        >>> @App("memory://").task(name="bill")
+        ... async def bill(ctx: TaskContext, account: int) -> None:
+        ...     async with ctx.transaction() as tx:
+        ...         await tx.connection.execute("insert into bill (account) values (%s)", (account,))
+        ...         await tx.complete()
+        """
+        if isinstance(self._work, str):
+            raise CapabilityMissing(self._work)
+        if connection is None:
+            if isolation not in (None, *get_args(Isolation)):
+                raise InvalidOption(f"isolation must be one of {', '.join(get_args(Isolation))}, not {isolation!r}")
+            return TransactionBlock(self._work, isolation)
+        if isolation is not None:
+            raise InvalidOption("isolation is for ctx.transaction() without a connection: yours has begun already")
+        kind = AsyncTransaction if self._work.is_async(connection) else Transaction
+        return kind(self._work, connection)
 
 
 current_context: ContextVar[TaskContext] = ContextVar("taskq_context")

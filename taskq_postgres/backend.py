@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from taskq.domain.message import Message
+from taskq.domain.message import Delivery, Message
 from taskq.ports import BackendOptions, Capability, Enqueued
 from taskq_postgres import durability, migrate, transaction
 from taskq_postgres.annotations import PostgresAnnotations
@@ -14,8 +14,10 @@ from taskq_postgres.broker import CHUNK, PostgresBroker
 from taskq_postgres.events import PostgresEvents
 from taskq_postgres.hints import Hints
 from taskq_postgres.inspector import PostgresInspector
+from taskq_postgres.lending import PostgresLender
 from taskq_postgres.maintenance import PostgresMaintenance
 from taskq_postgres.queues import PostgresQueues
+from taskq_postgres.record import plain
 from taskq_postgres.registry import PostgresRegistry
 from taskq_postgres.results import PostgresResults
 from taskq_postgres.store import Store
@@ -23,9 +25,16 @@ from taskq_postgres.url import Target
 
 
 class PostgresBackend:
-    """See taskq.ports.Backend. What goes beyond the ports: `enqueue_in` and `aenqueue_in`."""
+    """See taskq.ports.Backend. What goes beyond the ports: TransactionalBackend and SettlingBackend."""
 
-    capabilities = frozenset({Capability.SHARED, Capability.TRANSACTIONAL_ENQUEUE, Capability.LIMITS_SPAN_QUEUES})
+    capabilities = frozenset(
+        {
+            Capability.SHARED,
+            Capability.TRANSACTIONAL_ENQUEUE,
+            Capability.TRANSACTIONAL_SETTLE,
+            Capability.LIMITS_SPAN_QUEUES,
+        }
+    )
     scheduler = None
     metrics = None
 
@@ -44,6 +53,7 @@ class PostgresBackend:
         self.queues = PostgresQueues(store, hints)
         self.registry = PostgresRegistry(store)
         self.events = PostgresEvents(store, hints)
+        self._lenders: list[PostgresLender] = []
 
     def shard_of(self, queue: str) -> int:
         """There is one shard."""
@@ -82,6 +92,37 @@ class PostgresBackend:
         """The same for asynchronous connections: psycopg, asyncpg, SQLAlchemy AsyncConnection and AsyncSession."""
         return await transaction.aenqueue(self._target.schema, connection, messages)
 
+    def lender(self, most: int) -> PostgresLender:
+        """Lends connections to tasks; they are closed with this backend."""
+        self._lenders.append(PostgresLender(self._store, self._completion, most))
+        return self._lenders[-1]
+
+    def is_async(self, connection: Any) -> bool:
+        """Whether a connection or session is an asynchronous one."""
+        return transaction.is_async(connection)
+
+    def complete_in(self, connection: Any, delivery: Delivery, result: bytes) -> None:
+        """Complete a run inside the caller's own transaction."""
+        transaction.complete(connection, self._completion(delivery, result))
+
+    async def acomplete_in(self, connection: Any, delivery: Delivery, result: bytes) -> None:
+        """The same for an asynchronous connection."""
+        await transaction.acomplete(connection, self._completion(delivery, result))
+
+    async def is_settled(self, delivery: Delivery) -> bool | None:
+        """Whether a run is settled, None while somebody holds its task."""
+        run = (delivery.id, delivery.fence, plain(delivery.worker))
+        answer: bool | None = await self._store.value("is_settled", run, reads=True)
+        return answer
+
+    def completed(self, delivery: Delivery) -> None:
+        """A run of this worker was completed in a transaction."""
+        self.broker.completed(delivery)
+
+    def _completion(self, delivery: Delivery, result: bytes) -> transaction.Completion:
+        is_awaited = self._hints.is_awaited(delivery.id)
+        return transaction.Completion(self._target.schema, delivery, result, is_awaited, self._options.command_timeout)
+
     def hint(self, *queues: str) -> None:
         """Tell workers that there may be work in these queues, after a commit of the caller's."""
         self._hints.tell("q", queues)
@@ -92,5 +133,7 @@ class PostgresBackend:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        for lender in self._lenders:
+            await lender.close()
         await self._hints.close()
         await self._store.pool.close()

@@ -185,6 +185,11 @@ class PostgresBroker:
         if back := {i.delivery.queue for i in chunk if i.delivery.is_limited or isinstance(i.settlement, again)}:
             self._hint(back)
 
+    def completed(self, delivery: Delivery) -> None:
+        """A run of this worker was completed elsewhere: in a transaction of its task."""
+        self._holdings.settled([delivery])
+        self._hints.ended([delivery.id])
+
     # ------------------------------------------------------------ extend, cancel
 
     async def extend(self, deliveries: Sequence[Delivery], lease: float) -> Extension:

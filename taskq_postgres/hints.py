@@ -76,10 +76,14 @@ class Hints:
         """
         for id in ids:
             self._begin_to_listen()
-            if id in self._awaited or not self._knows_waiters:
+            if self.is_awaited(id):
                 self.tell("f", [id])
             else:
                 self._spread("f", id)
+
+    def is_awaited(self, id: str) -> bool:
+        """Whether another process may wait for the end of this task; may be asked from any thread."""
+        return self._store.target.is_listening and (id in self._awaited or not self._knows_waiters)
 
     def event(self, topic: str, data: str) -> None:
         """Tell of an event."""

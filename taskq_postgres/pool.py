@@ -42,13 +42,13 @@ class Pool:
         """Lend a connection; one that comes back broken, or within a transaction, is closed."""
         async with self._free:
             connection, made_at = await self._take()
-            hang_up = asyncio.get_running_loop().call_later(self._options.command_timeout, _hang_up, connection)
+            watch = asyncio.get_running_loop().call_later(self._options.command_timeout, hang_up, connection)
             is_whole = False
             try:
                 yield connection
                 is_whole = True
             finally:
-                hang_up.cancel()
+                watch.cancel()
                 if is_whole and self._is_good(connection, made_at):
                     self._idle.append((connection, made_at))
                 else:
@@ -97,7 +97,7 @@ async def close(connection: Connection) -> None:
         await connection.close()
 
 
-def _hang_up(connection: Connection) -> None:
+def hang_up(connection: Connection | psycopg.Connection[tuple[Any, ...]]) -> None:
     """Break a connection whose server does not answer: whoever waits on it is told at once."""
     with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
         line.shutdown(socket.SHUT_RDWR)

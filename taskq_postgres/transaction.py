@@ -1,4 +1,4 @@
-"""Enqueue inside the caller's own transaction: one statement with one parameter of text, for any driver.
+"""Enqueue and complete inside the caller's own transaction: a statement with one parameter of text, for any driver.
 
 Drivers are told apart by the name of their module, so that none is imported that is not there.
 """
@@ -9,15 +9,16 @@ import json
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg.rows import tuple_row
 
-from taskq.domain.message import Message
-from taskq.errors import ConfigError, SchemaMismatch
+from taskq.domain.message import Delivery, Message
+from taskq.errors import ConfigError, LeaseLost, SchemaMismatch
 from taskq.ports import Enqueued
 from taskq_postgres.broker import enqueued, refuse_unstorable, special_of
 from taskq_postgres.errors import MIGRATE
+from taskq_postgres.record import plain
 from taskq_postgres.statements import with_schema
 
 _MISSING = {"3F000", "42883", "42P01"}
@@ -26,7 +27,13 @@ _PLAIN = (
     "id", "name", "queue", "group", "delay", "eta", "expires", "max_lost_leases", "dead_letter", "retention", "tenant",
     "digest",
 )  # fmt: skip
-STATEMENT = "select {schema}.enqueue_json_v1(%s)"
+ENQUEUE = "select {schema}.enqueue_json_v1(%s)"
+COMPLETE = "select {schema}.complete_json_v1(%s)"
+_REFUSALS = {
+    1: "it was settled before",
+    2: "its lease was lost, and the task is another run's",
+    3: "there is no such task: it has ended and is forgotten, or the connection is one to another database",
+}
 
 
 def enqueue(schema: str, connection: Any, messages: Sequence[Message]) -> list[Enqueued]:
@@ -37,29 +44,9 @@ def enqueue(schema: str, connection: Any, messages: Sequence[Message]) -> list[E
     """
     if not messages:
         return []
-    if _is_async(connection):
+    if is_async(connection):
         raise ConfigError("this connection is asynchronous: enqueue with the a-twin, such as `await add.aenqueue(…)`")
-    with _told_of_a_missing_schema():
-        return enqueued(messages, _letters(schema, connection, to_json(messages)))
-
-
-def _letters(schema: str, connection: Any, items: str) -> Any:
-    driver = _driver(connection)
-    if driver == "psycopg":
-        owner = _psycopg(connection)
-        with owner.cursor(row_factory=tuple_row) as cursor:
-            letters = cursor.execute(_statement(schema, "%s"), (items,)).fetchone()[0]
-    elif driver == "sqlalchemy":
-        letters = _sqlalchemy(connection).exec_driver_sql(_statement(schema, "%s"), (items,)).scalar()
-    elif driver == "django":
-        if connection.get_autocommit():
-            raise _no_transaction()
-        with connection.cursor() as cursor:
-            cursor.execute(_statement(schema, "%s"), [items])
-            letters = cursor.fetchone()[0]
-    else:
-        raise _unknown(connection)
-    return letters
+    return enqueued(messages, _value(with_schema(ENQUEUE, schema), connection, to_json(messages)))
 
 
 async def aenqueue(schema: str, connection: Any, messages: Sequence[Message]) -> list[Enqueued]:
@@ -70,28 +57,99 @@ async def aenqueue(schema: str, connection: Any, messages: Sequence[Message]) ->
     """
     if not messages:
         return []
-    if not _is_async(connection):
+    if not is_async(connection):
         return enqueue(schema, connection, messages)
-    with _told_of_a_missing_schema():
-        return enqueued(messages, await _aletters(schema, connection, to_json(messages)))
+    return enqueued(messages, await _avalue(with_schema(ENQUEUE, schema), connection, to_json(messages)))
 
 
-async def _aletters(schema: str, connection: Any, items: str) -> Any:
-    driver = _driver(connection)
-    if driver == "psycopg":
-        owner = _psycopg(connection)
-        async with owner.cursor(row_factory=tuple_row) as cursor:
-            await cursor.execute(_statement(schema, "%s"), (items,))
-            letters = (await cursor.fetchone())[0]
-    elif driver == "asyncpg":
-        if not connection.is_in_transaction():
-            raise _no_transaction()
-        letters = await connection.fetchval(_statement(schema, "$1"), items)
-    elif driver == "sqlalchemy":
-        letters = await _sqlalchemy_async(connection, schema, items)
+class Completion(NamedTuple):
+    """A run that is to be completed in a transaction."""
+
+    schema: str
+    delivery: Delivery
+    result: bytes
+    tells: bool
+    """Whether somebody in another process waits for its end."""
+    patience: float
+    """Seconds that may pass without a word from the client once the task is locked."""
+
+
+def complete(connection: Any, completion: Completion) -> None:
+    """Complete a run on a synchronous connection.
+
+    Raises:
+        LeaseLost: the run is not the newest of its task, or was settled before; the transaction is to be rolled back.
+        ConfigError: it is no connection that we know, or not within a transaction.
+    """
+    if is_async(connection):
+        raise ConfigError("this connection is asynchronous: write `await tx.complete(…)` in an async task")
+    _check(completion, _value(with_schema(COMPLETE, completion.schema), connection, _run_json(completion)))
+
+
+async def acomplete(connection: Any, completion: Completion) -> None:
+    """Complete a run on an asynchronous connection; on a synchronous one it blocks for as long as the statement takes.
+
+    Raises:
+        LeaseLost, ConfigError: see `complete`.
+    """
+    if is_async(connection):
+        statement = with_schema(COMPLETE, completion.schema)
+        _check(completion, await _avalue(statement, connection, _run_json(completion)))
     else:
-        raise _unknown(connection)
-    return letters
+        complete(connection, completion)
+
+
+def _run_json(completion: Completion) -> str:
+    delivery = completion.delivery
+    run = {"id": delivery.id, "fence": delivery.fence, "worker": plain(delivery.worker)}
+    terms = {"tells": completion.tells, "idle": round(completion.patience * 1000)}
+    return json.dumps({**run, **terms, "result": b64encode(completion.result).decode()})
+
+
+def _check(completion: Completion, code: int) -> None:
+    if code:
+        raise LeaseLost(f"run {completion.delivery.fence} of task {completion.delivery.id}: {_REFUSALS[code]}")
+
+
+def _value(statement: str, connection: Any, text: str) -> Any:
+    """The answer to a statement with one parameter of text."""
+    driver = _driver(connection)
+    with _told_of_a_missing_schema():
+        if driver == "psycopg":
+            owner = _psycopg(connection)
+            with owner.cursor(row_factory=tuple_row) as cursor:
+                answer = cursor.execute(statement, (text,)).fetchone()[0]
+        elif driver == "sqlalchemy":
+            answer = _sqlalchemy(connection).exec_driver_sql(statement, (text,)).scalar()
+        elif driver == "django":
+            if connection.get_autocommit():
+                raise _no_transaction()
+            with connection.cursor() as cursor:
+                cursor.execute(statement, [text])
+                answer = cursor.fetchone()[0]
+        else:
+            raise _unknown(connection)
+    return answer
+
+
+async def _avalue(statement: str, connection: Any, text: str) -> Any:
+    """The same on an asynchronous connection."""
+    driver = _driver(connection)
+    with _told_of_a_missing_schema():
+        if driver == "psycopg":
+            owner = _psycopg(connection)
+            async with owner.cursor(row_factory=tuple_row) as cursor:
+                await cursor.execute(statement, (text,))
+                answer = (await cursor.fetchone())[0]
+        elif driver == "asyncpg":
+            if not connection.is_in_transaction():
+                raise _no_transaction()
+            answer = await connection.fetchval(statement.replace("%s", "$1"), text)
+        elif driver == "sqlalchemy":
+            answer = await _sqlalchemy_async(connection, statement, text)
+        else:
+            raise _unknown(connection)
+    return answer
 
 
 @contextmanager
@@ -128,14 +186,10 @@ def _driver(connection: Any) -> str:
     return next((name for name in ("psycopg", "asyncpg", "sqlalchemy", "django") if name in modules), "")
 
 
-def _is_async(connection: Any) -> bool:
-    """Whether its methods are coroutines: all of asyncpg's, and what psycopg and SQLAlchemy name so."""
+def is_async(connection: Any) -> bool:
+    """Whether a connection's methods are coroutines: all of asyncpg's, and what psycopg and SQLAlchemy name so."""
     names = {base.__name__ for base in type(connection).__mro__}
     return _driver(connection) == "asyncpg" or any(name.lower().startswith("async") for name in names)
-
-
-def _statement(schema: str, placeholder: str) -> str:
-    return with_schema(STATEMENT, schema).replace("%s", placeholder)
 
 
 def _sqlalchemy(owner: Any) -> Any:
@@ -145,11 +199,12 @@ def _sqlalchemy(owner: Any) -> Any:
     return connection
 
 
-async def _sqlalchemy_async(owner: Any, schema: str, items: str) -> Any:
+async def _sqlalchemy_async(owner: Any, statement: str, text: str) -> Any:
     connection = await owner.connection() if hasattr(owner, "add") else owner
     _refuse_isolation_level(connection.sync_connection)
-    placeholder = "$1" if connection.dialect.driver == "asyncpg" else "%s"
-    return (await connection.exec_driver_sql(_statement(schema, placeholder), (items,))).scalar()
+    if connection.dialect.driver == "asyncpg":
+        statement = statement.replace("%s", "$1")
+    return (await connection.exec_driver_sql(statement, (text,))).scalar()
 
 
 def _psycopg(connection: Any) -> Any:
@@ -168,14 +223,13 @@ def _refuse_isolation_level(connection: Any) -> None:
 
 def _no_transaction() -> ConfigError:
     return ConfigError(
-        "the connection commits each statement by itself: open a transaction around enqueue_in, "
-        "or enqueue without a connection"
+        "the connection commits each statement by itself: open a transaction first, or do without the connection"
     )
 
 
 def _unknown(connection: Any) -> ConfigError:
     kind = type(connection)
     return ConfigError(
-        f"{kind.__module__}.{kind.__qualname__} is no connection that enqueue_in knows: pass one of psycopg, asyncpg, "
+        f"{kind.__module__}.{kind.__qualname__} is no connection that taskq knows: pass one of psycopg, asyncpg, "
         "SQLAlchemy or Django"
     )

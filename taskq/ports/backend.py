@@ -27,6 +27,8 @@ class Capability(StrEnum):
 
     TRANSACTIONAL_ENQUEUE = "transactional enqueue"
     """Tasks enqueued inside the caller's own database transaction."""
+    TRANSACTIONAL_SETTLE = "transactional settle"
+    """Tasks completed inside a transaction of their own, with what they did (see taskq.ports.transactions)."""
     SCHEDULES = "schedules"
     METRICS = "metrics"
     SHARED = "shared"

@@ -26,6 +26,7 @@ from taskq.runtime.failures import describe, outcome_of, result_of, undecodable
 from taskq.runtime.opening import UNREADABLE, lacking, open_call
 from taskq.runtime.wire import Assignment, Begun, Ended, Forwarder, Link, Progressed, Setup
 from taskq.task import Task
+from taskq.transaction import IN_A_CHILD
 
 IGNORED = (signal.SIGINT, signal.SIGTERM)
 """An init system may send these to every process of a service; the worker waits for what runs in its children."""
@@ -100,7 +101,9 @@ def run(assignment: Assignment, link: Link, url: str) -> Outcome:
         return undecodable(error)
     run_here.begin()
     deadline = None if assignment.timeout is None else datetime.now(UTC) + timedelta(seconds=assignment.timeout)
-    context = TaskContext(delivery, run_here, deadline=deadline, metadata=headers.metadata, origin=task.submitter)
+    context = TaskContext(
+        delivery, run_here, deadline=deadline, metadata=headers.metadata, origin=task.submitter, work=IN_A_CHILD
+    )
     token = current_context.set(context)
     try:
         args, kwargs = task.codec.inject(args, kwargs, context)

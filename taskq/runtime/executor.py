@@ -32,6 +32,7 @@ from taskq.runtime.threads import Raised, ThreadPool
 from taskq.runtime.verdict import verdict
 from taskq.runtime.wire import Begun, Progressed
 from taskq.task import Task
+from taskq.transaction import ELSEWHERE, Work
 
 if TYPE_CHECKING:
     from taskq.runtime.processes import Children
@@ -57,6 +58,7 @@ class Executor:
         inspector: knows the history of tasks.
         settings: what is set for a queue.
         state: what the application's lifespan yielded.
+        work_of: what the transactions of a run need, or why there can be none.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Executor:
         inspector: Inspector,
         settings: Callable[[str], QueueSettings],
         state: Any = None,
+        work_of: Callable[[Run], Work | str] = lambda run: ELSEWHERE,
     ) -> None:
         self._app = app
         self._settle = settle
@@ -76,6 +79,7 @@ class Executor:
         self._last_word = last_word
         self._settings = settings
         self._state = state
+        self._work_of = work_of
         self._threads: ThreadPool | None = None
         self._children: Children | None = None
         self._options = options
@@ -191,6 +195,9 @@ class Executor:
         if run.progress is not None and run.stop_reason is not StopReason.LOST:
             with contextlib.suppress(asyncio.CancelledError):  # what the run came to stands
                 await self._last_word(run)
+        if run.own is not None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await run.own.find_out(outcome)
         self._end(run, outcome)
 
     async def _call(self, run: Run, context: TaskContext) -> Outcome:
@@ -260,10 +267,8 @@ class Executor:
         deadline = None
         if run.deadline is not None:
             deadline = datetime.now(UTC) + timedelta(seconds=run.deadline - time.monotonic())
-        metadata = run.headers.metadata
-        return TaskContext(
-            run.delivery, run, deadline=deadline, metadata=metadata, state=self._state, origin=run.task.submitter
-        )
+        terms: dict[str, Any] = {"metadata": run.headers.metadata, "state": self._state, "origin": run.task.submitter}
+        return TaskContext(run.delivery, run, deadline=deadline, work=self._work_of(run), **terms)
 
     # ------------------------------------------------------------ ending
 
@@ -292,7 +297,9 @@ class Executor:
             return
         run.is_over = True
         self.runs.pop(run.delivery.id, None)
-        if run.stop_reason is not StopReason.LOST:
+        if run.own is not None:
+            run.own.conclude()
+        elif run.stop_reason is not StopReason.LOST:
             if isinstance(outcome, Unknown):
                 self._strangers.take(run.delivery, outcome)
             else:
@@ -305,6 +312,8 @@ class Executor:
     def stop_run(self, run: Run, reason: StopReason) -> None:
         """Tell a run to end; one that has not begun ends at once."""
         if run.stop_reason is not None or run.is_over:
+            return
+        if reason is StopReason.LOST and run.own is not None and run.own.outlasts_lease:
             return
         run.stop_reason = reason
         run.stopped_at = time.monotonic()

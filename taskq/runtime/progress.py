@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterable
 
 from taskq.errors import TaskqError
@@ -43,6 +44,8 @@ class ProgressWriter:
                 await self._write(run)
 
     async def _write(self, run: Run) -> None:
+        if run.own is not None or run.is_quiet(time.monotonic()):
+            return  # its task is locked by the transaction that completes it, or has ended
         progress = run.take_progress()
         if progress is None:
             return

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from taskq.domain.message import Delivery
+from taskq.domain.outcome import Outcome
 from taskq.domain.record import Progress
 from taskq.headers import Headers
 from taskq.ports import QueueSettings
@@ -40,6 +41,28 @@ class StopReason(StrEnum):
     SHUTDOWN = "shutdown"
 
 
+class OwnSettlement(Protocol):
+    """A run's settlement by itself, in a transaction with what its task does."""
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the store need not be told of this run any more."""
+        ...
+
+    @property
+    def outlasts_lease(self) -> bool:
+        """Whether a lost lease is no reason to end the run."""
+        ...
+
+    async def find_out(self, outcome: Outcome) -> None:
+        """Learn how it went, the task having come to this outcome; if to nothing, the run has no such settlement."""
+        ...
+
+    def conclude(self) -> None:
+        """The run is over."""
+        ...
+
+
 class Run:
     """A held delivery; it is what a TaskContext asks and tells (taskq.context.Run)."""
 
@@ -52,9 +75,11 @@ class Run:
         "headers",
         "is_aware",
         "is_over",
+        "own",
         "payload",
         "progress",
         "renewed_at",
+        "rests_until",
         "sealed_headers",
         "settings",
         "started_at",
@@ -91,6 +116,10 @@ class Run:
         self.is_aware = False
         """Whether the task has asked if it should end, and was told yes."""
         self.progress: Progress | None = None
+        self.own: OwnSettlement | None = None
+        """Set from the moment when a transaction of the task's own completes it: then nobody else settles the run."""
+        self.rests_until = 0.0
+        """The monotonic second until which nothing of it is written, as that would fail a transaction of its task."""
 
     def is_cancelled(self) -> bool:
         """Whether the run should end."""
@@ -119,4 +148,8 @@ class Run:
 
     def may_be_extended(self, now: float) -> bool:
         """Whether its lease is still to be extended: not once it is well past its hard timeout."""
-        return self.deadline is None or now < self.deadline + OVERTIME
+        return not self.is_quiet(now) and (self.deadline is None or now < self.deadline + OVERTIME)
+
+    def is_quiet(self, now: float) -> bool:
+        """Whether nothing is to be written of it now."""
+        return now < self.rests_until or (self.own is not None and self.own.is_decided)

@@ -53,6 +53,10 @@ class Settler:
         self._idle.clear()
         self._arrived.set()
 
+    def accepted(self, delivery: Delivery, settlement: Settlement) -> None:
+        """Note a decision that the store has from somebody else: the run itself, in a transaction of its task."""
+        self._accepted([Settled(delivery, settlement)], [SettleStatus.APPLIED])
+
     async def run(self) -> None:
         """Apply decisions until cancelled."""
         while True:

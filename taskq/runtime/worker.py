@@ -31,6 +31,7 @@ from taskq.runtime.queue_settings import SettingsWatch
 from taskq.runtime.run import StopReason
 from taskq.runtime.service import every
 from taskq.runtime.settler import Settler
+from taskq.runtime.transactions import Transactions
 
 WATCH_EVERY = 0.05
 IDLE_WATCH = 0.5
@@ -243,6 +244,7 @@ class Worker:
             inspector=backend.inspector,
             settings=settings.of,
             state=state,
+            work_of=Transactions(self.app, self.options, backend, settler.accepted).work_of,
         )
         fetcher = Fetcher(
             backend.broker,

@@ -1,4 +1,4 @@
--- oldest speaking: 5
+-- oldest speaking: 7
 
 -- The tables. Facts and measurements behind them: docs/decisions/0040-postgres-store.md.
 --

@@ -1,4 +1,4 @@
--- oldest speaking: 5
+-- oldest speaking: 7
 
 -- Enqueue: arrays of one length, an element for each message. Returns null when each was created, else a letter each:
 -- c created, d duplicate, x conflict, p stale parent, f full, r replaced; where there is more to tell a line of JSON

@@ -1,4 +1,4 @@
--- oldest speaking: 5
+-- oldest speaking: 7
 
 -- Fetch. Plans are pinned: statistics taken while the queue was empty, or an ANALYZE in mid-run, would otherwise turn
 -- the walk along a lane into a sort of all of it.

@@ -1,4 +1,4 @@
--- oldest speaking: 5
+-- oldest speaking: 7
 
 -- The end of a run, of a lease, of a task.
 
@@ -227,6 +227,10 @@ begin
 end $$;
 
 -- Extend leases of runs, given in the order of their ids: those that are lost, and those whose cancel is wanted.
+--
+-- It waits for nobody: of one worker's leases none lapses because another of its tasks is locked by the transaction that
+-- completes it. A run whose task somebody holds keeps its lease as it is, and counts as kept if it was the newest
+-- before; that is only a hint, for the fence decides.
 create function {schema}.extend_v1(
     p_ids uuid[], p_fences bigint[], p_workers text[], p_lease float8, out p_lost text[], out p_wanted text[]
 ) language plpgsql
@@ -246,12 +250,25 @@ begin
             on t.id = u.id and t.fence = u.fence and t.worker = u.worker and t.lease_until is not null;
     update {schema}.claim c set lapses_at = v_until
         where c.worker = any(p_workers) and c.lapses_at > v_until and c.no = any(v_claims) and c.ids <> '{}';
-    with kept as (
-        update {schema}.task t set lease_until = v_until from unnest(p_ids, p_fences, p_workers) u(id, fence, worker)
-            where t.id = u.id and t.fence = u.fence and t.worker = u.worker and t.lease_until is not null
+    with free as materialized (
+        select t.id from unnest(p_ids, p_fences, p_workers) u(id, fence, worker)
+            join {schema}.task t
+                on t.id = u.id and t.fence = u.fence and t.worker = u.worker and t.lease_until is not null
+            order by t.id for no key update of t skip locked
+    ), kept as (
+        update {schema}.task t set lease_until = v_until from free f where t.id = f.id
             returning t.id, t.cancel_requested
     ) select array_agg(id), array_agg(id::text) filter (where cancel_requested) into v_kept, p_wanted from kept;
-    p_lost := array(select i::text from unnest(p_ids) i where v_kept is null or i <> all(v_kept));
+    if coalesce(cardinality(v_kept), 0) = cardinality(p_ids) then
+        p_lost := '{}';
+        return;
+    end if;
+    -- Read after the update: what is not there any more, or is another run's, is lost; the rest was only locked.
+    p_lost := array(
+        select u.id::text from unnest(p_ids, p_fences, p_workers) u(id, fence, worker)
+            where u.id <> all(coalesce(v_kept, '{}')) and not exists (
+                select 1 from {schema}.task t
+                    where t.id = u.id and t.fence = u.fence and t.worker = u.worker and t.lease_until is not null));
 end $$;
 
 -- What was answered to the call with this token, null when it is said for the first time. Waits for its first saying,

@@ -1,4 +1,4 @@
--- oldest speaking: 5
+-- oldest speaking: 7
 
 -- The periodic duties: bounded, idempotent, and passing over rows that somebody holds; only the
 -- reaper waits for the tasks that it takes away. Behind them what an operator and a worker's report ask for.

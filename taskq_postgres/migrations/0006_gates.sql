@@ -1,4 +1,4 @@
--- oldest speaking: 6
+-- oldest speaking: 7
 
 -- The gates that limited tasks must pass: rate, concurrency, breaker, as taskq.domain.limits says it. A limit is one array
 -- of `task.gates`:

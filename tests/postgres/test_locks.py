@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterator
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -12,7 +13,7 @@ import pytest
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import Complete, Release, Retry
 from taskq.domain.state import TaskState
-from taskq.ports import Settled
+from taskq.ports import Extension, Settled
 from taskq.testing.conformance import Bench
 from taskq.testing.conformance.bench import FAILURE, LONG, SILENCE, moved
 from taskq_postgres import PostgresBackend
@@ -77,17 +78,35 @@ def in_order(deliveries: list[Delivery]) -> list[Delivery]:
     return sorted(deliveries, key=lambda delivery: delivery.id)
 
 
-async def test_a_settle_of_several_kinds_and_an_extension(bench: Bench, meeting: Meeting) -> None:
+async def test_a_settle_of_several_kinds_and_a_cancel(bench: Bench, meeting: Meeting) -> None:
     await bench.put_many(2)
     low, high = in_order(await bench.take(2))
     broker = bench.backend.broker
-    extension, _ = await meeting.of(
+    await meeting.of(
         f"taskq.task where id = '{low.id}'",
-        broker.extend([low, high], LONG),
+        broker.cancel([low.id, high.id]),
         broker.settle([Settled(low, Retry(LONG, FAILURE)), Settled(high, Complete())]),
     )
-    assert extension.lost == frozenset()
-    assert await bench.counts() == {TaskState.RETRYING: 1, TaskState.COMPLETED: 1}
+    assert await bench.counts() == {TaskState.CANCELLED: 1, TaskState.COMPLETED: 1}
+
+
+async def test_an_extension_waits_for_nobody(bench: Bench, postgres_url: str) -> None:
+    await bench.put_many(3)
+    locked, stale, free = in_order(await bench.take(3))
+    before = leases(postgres_url)
+    with psycopg.connect(postgres_url) as holder:
+        holder.execute("select 1 from taskq.task where id = any(%s) for update", ([locked.id, stale.id],))
+        asked = [locked, stale._replace(fence=stale.fence - 1), free]
+        extension = await asyncio.wait_for(bench.backend.broker.extend(asked, 2 * LONG), 5)
+    assert extension == Extension(lost=frozenset({stale.id}))
+    after = leases(postgres_url)
+    assert {id for id in after if after[id] > before[id]} == {free.id}
+
+
+def leases(url: str) -> dict[str, datetime]:
+    """When each lease runs out."""
+    with psycopg.connect(url) as connection:
+        return dict(connection.execute("select id::text, lease_until from taskq.task").fetchall())
 
 
 async def test_late_completions_and_a_cancel(bench: Bench, meeting: Meeting) -> None:
@@ -104,14 +123,14 @@ async def test_late_completions_and_a_cancel(bench: Bench, meeting: Meeting) -> 
     assert await bench.counts() == {TaskState.CANCELLED: 1, TaskState.COMPLETED: 1}
 
 
-async def test_a_claim_that_is_said_again_and_an_extension(bench: Bench, meeting: Meeting) -> None:
+async def test_a_claim_that_is_said_again_and_a_cancel(bench: Bench, meeting: Meeting) -> None:
     low, high = sorted(bench.message().id for _ in range(2))
     await bench.enqueue(bench.message(id=high), bench.message(id=low))
     deliveries = await bench.take(2, worker="w", request_id="r")
     assert [delivery.id for delivery in deliveries] == [high, low]
     _, again = await meeting.of(
         f"taskq.task where id = '{low}'",
-        bench.backend.broker.extend(deliveries, 2 * LONG),
+        bench.backend.broker.cancel([low, high]),
         bench.take_ids(2, worker="w", request_id="r"),
     )
     assert again == [high, low]

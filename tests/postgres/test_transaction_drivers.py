@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from urllib.parse import urlsplit
 
 import asyncpg
-import django
 import psycopg
 import pytest
 import sqlalchemy
-from django.conf import settings
-from django.db import connections, transaction
-from django.db.utils import ConnectionHandler
+from django.db import transaction
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
@@ -23,9 +19,8 @@ from taskq.errors import ConfigError, SchemaMismatch
 from taskq.ports import BackendOptions
 from taskq.testing.conformance import Bench
 from taskq_postgres import PostgresBackend, create_backend
+from tests.postgres.django_database import django_connection
 
-settings.configure()
-django.setup()
 ASYNC_DRIVERS = ["asyncpg", "psycopg"]
 
 
@@ -125,17 +120,7 @@ async def test_django(bench: Bench, backend: PostgresBackend, postgres_url: str)
 
 
 def _in_django(backend: PostgresBackend, url: str, kept: Message, undone: Message) -> None:
-    parts = urlsplit(url)
-    database = {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": parts.path.removeprefix("/"),
-        "USER": parts.username,
-        "HOST": parts.hostname,
-        "PORT": parts.port,
-    }
-    connection = ConnectionHandler({"default": database})["default"]
-    connections["default"] = connection
-    try:
+    with django_connection(url) as connection:
         with transaction.atomic():
             backend.enqueue_in(connection, [kept])
         with pytest.raises(KeyError), transaction.atomic():
@@ -143,8 +128,6 @@ def _in_django(backend: PostgresBackend, url: str, kept: Message, undone: Messag
             raise KeyError
         with pytest.raises(ConfigError, match="open a transaction"):
             backend.enqueue_in(connection, [undone])
-    finally:
-        connection.close()
 
 
 async def test_a_database_without_our_schema_is_told_of(bench: Bench, postgres_url: str) -> None:

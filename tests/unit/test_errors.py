@@ -22,8 +22,8 @@ from taskq.errors import (
     QueueFull,
     TaskFailed,
     TaskNotRegistered,
-    TaskSignal,
     TaskqError,
+    TaskSignal,
 )
 from taskq.runtime.failures import outcome_of
 

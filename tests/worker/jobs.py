@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from taskq import App, Cancel, Reject, Retry, Snooze, TaskContext, Throttled, current
+from taskq import App, Cancel, CapabilityMissing, Reject, Retry, Snooze, TaskContext, Throttled, current
 from taskq.errors import TaskSignal
 
 app = App("memory://")
@@ -274,3 +274,13 @@ def _await_file(path: str) -> None:
     pause = threading.Event()
     while not Path(path).exists():
         pause.wait(timeout=0.01)
+
+
+@app.task(executor="process")
+def transacts() -> str:
+    """Ask for what a child cannot have."""
+    try:
+        current().transaction()
+    except CapabilityMissing as error:
+        return str(error)
+    return ""
