@@ -18,6 +18,7 @@ TaskqError
 ├── LeaseLost                 the task was given to another worker
 ├── TaskNotFound              no record of that id (any more)
 ├── CorruptRecord             a stored record fails its checksum
+├── SoftTimeout               raised inside of a task, which may catch it; a TimeoutError too
 └── ResultError               what waiting for a result may raise
     ├── TaskFailed · TaskCancelled · TaskExpired · ResultTimeout
 
@@ -47,6 +48,7 @@ class _Portable(Exception):
 
 def _restored(kind: type[_Kind], args: tuple[Any, ...], attributes: dict[str, Any]) -> _Kind:
     error = kind.__new__(kind, *args)
+    error.args = args  # an OSError with a constructor of its own has none yet
     vars(error).update(attributes)
     return error
 
@@ -156,6 +158,20 @@ class TaskNotFound(TaskqError):
 
 class CorruptRecord(TaskqError):
     """A stored record does not match its checksum; it is quarantined and never run."""
+
+
+class SoftTimeout(TaskqError, TimeoutError):
+    """Raised inside of a task when its `soft_timeout` is over, so that it can bring itself to an end.
+
+    A task may catch it, tidy up and return what it has. One that does not has failed, and is tried again as its retry
+    policy, `retry_on` and `no_retry_on` say.
+
+    >>> isinstance(SoftTimeout(), TimeoutError)
+    True
+    """
+
+    def __init__(self, message: str = "the soft timeout of the task is over") -> None:
+        super().__init__(message)
 
 
 class ResultError(TaskqError):
