@@ -320,7 +320,7 @@ class App:
 
     def _make_stranger(self, name: str) -> Task[..., Any]:
         """A task of which only the name is known here."""
-        return Task(name, stands_for_unknown, TaskOptions(), self._submitter)
+        return Task(name, stands_for_unknown, TaskOptions(timeout=None), self._submitter)
 
     def handle(self, id: str) -> TaskHandle[Any]:
         """The handle of a task whose id is known; nothing is asked of the store.

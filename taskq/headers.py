@@ -29,6 +29,7 @@ class Headers(msgspec.Struct, omit_defaults=True, frozen=True):
     """What a tracing middleware carries from the enqueue to the run."""
     retention: float | None = None
     """Seconds, said only where the result is kept apart from the task's record, which has it otherwise."""
+    soft_timeout: float | None = None
 
 
 EMPTY = Headers()

@@ -39,6 +39,8 @@ class TaskOptions:
     retry_on: tuple[type[BaseException], ...] = (Exception,)
     no_retry_on: tuple[type[BaseException], ...] = ()
     timeout: float | None = 300.0
+    soft_timeout: float | None = None
+    """Seconds after which SoftTimeout is raised inside of the task, less than `timeout`."""
     expires: float | None = None
     retention: float = DEFAULT_RETENTION
     dead_letter: bool = True
@@ -51,6 +53,8 @@ class TaskOptions:
             check_identifier("queue", self.queue)
         as_priority(self.priority)
         _seconds("timeout", self.timeout, above=0)
+        _seconds("soft_timeout", self.soft_timeout, above=0)
+        check_soft_timeout(self.soft_timeout, self.timeout)
         _seconds("expires", self.expires, above=0)
         _seconds("retention", self.retention)
         leases = self.max_lost_leases
@@ -95,6 +99,7 @@ class CallOptions:
     """The instant of the first run, aware."""
     expires: float | timedelta | None = None
     timeout: float | None = None
+    soft_timeout: float | None = None
     retry: BuiltinRetry | None = None
     retention: float | None = None
     tenant: str = ""
@@ -115,6 +120,7 @@ class CallOptions:
         _seconds("delay", as_seconds(self.delay))
         _seconds("expires", as_seconds(self.expires), above=0)
         _seconds("timeout", self.timeout, above=0)
+        _seconds("soft_timeout", self.soft_timeout, above=0)
         _seconds("retention", self.retention)
         if self.eta is not None:
             _require(_is_aware(self.eta), "eta must be a datetime with a time zone: datetime.now(UTC) + …", self.eta)
@@ -136,6 +142,7 @@ class TaskKeywords(TypedDict, total=False):
     retry_on: tuple[type[BaseException], ...]
     no_retry_on: tuple[type[BaseException], ...]
     timeout: float | None
+    soft_timeout: float | None
     expires: float | None
     retention: float
     dead_letter: bool
@@ -152,6 +159,7 @@ class CallKeywords(TypedDict, total=False):
     eta: datetime | None
     expires: float | timedelta | None
     timeout: float | None
+    soft_timeout: float | None
     retry: BuiltinRetry | None
     retention: float | None
     tenant: str
@@ -169,6 +177,21 @@ def check_known(kind: type[TaskOptions | CallOptions], options: Mapping[str, Any
     unknown = sorted(options.keys() - {field.name for field in fields(kind)})
     if unknown:
         raise InvalidOption(f"{where} has no option {', '.join(unknown)}")
+
+
+def check_soft_timeout(soft: float | None, timeout: float | None) -> None:
+    """Refuse a soft timeout that the timeout would never let come.
+
+    Raises:
+        InvalidOption: it is not less.
+
+    >>> check_soft_timeout(30, 30)
+    Traceback (most recent call last):
+        ...
+    taskq.errors.InvalidOption: soft_timeout must be less than the timeout of 30 s, not 30
+    """
+    if soft is not None and timeout is not None:
+        _require(soft < timeout, f"soft_timeout must be less than the timeout of {timeout:g} s", soft)
 
 
 def as_priority(value: PriorityLike) -> Priority:

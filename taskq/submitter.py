@@ -205,11 +205,11 @@ def stands_for_unknown(**payload: Any) -> Any:
 def _encoded(
     name: str, call: CallOptions, retention: float | None, metadata: dict[str, Any], trace: dict[str, str]
 ) -> bytes:
-    if not (metadata or trace or call.retry or call.timeout or retention is not None):
+    if not (metadata or trace or call.retry or call.timeout or call.soft_timeout or retention is not None):
         return b""
     retry = None if call.retry is None else to_dict(call.retry)
     try:
-        return encode_headers(Headers(metadata, retry, call.timeout, trace, retention))
+        return encode_headers(Headers(metadata, retry, call.timeout, trace, retention, call.soft_timeout))
     except (TypeError, ValueError, RecursionError) as error:
         raise _unwritable(name, error) from None
 

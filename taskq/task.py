@@ -15,7 +15,7 @@ from taskq.domain.message import Delivery, Priority
 from taskq.domain.record import Progress
 from taskq.errors import InvalidOption, InvalidPayload
 from taskq.handle import TaskHandle
-from taskq.options import CallKeywords, CallOptions, Executor, TaskOptions, check_known
+from taskq.options import CallKeywords, CallOptions, Executor, TaskOptions, check_known, check_soft_timeout
 from taskq.payload import Codec
 
 P = ParamSpec("P")
@@ -133,9 +133,11 @@ class Task(Generic[P, R]):
         ('slow', 'sums')
         """
         check_known(CallOptions, options, f"{self.name}.options()")
+        call = replace(self._call, **options)
+        check_soft_timeout(call.soft_timeout, self.declared.timeout if call.timeout is None else call.timeout)
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other.__dict__["_call"] = replace(self._call, **options)
+        other.__dict__["_call"] = call
         other.__dict__["_plain"] = self._plain or self
         return other
 

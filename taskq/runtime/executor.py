@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from taskq import blocking
@@ -22,6 +23,7 @@ from taskq.domain.record import Failure
 from taskq.errors import ConfigError, CorruptRecord, InvalidPayload
 from taskq.headers import decode_headers
 from taskq.ports import Inspector
+from taskq.runtime import soft_timeout
 from taskq.runtime.detached import keep_result
 from taskq.runtime.failures import outcome_of, result_of, undecodable
 from taskq.runtime.run import Run, StopReason
@@ -197,7 +199,7 @@ class Executor:
             return undecodable(error)
         try:
             if task.executor == "async":
-                value = await task.function(*args, **kwargs)
+                value = await soft_timeout.on_loop(run, task.function(*args, **kwargs))
             else:
                 value = await self._call_thread(run, task, args, kwargs)
                 if run.is_aware:
@@ -218,17 +220,19 @@ class Executor:
             self._threads = ThreadPool(self._options.threads)
         loop = asyncio.get_running_loop()
 
-        def job() -> Any:
-            blocking.worker_loop.set(loop)
-            return task.function(*args, **kwargs)
+        with soft_timeout.in_thread(run, partial(task.function, *args, **kwargs)) as function:
 
-        future = self._threads.submit(job)
-        try:
-            # Shielded: a thread cannot be cancelled, only asked (ctx.cancelled) and, after a grace, given up.
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            self._threads.abandon(future)
-            raise
+            def job() -> Any:
+                blocking.worker_loop.set(loop)
+                return function()
+
+            future = self._threads.submit(job)
+            try:
+                # Shielded: a thread cannot be cancelled, only asked (ctx.cancelled) and, after a grace, given up.
+                return await asyncio.shield(future)
+            except asyncio.CancelledError:
+                self._threads.abandon(future)
+                raise
 
     async def _call_child(self, run: Run) -> Outcome:
         if self._children is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from enum import StrEnum
 from typing import Any
 
@@ -91,6 +92,17 @@ class Run:
     def timeout(self) -> float | None:
         """Seconds that the run may take."""
         return self.headers.timeout if self.headers.timeout is not None else self.task.declared.timeout
+
+    @property
+    def soft_timeout(self) -> float | None:
+        """Seconds after which SoftTimeout is raised inside of the task."""
+        said = self.headers.soft_timeout
+        return self.task.declared.soft_timeout if said is None else said
+
+    def soft_time_left(self) -> float | None:
+        """Seconds until then."""
+        soft = self.soft_timeout
+        return None if soft is None else max(0.0, (self.started_at or 0.0) + soft - time.monotonic())
 
     def age(self, now: float) -> float:
         """Seconds from the enqueue until now."""

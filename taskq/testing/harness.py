@@ -27,6 +27,7 @@ from taskq.handle import TaskHandle
 from taskq.headers import decode_headers
 from taskq.ports import Backend, BackendOptions, Broker, Enqueued, EnqueueStatus, Fetched, Parent, Settled
 from taskq.runtime.failures import outcome_of, result_of, undecodable
+from taskq.runtime.soft_loop import SoftTimed
 from taskq.task import Task
 from taskq.testing.clock import VirtualClock
 
@@ -168,7 +169,8 @@ class Harness:
             run = _Run(delivery, self._backend)
             context = TaskContext(delivery, run, metadata=said.metadata, state=self._state, origin=task.submitter)
             timeout = task.declared.timeout if said.timeout is None else said.timeout
-            call = self.app.middleware.wrap(context, lambda: _call(task, context, payload, timeout))
+            soft = task.declared.soft_timeout if said.soft_timeout is None else said.soft_timeout
+            call = self.app.middleware.wrap(context, lambda: _call(task, context, payload, timeout, soft))
             token, inline = current_context.set(context), blocking.inline.set(True)
             try:
                 outcome = await call()
@@ -188,7 +190,9 @@ class Harness:
         return EnqueuedTask(handle, message.name, msgspec.json.decode(payload), message)
 
 
-async def _call(task: Task[..., Any], context: TaskContext, payload: bytes, timeout: float | None) -> Outcome:
+async def _call(
+    task: Task[..., Any], context: TaskContext, payload: bytes, timeout: float | None, soft: float | None
+) -> Outcome:
     try:
         args, kwargs = task.codec.inject(*task.codec.decode(payload), context)
     except InvalidPayload as error:
@@ -198,7 +202,7 @@ async def _call(task: Task[..., Any], context: TaskContext, payload: bytes, time
         async with limit:
             value = task.function(*args, **kwargs)
             if inspect.isawaitable(value):
-                value = await value
+                value = await (SoftTimed(value, soft) if soft and inspect.iscoroutine(value) else value)
         return result_of(task, value)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) or _is_cancelled():

@@ -15,6 +15,7 @@ from taskq import (
     Fixed,
     IdempotencyConflict,
     NoRetry,
+    SoftTimeout,
     TaskContext,
     TaskExpired,
     TaskFailed,
@@ -249,3 +250,20 @@ async def test_blocking_code_enqueues_from_a_thread() -> None:
         assert harness.enqueued(greet).one().handle.id == id
         await harness.run_until_idle()
         assert await shop.handle(id).aresult(0) == "hello you"
+
+
+async def test_a_soft_timeout_is_raised_in_what_awaits() -> None:
+    own = App("redis://nobody.listens.example:1")
+
+    @own.task(name="slow", soft_timeout=0.01)
+    async def slow() -> str:
+        try:
+            await asyncio.Event().wait()
+        except SoftTimeout:
+            return "half of it"
+        return "never"
+
+    async with Harness(own) as harness:
+        handle = await slow.aenqueue()
+        await harness.run_until_idle()
+        assert await handle.aresult(0) == "half of it"

@@ -304,3 +304,23 @@ async def test_a_task_that_is_not_known_here_is_made_once_for_each_name(
 
     with pytest.raises(InvalidPayload):
         await app.aenqueue("elsewhere", {"x": "one"})
+
+
+def test_a_soft_timeout_is_less_than_the_timeout(app: App) -> None:
+    with pytest.raises(InvalidOption, match="soft_timeout must be less than the timeout of 30 s, not 30"):
+        TaskOptions(timeout=30, soft_timeout=30)
+    TaskOptions(timeout=None, soft_timeout=30)
+    task = app.task(name="mail.send", timeout=30, soft_timeout=25)(_send)
+    with pytest.raises(InvalidOption, match="soft_timeout must be less than the timeout of 30 s, not 40"):
+        task.options(soft_timeout=40)
+    with pytest.raises(InvalidOption, match="soft_timeout must be less than the timeout of 5 s, not 6"):
+        task.options(soft_timeout=6, timeout=5)
+    task.options(soft_timeout=40, timeout=50)
+
+
+async def test_the_soft_timeout_of_a_call_travels_in_the_headers(app: App) -> None:
+    handle = await app.aenqueue("elsewhere", {}, soft_timeout=400)
+    assert headers_of(await record_of(app, handle)).soft_timeout == 400
+
+
+def _send() -> None: ...

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from taskq import App, Cancel, Reject, Retry, Snooze, TaskContext, Throttled, current
+from taskq import App, Cancel, Reject, Retry, Snooze, SoftTimeout, TaskContext, Throttled, current
 from taskq.errors import TaskSignal
 
 app = App("memory://")
+NEVER = 3600.0
 SIGNALS: dict[str, Callable[[], TaskSignal]] = {
     "retry": lambda: Retry(),
     "retry later": lambda: Retry(delay=3600.0),
@@ -213,6 +216,28 @@ def describes(ctx: TaskContext) -> dict[str, Any]:
 def enqueues() -> str:
     """Enqueue from a child, where the memory backend cannot be reached."""
     return add.enqueue(1, 2).id
+
+
+@app.task(executor="process")
+def sleeps(is_caught: bool) -> str:
+    """Sleep in the system, and tell what ended it."""
+    try:
+        time.sleep(NEVER)
+    except SoftTimeout:
+        if not is_caught:
+            raise
+    return "half of it"
+
+
+@app.task(executor="process")
+async def sleeps_on_a_loop(is_caught: bool) -> str:
+    """Wait on the loop of a child."""
+    try:
+        await asyncio.sleep(NEVER)
+    except SoftTimeout:
+        if not is_caught:
+            raise
+    return "half of it"
 
 
 def _note(pid_file: str) -> None:
