@@ -47,6 +47,8 @@ class TaskOptions:
     max_lost_leases: int = DEFAULT_MAX_LOST_LEASES
     executor: Executor | None = None
     """None: "async" for `async def`, "thread" for `def`."""
+    cache: float | None = None
+    """Seconds from its completion for which a result stands for that of every call with the same arguments."""
 
     def __post_init__(self) -> None:
         if self.queue is not None:
@@ -57,6 +59,7 @@ class TaskOptions:
         check_soft_timeout(self.soft_timeout, self.timeout)
         _seconds("expires", self.expires, above=0)
         _seconds("retention", self.retention)
+        _seconds("cache", self.cache, above=0)
         leases = self.max_lost_leases
         in_range = is_whole(leases) and 1 <= leases <= 1000
         _require(in_range, "max_lost_leases must be a whole number from 1 to 1,000", leases)
@@ -148,6 +151,7 @@ class TaskKeywords(TypedDict, total=False):
     dead_letter: bool
     max_lost_leases: int
     executor: Executor | None
+    cache: float | None
 
 
 class CallKeywords(TypedDict, total=False):

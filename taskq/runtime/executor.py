@@ -22,9 +22,10 @@ from taskq.domain.outcome import CancelledRun, Failed, Interrupted, Outcome, Set
 from taskq.domain.record import Failure
 from taskq.errors import ConfigError, CorruptRecord, InvalidPayload
 from taskq.headers import decode_headers
+from taskq.middleware import CallNext
 from taskq.ports import Inspector
 from taskq.runtime import soft_timeout
-from taskq.runtime.detached import keep_result
+from taskq.runtime.detached import call_or_recall, keep_result
 from taskq.runtime.failures import outcome_of, result_of, undecodable
 from taskq.runtime.run import Run, StopReason
 from taskq.runtime.slots import SOLITUDE, Slots
@@ -174,11 +175,14 @@ class Executor:
         run.has_begun = True
         context = self._context(run)
         current_context.set(context)
+        call: CallNext = partial(self._call, run, context)
+        if run.task.declared.cache is not None:
+            call = partial(call_or_recall, self._app, run, call)
         try:
             if self._app.middleware.around_run:
-                outcome = _checked(await self._app.middleware.wrap(context, lambda: self._call(run, context))())
+                outcome = _checked(await self._app.middleware.wrap(context, call)())
             else:
-                outcome = await self._call(run, context)
+                outcome = await call()
         except asyncio.CancelledError:
             outcome = self._why_stopped(run)
         except BaseException as error:  # noqa: BLE001 - a middleware raised; SystemExit too ends only the run

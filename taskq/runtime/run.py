@@ -29,6 +29,7 @@ class Run:
     """A held delivery; it is what a TaskContext asks and tells (taskq.context.Run)."""
 
     __slots__ = (
+        "cache_id",
         "claimed_at",
         "deadline",
         "delivery",
@@ -57,6 +58,8 @@ class Run:
         self.sealed_headers = b""
         """The headers as they came, for a child process."""
         self.payload = b""
+        self.cache_id: str | None = None
+        """Where its result is to be cached."""
         self.renewed_at: float | None = None
         """Monotonic seconds from before the newest extension of its lease was asked for."""
         self.started_at: float | None = None

@@ -8,6 +8,7 @@ import random
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import msgspec
@@ -19,13 +20,15 @@ from taskq.context import TaskContext, current_context
 from taskq.domain import outcome as domain
 from taskq.domain.envelope import unseal
 from taskq.domain.message import Delivery, Message, Priority
-from taskq.domain.outcome import Failed, Outcome, Unknown
+from taskq.domain.outcome import Failed, Outcome, Succeeded, Unknown
 from taskq.domain.record import Failure, Progress
 from taskq.domain.retry import DEFAULT_RETRY, RetryStrategy, from_dict
 from taskq.errors import InvalidPayload
 from taskq.handle import TaskHandle
 from taskq.headers import decode_headers
+from taskq.middleware import CallNext
 from taskq.ports import Backend, BackendOptions, Broker, Enqueued, EnqueueStatus, Fetched, Parent, Settled
+from taskq.runtime.cache import cache_id, recall, remember
 from taskq.runtime.failures import outcome_of, result_of, undecodable
 from taskq.runtime.soft_loop import SoftTimed
 from taskq.task import Task
@@ -170,7 +173,10 @@ class Harness:
             context = TaskContext(delivery, run, metadata=said.metadata, state=self._state, origin=task.submitter)
             timeout = task.declared.timeout if said.timeout is None else said.timeout
             soft = task.declared.soft_timeout if said.soft_timeout is None else said.soft_timeout
-            call = self.app.middleware.wrap(context, lambda: _call(task, context, payload, timeout, soft))
+            inner = partial(_call, task, context, payload, timeout, soft)
+            if task.declared.cache is not None:
+                inner = partial(_recalled, self.app, task, delivery.tenant, payload, inner)
+            call = self.app.middleware.wrap(context, inner)
             token, inline = current_context.set(context), blocking.inline.set(True)
             try:
                 outcome = await call()
@@ -210,6 +216,16 @@ async def _call(
         if limit.expired():
             return Failed(Failure("TaskTimeout", f"it ran longer than its timeout of {timeout:g} s"))
         return outcome_of(task, error)
+
+
+async def _recalled(app: App, task: Task[..., Any], tenant: str, payload: bytes, call: CallNext) -> Outcome:
+    """The outcome of a task whose results are cached."""
+    id = cache_id(app.namespace, task, tenant, payload)
+    found = await recall(app, id)
+    outcome = await call() if found is None else Succeeded(found)
+    if found is None and isinstance(outcome, Succeeded):
+        await remember(app, id, outcome.result, task.declared.cache or 0.0)
+    return outcome
 
 
 def _is_cancelled() -> bool:

@@ -13,13 +13,14 @@ import pytest
 
 import taskq
 import taskq.contrib
+import taskq.runtime
 from taskq import App, Middleware, Task, TaskContext, TaskHandle, errors
 from taskq.config import Settings, WorkerOptions
 from taskq.task import AsyncTask
 
 MODULES = [
     module.name
-    for package in (taskq, taskq.contrib)
+    for package in (taskq, taskq.contrib, taskq.runtime)
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
     if not module.ispkg and module.name != "taskq.__main__"
 ]

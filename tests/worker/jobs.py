@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from taskq import App, Cancel, Reject, Retry, Snooze, SoftTimeout, TaskContext, Throttled, current
@@ -160,6 +161,12 @@ def says_who_it_is(path: str, gate: str) -> str:
 def tells_its_process() -> int:
     """The id of the process that it runs in."""
     return os.getpid()
+
+
+@app.task(executor="process")
+def tells_its_name(number: int) -> str:
+    """Something that no other run tells."""
+    return f"{number} {token_hex(8)}"
 
 
 @app.task(executor="process")
