@@ -82,7 +82,8 @@ class TaskOptions:
 class CallOptions:
     """What `.options(…)` can say of one call; None leaves it to the task. Durations are seconds.
 
-    `delay` and `expires` may be timedeltas.
+    `delay` and `expires` may be timedeltas, and `expires` an instant, aware, which is compared with the clock of the
+    process that enqueues: what is left until then is what the store counts, by its own clock.
 
     Raises:
         InvalidOption: a value is out of its range; the message names the option.
@@ -100,7 +101,7 @@ class CallOptions:
     delay: float | timedelta | None = None
     eta: datetime | None = None
     """The instant of the first run, aware."""
-    expires: float | timedelta | None = None
+    expires: float | timedelta | datetime | None = None
     timeout: float | None = None
     soft_timeout: float | None = None
     retry: BuiltinRetry | None = None
@@ -121,7 +122,7 @@ class CallOptions:
             as_priority(self.priority)
         _require(self.delay is None or self.eta is None, "give delay or eta, not both", (self.delay, self.eta))
         _seconds("delay", as_seconds(self.delay))
-        _seconds("expires", as_seconds(self.expires), above=0)
+        _seconds("expires", expires_in(self.expires), above=0)
         _seconds("timeout", self.timeout, above=0)
         _seconds("soft_timeout", self.soft_timeout, above=0)
         _seconds("retention", self.retention)
@@ -161,7 +162,7 @@ class CallKeywords(TypedDict, total=False):
     priority: PriorityLike | None
     delay: float | timedelta | None
     eta: datetime | None
-    expires: float | timedelta | None
+    expires: float | timedelta | datetime | None
     timeout: float | None
     soft_timeout: float | None
     retry: BuiltinRetry | None
@@ -217,6 +218,28 @@ def as_priority(value: PriorityLike) -> Priority:
 def as_seconds(value: float | timedelta | None) -> float | None:
     """A duration in seconds."""
     return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+def expires_in(value: float | timedelta | datetime | None) -> float | None:
+    """Seconds until a task expires; of an instant those that are left from now on, by the clock of this process.
+
+    Raises:
+        InvalidOption: the instant has no time zone, or is past.
+
+    >>> expires_in(timedelta(minutes=1))
+    60.0
+    >>> expires_in(datetime.fromisoformat("2001-01-01T00:00:00+00:00"))
+    Traceback (most recent call last):
+        ...
+    taskq.errors.InvalidOption: expires must lie ahead, not 2001-01-01 00:00:00+00:00
+    """
+    if not isinstance(value, datetime):
+        return as_seconds(value)
+    _require(_is_aware(value), "expires must have a time zone: datetime.now(UTC) + …", value)
+    left = value.timestamp() - time.time()
+    if left <= 0:
+        raise InvalidOption(f"expires must lie ahead, not {value}")
+    return left
 
 
 def _seconds(name: str, value: float | None, above: float | None = None) -> None:

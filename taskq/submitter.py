@@ -29,7 +29,7 @@ from taskq.handle import TaskHandle
 from taskq.headers import Headers, encode_headers
 from taskq.ids import derived_id, digest, new_id
 from taskq.middleware import Draft
-from taskq.options import CallOptions, as_priority, as_seconds
+from taskq.options import CallOptions, as_priority, as_seconds, expires_in
 from taskq.ports import Capability, Enqueued, EnqueueStatus, Parent
 from taskq.ports.backend import TransactionalBackend
 from taskq.task import Task
@@ -130,7 +130,7 @@ class StoreSubmitter:
             "",
             as_seconds(call.delay),
             None if call.eta is None else call.eta.timestamp(),
-            as_seconds(call.expires) or declared.expires,
+            expires_in(call.expires) or declared.expires,
             declared.max_lost_leases,
             declared.dead_letter,
             declared.retention if call.retention is None else call.retention,
