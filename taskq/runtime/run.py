@@ -37,6 +37,7 @@ class Run:
         "has_begun",
         "headers",
         "is_aware",
+        "is_in_thread",
         "is_over",
         "payload",
         "progress",
@@ -73,6 +74,8 @@ class Run:
         self.is_over = False
         self.is_aware = False
         """Whether the task has asked if it should end, and was told yes."""
+        self.is_in_thread = False
+        """Whether a thread runs its function, given up or not."""
         self.progress: Progress | None = None
 
     def is_cancelled(self) -> bool:
@@ -81,6 +84,11 @@ class Run:
             return False
         self.is_aware = True
         return True
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing of it goes on: what was given up may."""
+        return not self.is_in_thread and (self.handle is None or self.handle.done())
 
     def report(self, progress: Progress) -> None:
         """Note the progress, until it is written."""

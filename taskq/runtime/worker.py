@@ -178,6 +178,7 @@ class Worker:
             running=running,
             concurrency=self.options.concurrency,
             started_at=self._started_at,
+            unresponsive=() if self.parts is None else self.parts.executor.unresponsive.ids(),
         )
 
     # ------------------------------------------------------------ the life
