@@ -288,7 +288,7 @@ class App:
 
     def _make_stranger(self, name: str, version: int, declared: TaskOptions | None = None) -> Task[..., Any]:
         """A task whose signature is not known here: of another application, or another version of one of ours."""
-        options = replace(declared or TaskOptions(), version=version, upcast={}, executor=None)
+        options = replace(declared or TaskOptions(timeout=None), version=version, upcast={}, executor=None)
         return Task(name, stands_for_unknown, options, self._submitter)
 
     def handle(self, id: str) -> TaskHandle[Any]:

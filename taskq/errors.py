@@ -21,6 +21,7 @@ TaskqError
 ├── CorruptRecord             a stored record fails its checksum
 │   └── Tampered              a ciphertext was changed, or belongs to another task
 ├── KeyMissing                the key that something was encrypted with is not here
+├── SoftTimeout               raised inside of a task, which may catch it; a TimeoutError too
 └── ResultError               what waiting for a result may raise
     ├── TaskFailed · TaskCancelled · TaskExpired · ResultTimeout
 
@@ -50,6 +51,7 @@ class _Portable(Exception):
 
 def _restored(kind: type[_Kind], args: tuple[Any, ...], attributes: dict[str, Any]) -> _Kind:
     error = kind.__new__(kind, *args)
+    error.args = args  # an OSError with a constructor of its own has none yet
     vars(error).update(attributes)
     return error
 
@@ -203,6 +205,20 @@ class KeyMissing(TaskqError):
         super().__init__(f"{what}: add it to Crypto(keys=…) of the settings, or as TASKQ_CRYPTO__KEYS__{key_id}")
         self.key_id = key_id
         self.is_another = is_another
+
+
+class SoftTimeout(TaskqError, TimeoutError):
+    """Raised inside of a task when its `soft_timeout` is over, so that it can bring itself to an end.
+
+    A task may catch it, tidy up and return what it has. One that does not has failed, and is tried again as its retry
+    policy, `retry_on` and `no_retry_on` say.
+
+    >>> isinstance(SoftTimeout(), TimeoutError)
+    True
+    """
+
+    def __init__(self, message: str = "the soft timeout of the task is over") -> None:
+        super().__init__(message)
 
 
 class ResultError(TaskqError):

@@ -33,6 +33,7 @@ class Headers(msgspec.Struct, omit_defaults=True, frozen=True):
     """Of the arguments (taskq.versions)."""
     encrypted: bool = False
     """Whether the payload is (taskq.crypto): this says it, and not how the payload looks."""
+    soft_timeout: float | None = None
 
 
 EMPTY = Headers()

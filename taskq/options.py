@@ -44,6 +44,9 @@ class TaskOptions:
     no_retry_on: tuple[type[BaseException], ...] = ()
     timeout: float | Literal["default"] | None = "default"
     """Seconds that a run may take, None: any; "default": what is set for the queue, else 300."""
+    soft_timeout: float | None = None
+    """Seconds after which SoftTimeout is raised inside of the task, less than `timeout`; None: what is set for the
+    queue."""
     expires: float | None = None
     retention: float = DEFAULT_RETENTION
     dead_letter: bool = True
@@ -60,14 +63,19 @@ class TaskOptions:
     """Version → a function from its arguments to those of the next, by which old ones are lifted before their check."""
     encrypt: bool | None = None
     """Whether payload and result are encrypted (docs/encryption.md); None: as `Crypto(encrypt_all=…)` says."""
+    cache: float | None = None
+    """Seconds from its completion for which a result stands for that of every call with the same arguments."""
 
     def __post_init__(self) -> None:
         if self.queue is not None:
             check_identifier("queue", self.queue)
         as_priority(self.priority)
         _seconds("timeout", None if self.timeout == "default" else self.timeout, above=0)
+        _seconds("soft_timeout", self.soft_timeout, above=0)
+        check_soft_timeout(self.soft_timeout, None if self.timeout == "default" else self.timeout)
         _seconds("expires", self.expires, above=0)
         _seconds("retention", self.retention)
+        _seconds("cache", self.cache, above=0)
         leases = self.max_lost_leases
         in_range = is_whole(leases) and 1 <= leases <= 1000
         _require(in_range, "max_lost_leases must be a whole number from 1 to 1,000", leases)
@@ -104,7 +112,8 @@ class TaskOptions:
 class CallOptions:
     """What `.options(…)` can say of one call; None leaves it to the task. Durations are seconds.
 
-    `delay` and `expires` may be timedeltas.
+    `delay` and `expires` may be timedeltas, and `expires` an instant, aware, which is compared with the clock of the
+    process that enqueues: what is left until then is what the store counts, by its own clock.
 
     Raises:
         InvalidOption: a value is out of its range; the message names the option.
@@ -122,8 +131,9 @@ class CallOptions:
     delay: float | timedelta | None = None
     eta: datetime | None = None
     """The instant of the first run, aware."""
-    expires: float | timedelta | None = None
+    expires: float | timedelta | datetime | None = None
     timeout: float | None = None
+    soft_timeout: float | None = None
     retry: BuiltinRetry | Mapping[str, Any] | None = None
     """A retry policy, or one as plain data (taskq.domain.retry.from_dict)."""
     retention: float | None = None
@@ -151,8 +161,9 @@ class CallOptions:
             as_priority(self.priority)
         _require(self.delay is None or self.eta is None, "give delay or eta, not both", (self.delay, self.eta))
         _seconds("delay", as_seconds(self.delay))
-        _seconds("expires", as_seconds(self.expires), above=0)
+        _seconds("expires", expires_in(self.expires), above=0)
         _seconds("timeout", self.timeout, above=0)
+        _seconds("soft_timeout", self.soft_timeout, above=0)
         _seconds("retention", self.retention)
         if self.eta is not None:
             _require(_is_aware(self.eta), "eta must be a datetime with a time zone: datetime.now(UTC) + …", self.eta)
@@ -182,6 +193,7 @@ class TaskKeywords(TypedDict, total=False):
     retry_on: tuple[type[BaseException], ...]
     no_retry_on: tuple[type[BaseException], ...]
     timeout: float | Literal["default"] | None
+    soft_timeout: float | None
     expires: float | None
     retention: float
     dead_letter: bool
@@ -194,6 +206,7 @@ class TaskKeywords(TypedDict, total=False):
     version: int
     upcast: Mapping[int, Upcast]
     encrypt: bool | None
+    cache: float | None
 
 
 class CallKeywords(TypedDict, total=False):
@@ -203,8 +216,9 @@ class CallKeywords(TypedDict, total=False):
     priority: PriorityLike | None
     delay: float | timedelta | None
     eta: datetime | None
-    expires: float | timedelta | None
+    expires: float | timedelta | datetime | None
     timeout: float | None
+    soft_timeout: float | None
     retry: BuiltinRetry | Mapping[str, Any] | None
     retention: float | None
     tenant: str
@@ -228,6 +242,21 @@ def check_known(kind: type[TaskOptions | CallOptions], options: Mapping[str, Any
         raise InvalidOption(f"{where} has no option {', '.join(unknown)}")
 
 
+def check_soft_timeout(soft: float | None, timeout: float | None) -> None:
+    """Refuse a soft timeout that the timeout would never let come.
+
+    Raises:
+        InvalidOption: it is not less.
+
+    >>> check_soft_timeout(30, 30)
+    Traceback (most recent call last):
+        ...
+    taskq.errors.InvalidOption: soft_timeout must be less than the timeout of 30 s, not 30
+    """
+    if soft is not None and timeout is not None:
+        _require(soft < timeout, f"soft_timeout must be less than the timeout of {timeout:g} s", soft)
+
+
 def as_priority(value: PriorityLike) -> Priority:
     """A priority from its number or its name.
 
@@ -247,6 +276,28 @@ def as_priority(value: PriorityLike) -> Priority:
 def as_seconds(value: float | timedelta | None) -> float | None:
     """A duration in seconds."""
     return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+def expires_in(value: float | timedelta | datetime | None) -> float | None:
+    """Seconds until a task expires; of an instant those that are left from now on, by the clock of this process.
+
+    Raises:
+        InvalidOption: the instant has no time zone, or is past.
+
+    >>> expires_in(timedelta(minutes=1))
+    60.0
+    >>> expires_in(datetime.fromisoformat("2001-01-01T00:00:00+00:00"))
+    Traceback (most recent call last):
+        ...
+    taskq.errors.InvalidOption: expires must lie ahead, not 2001-01-01 00:00:00+00:00
+    """
+    if not isinstance(value, datetime):
+        return as_seconds(value)
+    _require(_is_aware(value), "expires must have a time zone: datetime.now(UTC) + …", value)
+    left = value.timestamp() - time.time()
+    if left <= 0:
+        raise InvalidOption(f"expires must lie ahead, not {value}")
+    return left
 
 
 def _seconds(name: str, value: float | None, above: float | None = None) -> None:

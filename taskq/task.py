@@ -16,7 +16,7 @@ from taskq.domain.message import Delivery, Priority
 from taskq.domain.record import Progress
 from taskq.errors import InvalidOption, InvalidPayload
 from taskq.handle import TaskHandle
-from taskq.options import CallKeywords, CallOptions, Executor, TaskOptions, check_known
+from taskq.options import CallKeywords, CallOptions, Executor, TaskOptions, check_known, check_soft_timeout
 from taskq.payload import Codec
 from taskq.terms import terms_of
 
@@ -146,9 +146,12 @@ class Task(Generic[P, R]):
             # The arguments are checked against the function, and it takes those of its own version.
             own = self.declared.version
             raise InvalidOption(f"{self.name}.options(): its arguments are of version {own}; others go by app.enqueue")
+        call = replace(self._call, **options)
+        hard = self.declared.timeout if call.timeout is None else call.timeout
+        check_soft_timeout(call.soft_timeout, None if hard == "default" else hard)
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other.__dict__["_call"] = replace(self._call, **options)
+        other.__dict__["_call"] = call
         other.__dict__["_plain"] = self._plain or self
         return other
 

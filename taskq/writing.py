@@ -19,7 +19,7 @@ from taskq.headers import Headers, encode_headers
 from taskq.ids import derived_id, digest, new_id
 from taskq.limits import Debounce
 from taskq.middleware import Draft
-from taskq.options import CallOptions, as_priority, as_seconds
+from taskq.options import CallOptions, as_priority, as_seconds, expires_in
 from taskq.task import Task
 from taskq.terms import named_key
 
@@ -130,6 +130,7 @@ class Writer:
         said = Headers(
             retry=_plain_retry(call.retry),
             timeout=call.timeout,
+            soft_timeout=call.soft_timeout,
             # Where the record has the retention of its result too, it is not said twice.
             retention=call.retention if self._limits.has_detached_results else None,
             version=task.declared.version,
@@ -157,7 +158,7 @@ def _shared(task: Task[..., Any], call: CallOptions, place: Place) -> Shared:
         "",
         delay,
         None if call.eta is None else call.eta.timestamp(),
-        as_seconds(call.expires) or declared.expires,
+        expires_in(call.expires) or declared.expires,
         declared.max_lost_leases,
         declared.dead_letter,
         declared.retention if call.retention is None else call.retention,

@@ -39,4 +39,5 @@ def _info(text: str, seen_at: float) -> WorkerInfo:
     fields = json.loads(text)
     known = {name: value for name, value in fields.items() if name in WorkerInfo.__slots__}
     changed = {"queues": tuple(known["queues"]), "state": WorkerState(known["state"]), "seen_at": seen_at}
+    changed["unresponsive"] = tuple(known.get("unresponsive", ()))
     return WorkerInfo(**{**known, **changed})

@@ -43,5 +43,6 @@ class RedisRegistry:
 def _info(text: bytes, seen: bytes) -> WorkerInfo:
     known = {name: value for name, value in json.loads(text).items() if name in _FIELDS}
     known["queues"] = tuple(known["queues"])
+    known["unresponsive"] = tuple(known.get("unresponsive", ()))
     known["state"] = WorkerState(known["state"])
     return replace(WorkerInfo(**known), seen_at=int(seen) / 1000)

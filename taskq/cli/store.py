@@ -121,4 +121,6 @@ async def _workers(backend: Backend) -> tuple[str, str]:
     workers = await backend.registry.workers()
     if not workers:
         return "warning", "none lives: start one with `taskq worker -A module:app`"
-    return "ok", "; ".join(f"{w.name} ({w.id}, {w.state}, {', '.join(w.queues)})" for w in workers)
+    shown = "; ".join(f"{w.name} ({w.id}, {w.state}, {', '.join(w.queues)})" for w in workers)
+    stuck = [f"{w.name} ({w.id}) cannot end {', '.join(w.unresponsive)}" for w in workers if w.unresponsive]
+    return ("warning", "; ".join((shown, *stuck))) if stuck else ("ok", shown)

@@ -83,25 +83,6 @@ class Failure:
         return cls(**{"type": "Exception", "message": "", **known})
 
 
-def fingerprint(type: str, message: str, frames: tuple[str, ...]) -> str:
-    """A short name for "the same failure": type, message without its figures, and the top frames without line numbers.
-
-    Arguments:
-        type: the exception's class.
-        message: its text; runs of digits and hexadecimal ids are dropped.
-        frames: "file:function" of the innermost frames.
-
-    >>> fingerprint("KeyError", "user 17", ("a.py:f",)) == fingerprint("KeyError", "user 4711", ("a.py:f",))
-    True
-    """
-    from hashlib import blake2b  # loads OpenSSL, which is a tenth of the time that `import taskq` takes
-
-    normal = "".join("#" if letter.isdigit() else letter for letter in message[:500])
-    while "##" in normal:
-        normal = normal.replace("##", "#")
-    return blake2b("\0".join((type, normal, *frames)).encode("utf-8", "replace"), digest_size=8).hexdigest()
-
-
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One delivery of a task, from its claim to its end; instants by the store's clock."""

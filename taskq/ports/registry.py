@@ -43,6 +43,8 @@ class WorkerInfo:
     seen_at: float = 0.0
     """When it last reported; the store sets it."""
     version: str = ""
+    unresponsive: tuple[str, ...] = ()
+    """Ids of tasks, at most 20, which were told to end and whose runs still go on, out of the worker's reach."""
 
 
 class WorkerRegistry(Protocol):

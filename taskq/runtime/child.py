@@ -24,6 +24,8 @@ from taskq.errors import ConfigError
 from taskq.headers import decode_headers
 from taskq.runtime.failures import describe, outcome_of, result_of, undecodable
 from taskq.runtime.opening import UNREADABLE, lacking, open_call
+from taskq.runtime.soft_child import Interrupted
+from taskq.runtime.soft_loop import SoftTimed
 from taskq.runtime.wire import Assignment, Begun, Ended, Forwarder, Link, Progressed, Setup
 from taskq.task import Task
 from taskq.transaction import IN_A_CHILD
@@ -107,14 +109,24 @@ def run(assignment: Assignment, link: Link, url: str) -> Outcome:
     token = current_context.set(context)
     try:
         args, kwargs = task.codec.inject(args, kwargs, context)
-        value = task.function(*args, **kwargs)
-        if task.is_async:
-            value = asyncio.run(value)
-        return result_of(task, value)
+        return result_of(task, _call(task, args, kwargs, assignment.soft_timeout))
     except BaseException as error:  # noqa: BLE001 - SystemExit too is the task's own affair
         return outcome_of(task, error)
     finally:
         current_context.reset(token)
+
+
+def _call(task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], soft_timeout: float | None) -> Any:
+    """What the function gives, however long it waits for it; SoftTimeout is raised in it when its time is over."""
+    if not task.is_async:
+        with Interrupted(soft_timeout):
+            return task.function(*args, **kwargs)
+    coroutine = task.function(*args, **kwargs)
+    return asyncio.run(coroutine if soft_timeout is None else _await(SoftTimed(coroutine, soft_timeout)))
+
+
+async def _await(timed: SoftTimed[Any]) -> Any:
+    return await timed
 
 
 class _ChildRun:

@@ -1,13 +1,15 @@
-"""Results that live on another backend than the tasks: written there first, under the run's fence."""
+"""Results on their way to where they are kept: in a cache, and on another backend than the tasks, under the fence."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from taskq.app import App
 from taskq.domain.outcome import Failed, Outcome, Succeeded
 from taskq.domain.record import Failure
+from taskq.runtime.cache import cache_id, recall, remember
 from taskq.runtime.opening import seal_result
 from taskq.runtime.run import Run
 from taskq.runtime.service import Backoff, said
@@ -16,6 +18,16 @@ from taskq.runtime.settler import STORE_IS_AWAY
 PATIENCE = 2.0
 """Seconds after which a result that cannot be written is worth a line in the log."""
 logger = logging.getLogger("taskq.worker")
+
+
+async def call_or_recall(app: App, run: Run, call: Callable[[], Awaitable[Outcome]]) -> Outcome:
+    """The outcome of a run of a task whose results are cached: without a call where there is one."""
+    id = cache_id(app.namespace, run.task, run.delivery.tenant, run.payload)
+    found = await recall(app, id)
+    if found is not None:
+        return await keep_result(app, run, Succeeded(found))
+    run.cache_id = id
+    return await call()
 
 
 async def keep_result(app: App, run: Run, outcome: Outcome) -> Outcome:
@@ -29,6 +41,9 @@ async def keep_result(app: App, run: Run, outcome: Outcome) -> Outcome:
     if len(result) > limit:
         text = f"the result takes {len(result):,} bytes, over max_result ({limit:,}): store it elsewhere"
         return Failed(Failure("ResultTooLarge", text), retryable=False)
+    if run.cache_id is not None:
+        run.deadline = None  # as below
+        await remember(app, run.cache_id, result, run.task.declared.cache or 0.0)
     if not app.stores.has_detached_results:
         return outcome
     sealed = seal_result(run.task, run.delivery, run.headers, result)

@@ -8,9 +8,9 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from taskq import blocking
 from taskq.app import App
 from taskq.config import WorkerOptions
 from taskq.context import TaskContext, current_context
@@ -21,17 +21,20 @@ from taskq.domain.outcome import CancelledRun, Failed, Interrupted, Outcome, Set
 from taskq.domain.record import Failure
 from taskq.errors import CorruptRecord
 from taskq.headers import decode_headers
+from taskq.middleware import CallNext
 from taskq.ports import Inspector, QueueSettings
-from taskq.runtime.detached import keep_result
+from taskq.runtime import calls
+from taskq.runtime.cache import may_be_cached
+from taskq.runtime.detached import call_or_recall, keep_result
 from taskq.runtime.failures import outcome_of, result_of, undecodable
 from taskq.runtime.opening import UNREADABLE, lacking, late_limits, open_call, seal_outcome
 from taskq.runtime.run import Run, StopReason
 from taskq.runtime.slots import SOLITUDE, Slots
 from taskq.runtime.strangers import Strangers
 from taskq.runtime.threads import Raised, ThreadPool
+from taskq.runtime.unresponsive import Unresponsive
 from taskq.runtime.verdict import verdict
 from taskq.runtime.wire import Begun, Progressed
-from taskq.task import Task
 from taskq.transaction import ELSEWHERE, Work
 
 if TYPE_CHECKING:
@@ -89,6 +92,7 @@ class Executor:
         self._strangers = Strangers(settle, inspector)
         self.runs: dict[str, Run] = {}
         """Everything held here: waiting for a slot, or running."""
+        self.unresponsive = Unresponsive()
         self.freed = asyncio.Event()
         """Set whenever there may be room for more."""
 
@@ -182,11 +186,14 @@ class Executor:
         run.has_begun = True
         context = self._context(run)
         current_context.set(context)
+        call: CallNext = partial(self._call, run, context)
+        if may_be_cached(run.task, run.headers):
+            call = partial(call_or_recall, self._app, run, call)
         try:
             if self._app.middleware.around_run:
-                outcome = _checked(await self._app.middleware.wrap(context, lambda: self._call(run, context))())
+                outcome = _checked(await self._app.middleware.wrap(context, call)())
             else:
-                outcome = await self._call(run, context)
+                outcome = await call()
             outcome = seal_outcome(run.task, run.delivery, run.headers, outcome)
         except asyncio.CancelledError:
             outcome = self._why_stopped(run)
@@ -211,9 +218,9 @@ class Executor:
             return undecodable(error)
         try:
             if task.executor == "async":
-                value = await task.function(*args, **kwargs)
+                value = await calls.on_loop(run, task.function(*args, **kwargs))
             else:
-                value = await self._call_thread(run, task, args, kwargs)
+                value = await self._call_thread(run, partial(task.function, *args, **kwargs))
                 if run.is_aware:
                     # It looked, saw that it should end, and returned: that is how a thread stops, not a result.
                     return self._why_stopped(run)
@@ -227,22 +234,10 @@ class Executor:
         except BaseException as error:  # noqa: BLE001 - SystemExit and MemoryError end the run, not the worker
             return self._after(run, outcome_of(task, error))
 
-    async def _call_thread(self, run: Run, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def _call_thread(self, run: Run, function: Callable[[], Any]) -> Any:
         if self._threads is None:
             self._threads = ThreadPool(self._options.threads)
-        loop = asyncio.get_running_loop()
-
-        def job() -> Any:
-            blocking.worker_loop.set(loop)
-            return task.function(*args, **kwargs)
-
-        future = self._threads.submit(job)
-        try:
-            # Shielded: a thread cannot be cancelled, only asked (ctx.cancelled) and, after a grace, given up.
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            self._threads.abandon(future)
-            raise
+        return await calls.in_thread(self._threads, run, function)
 
     async def _call_child(self, run: Run) -> Outcome:
         if self._children is None:
@@ -353,6 +348,7 @@ class Executor:
         )
         if run.handle is not None:
             run.handle.cancel()
+        self.unresponsive.add(run)
         self._end(run, self._why_stopped(run))
 
     def give_up_all(self) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import os
 import traceback
 from types import TracebackType
 from typing import Any
 
+from taskq.domain.fingerprint import fingerprint, place
 from taskq.domain.outcome import CancelledRun, Failed, Outcome, Rejected, Snoozed, Succeeded
-from taskq.domain.record import DeadReason, Failure, fingerprint
+from taskq.domain.record import DeadReason, Failure
 from taskq.errors import (
     Cancel,
     InvalidPayload,
@@ -29,6 +31,9 @@ MAX_TRACEBACK = 50_000
 MAX_FRAMES = 50
 """The innermost frames are kept of each traceback: the one that raised is the last."""
 TOP_FRAMES = 3
+_STANDARD_LIBRARY = os.path.dirname(os.__file__).replace("\\", "/") + "/"
+_COMPREHENSIONS = frozenset({"<listcomp>", "<dictcomp>", "<setcomp>"})
+"""They have had no frame of their own since Python 3.12."""
 NOTE = 60
 """Characters that the note takes which stands for what was cut."""
 
@@ -48,8 +53,8 @@ def describe(error: BaseException, skip: str = "taskq/runtime/") -> Failure:
         trace = "".join(lines)
     except Exception:  # noqa: BLE001 - a hostile __str__ or __cause__ must not hide the failure
         trace = ""
-    frames = tuple(f"{frame.filename}:{frame.name}" for frame in _innermost(error.__traceback__))
-    return Failure(kind, _cut(message, MAX_MESSAGE), _cut(trace, MAX_TRACEBACK), fingerprint(kind, message, frames))
+    name = fingerprint(kind, message, _places(error.__traceback__, skip))
+    return Failure(kind, _cut(message, MAX_MESSAGE), _cut(trace, MAX_TRACEBACK), name)
 
 
 def outcome_of(task: Task[..., Any], error: BaseException) -> Outcome:
@@ -121,5 +126,13 @@ def _own_frames(trace: TracebackType | None, skip: str) -> TracebackType | None:
     return shown or trace
 
 
-def _innermost(trace: TracebackType | None) -> list[traceback.FrameSummary]:
-    return list(traceback.extract_tb(trace, limit=-TOP_FRAMES)) if trace is not None else []
+def _places(trace: TracebackType | None, skip: str) -> tuple[str, ...]:
+    """Where the innermost frames are, but for those that come and go with releases of Python and of taskq."""
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(trace)]
+    kept = [code for code in codes if _is_lasting(code.co_filename.replace("\\", "/"), code.co_name, skip)]
+    return tuple(place(code.co_filename, code.co_name) for code in kept[-TOP_FRAMES:])
+
+
+def _is_lasting(file: str, function: str, skip: str) -> bool:
+    is_library = file.startswith(_STANDARD_LIBRARY) and "-packages/" not in file
+    return not (is_library or skip in file or file.startswith("<frozen ") or function in _COMPREHENSIONS)

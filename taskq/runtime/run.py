@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
@@ -67,6 +68,7 @@ class Run:
     """A held delivery; it is what a TaskContext asks and tells (taskq.context.Run)."""
 
     __slots__ = (
+        "cache_id",
         "claimed_at",
         "deadline",
         "delivery",
@@ -74,6 +76,7 @@ class Run:
         "has_begun",
         "headers",
         "is_aware",
+        "is_in_thread",
         "is_over",
         "own",
         "payload",
@@ -102,6 +105,8 @@ class Run:
         self.sealed_headers = b""
         """The headers as they came, for a child process."""
         self.payload = b""
+        self.cache_id: str | None = None
+        """Where its result is to be cached."""
         self.renewed_at: float | None = None
         """Monotonic seconds from before the newest extension of its lease was asked for."""
         self.started_at: float | None = None
@@ -115,6 +120,8 @@ class Run:
         self.is_over = False
         self.is_aware = False
         """Whether the task has asked if it should end, and was told yes."""
+        self.is_in_thread = False
+        """Whether a thread runs its function, given up or not."""
         self.progress: Progress | None = None
         self.own: OwnSettlement | None = None
         """Set from the moment when a transaction of the task's own completes it: then nobody else settles the run."""
@@ -127,6 +134,11 @@ class Run:
             return False
         self.is_aware = True
         return True
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing of it goes on: what was given up may."""
+        return not self.is_in_thread and (self.handle is None or self.handle.done())
 
     def report(self, progress: Progress) -> None:
         """Note the progress, until it is written."""
@@ -141,6 +153,19 @@ class Run:
     def timeout(self) -> float | None:
         """Seconds that the run may take."""
         return timeout_of(self.headers.timeout, self.task.declared.timeout, self.settings.timeout)
+
+    @property
+    def soft_timeout(self) -> float | None:
+        """Seconds after which SoftTimeout is raised inside of the task."""
+        for said in (self.headers.soft_timeout, self.task.declared.soft_timeout):
+            if said is not None:
+                return said
+        return self.settings.soft_timeout
+
+    def soft_time_left(self) -> float | None:
+        """Seconds until then."""
+        soft = self.soft_timeout
+        return None if soft is None else max(0.0, (self.started_at or 0.0) + soft - time.monotonic())
 
     def age(self, now: float) -> float:
         """Seconds from the enqueue until now."""

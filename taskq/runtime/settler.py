@@ -6,7 +6,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
+from taskq.domain.fingerprint import fingerprint
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import Bury, Complete, Crash, Fail, Release, Retry, Settlement, Snooze, give_up
 from taskq.domain.record import DeadReason, Failure
@@ -48,7 +50,7 @@ class Settler:
 
     def put(self, delivery: Delivery, settlement: Settlement) -> None:
         """Take a decision; never blocks."""
-        self._waiting.append(Settled(delivery, settlement))
+        self._waiting.append(Settled(delivery, _fingerprinted(settlement)))
         self.held[delivery.id, delivery.fence] = delivery
         self._idle.clear()
         self._arrived.set()
@@ -105,7 +107,7 @@ class Settler:
     async def _bury_instead(self, delivery: Delivery, error: Exception) -> bool:
         """Give up a task whose outcome the store does not take, with a failure that says so; whether it takes that."""
         failure = Failure("OutcomeRefused", f"the store does not take the outcome of this run: {type(error).__name__}")
-        settled = Settled(delivery, give_up(delivery, DeadReason.REJECTED, failure))
+        settled = Settled(delivery, _fingerprinted(give_up(delivery, DeadReason.REJECTED, failure)))
         try:
             self._accepted([settled], await self._broker.settle([settled]))
         except Exception:  # noqa: BLE001 - then all of it is told again later
@@ -141,6 +143,21 @@ class Settler:
                     hook(delivery, settlement)
                 except Exception as error:  # noqa: BLE001 - a hook of the user's must not undo what is settled
                     logger.error("a middleware's on_settled failed: %s", said(error))
+
+
+def _fingerprinted(settlement: Settlement) -> Settlement:
+    """The settlement with a fingerprint for a failure that no exception has made; those have one of their own."""
+    match settlement:
+        case Retry(failure=failure) | Bury(failure=failure) | Fail(failure=failure) | Crash(failure=failure):
+            pass
+        case Snooze(failure=Failure() as failure):
+            pass
+        case _:
+            return settlement
+    if failure.fingerprint:
+        return settlement
+    named = replace(failure, fingerprint=fingerprint(failure.type, failure.message))
+    return settlement._replace(failure=named)
 
 
 def _log(delivery: Delivery, settlement: Settlement) -> None:

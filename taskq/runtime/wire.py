@@ -48,6 +48,8 @@ class Assignment(msgspec.Struct, tag=True, array_like=True, frozen=True):
     headers: bytes
     timeout: float | None
     """Seconds that the task may take, from its beginning in the child."""
+    soft_timeout: float | None = None
+    """Seconds after which SoftTimeout is raised inside of it."""
 
 
 class Begun(msgspec.Struct, tag=True, array_like=True, frozen=True):

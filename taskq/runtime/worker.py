@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from taskq.errors import TaskqError
 from taskq.lifespan import life_of
 from taskq.ports import Backend, WorkerCommand, WorkerInfo, WorkerState
 from taskq.ports.events import CONTROL
+from taskq.runtime import cache
 from taskq.runtime.executor import Executor
 from taskq.runtime.exits import contained_exits
 from taskq.runtime.fetcher import Fetcher
@@ -180,6 +182,7 @@ class Worker:
             running=running,
             concurrency=self.options.concurrency,
             started_at=self._started_at,
+            unresponsive=() if self.parts is None else self.parts.executor.unresponsive.ids(),
         )
 
     # ------------------------------------------------------------ the life
@@ -276,7 +279,8 @@ class Worker:
                     group.create_task(every(lambda: self._listen(backend, work), ended, logger, "listening")),
                 ]
                 fetching = group.create_task(work.fetcher.run())
-                upkeep = Maintenance(backend.maintenance, self.options, work.fetcher.stop, self._expire_results)
+                forget_results = partial(cache.expire, self.app)
+                upkeep = Maintenance(backend.maintenance, self.options, work.fetcher.stop, forget_results)
                 maintaining = group.create_task(upkeep.run())
                 try:
                     await self._stopping.wait()
@@ -359,11 +363,6 @@ class Worker:
         async for event in backend.events.subscribe([CONTROL]):
             work.executor.stop_ids([event.data], StopReason.CANCEL)
         return LISTEN_AGAIN
-
-    async def _expire_results(self) -> int:
-        """Forget results on a store of their own, which no worker of that store may look after."""
-        results = await self.app.stores.detached_results()
-        return 0 if results is None else await results.expire()
 
     def _heartbeat(self, work: Parts) -> Heartbeat:
         loop, leases = asyncio.get_running_loop(), Leases(work.executor, work.settler)

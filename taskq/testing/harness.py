@@ -8,6 +8,7 @@ import random
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import msgspec
@@ -19,16 +20,19 @@ from taskq.context import TaskContext, current_context
 from taskq.domain import outcome as domain
 from taskq.domain.envelope import unseal
 from taskq.domain.message import Delivery, Message, Priority
-from taskq.domain.outcome import Failed, Outcome, Unknown
+from taskq.domain.outcome import Failed, Outcome, Succeeded, Unknown
 from taskq.domain.record import Failure, Progress
 from taskq.domain.retry import DEFAULT_RETRY, RetryStrategy, from_dict
 from taskq.handle import TaskHandle
 from taskq.headers import Headers, decode_headers
 from taskq.lifespan import life_of
+from taskq.middleware import CallNext
 from taskq.ports import Backend, BackendOptions, Broker, Enqueued, EnqueueStatus, Fetched, Parent, Settled
+from taskq.runtime.cache import cache_id, may_be_cached, recall, remember
 from taskq.runtime.failures import outcome_of, result_of, undecodable
 from taskq.runtime.opening import UNREADABLE, lacking, open_call, plain_payload_of, seal_outcome
 from taskq.runtime.run import timeout_of
+from taskq.runtime.soft_loop import SoftTimed
 from taskq.task import Task
 from taskq.testing.clock import VirtualClock
 
@@ -176,7 +180,10 @@ class Harness:
     async def _attempt(self, task: Task[..., Any], delivery: Delivery, said: Headers, payload: bytes) -> Outcome:
         run = _Run(delivery, self._backend)
         context = TaskContext(delivery, run, metadata=said.metadata, state=self._state, origin=task.submitter)
-        call = self.app.middleware.wrap(context, lambda: _call(task, context, said, payload))
+        inner: CallNext = partial(_call, task, context, said, payload)
+        if may_be_cached(task, said):
+            inner = partial(_recalled, self.app, task, delivery.tenant, payload, inner)
+        call = self.app.middleware.wrap(context, inner)
         token, inline = current_context.set(context), blocking.inline.set(True)
         try:
             outcome = await call()
@@ -201,12 +208,13 @@ async def _call(task: Task[..., Any], context: TaskContext, said: Headers, paylo
     except UNREADABLE as error:
         return undecodable(error)
     timeout = timeout_of(said.timeout, task.declared.timeout, None)
+    soft = task.declared.soft_timeout if said.soft_timeout is None else said.soft_timeout
     limit = asyncio.timeout(timeout)
     try:
         async with limit:
             value = task.function(*args, **kwargs)
             if inspect.isawaitable(value):
-                value = await value
+                value = await (SoftTimed(value, soft) if soft and inspect.iscoroutine(value) else value)
         return result_of(task, value)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) or _is_cancelled():
@@ -214,6 +222,16 @@ async def _call(task: Task[..., Any], context: TaskContext, said: Headers, paylo
         if limit.expired():
             return Failed(Failure("TaskTimeout", f"it ran longer than its timeout of {timeout:g} s"))
         return outcome_of(task, error)
+
+
+async def _recalled(app: App, task: Task[..., Any], tenant: str, payload: bytes, call: CallNext) -> Outcome:
+    """The outcome of a task whose results are cached."""
+    id = cache_id(app.namespace, task, tenant, payload)
+    found = await recall(app, id)
+    outcome = await call() if found is None else Succeeded(found)
+    if found is None and isinstance(outcome, Succeeded):
+        await remember(app, id, outcome.result, task.declared.cache or 0.0)
+    return outcome
 
 
 def _is_cancelled() -> bool:

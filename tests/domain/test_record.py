@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskq.domain.message import Delivery, Message, Priority
-from taskq.domain.record import Attempt, AttemptOutcome, Failure, TaskRecord, fingerprint
+from taskq.domain.record import Attempt, AttemptOutcome, Failure, TaskRecord
 from taskq.domain.state import TaskState
 
 failures = st.builds(Failure, st.text(min_size=1), st.text(), st.text(), st.text())
@@ -37,30 +37,6 @@ def test_a_failure_leaves_out_what_is_empty() -> None:
 )
 def test_a_failure_of_another_release_is_read(data: bytes, failure: Failure) -> None:
     assert Failure.from_json(data) == failure
-
-
-@given(st.text(), st.lists(st.text(), max_size=3).map(tuple), st.integers(0), st.integers(0))
-def test_a_fingerprint_is_blind_to_figures(message: str, frames: tuple[str, ...], one: int, another: int) -> None:
-    short = message[:100]
-    assert fingerprint("E", f"{short} {one}", frames) == fingerprint("E", f"{short} {another}", frames)
-
-
-def test_a_fingerprint_tells_type_message_and_place_apart() -> None:
-    prints = {
-        fingerprint("KeyError", "no user", ("a.py:f",)),
-        fingerprint("ValueError", "no user", ("a.py:f",)),
-        fingerprint("KeyError", "no group", ("a.py:f",)),
-        fingerprint("KeyError", "no user", ("a.py:g",)),
-        fingerprint("KeyError", "no user", ()),
-        fingerprint("KeyError", "no user 1", ("a.py:f",)),
-    }
-    assert len(prints) == 6
-    assert all(len(each) == 16 for each in prints)
-
-
-def test_a_fingerprint_takes_any_text_and_the_start_of_a_long_one() -> None:
-    assert fingerprint("E", "\ud800", ()) == fingerprint("E", "\ud800", ())
-    assert fingerprint("E", "x" * 500 + "y", ()) == fingerprint("E", "x" * 500 + "z", ())
 
 
 def test_an_attempt_knows_how_long_it_took() -> None:

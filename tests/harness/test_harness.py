@@ -15,6 +15,7 @@ from taskq import (
     Fixed,
     IdempotencyConflict,
     NoRetry,
+    SoftTimeout,
     TaskContext,
     TaskExpired,
     TaskFailed,
@@ -249,3 +250,40 @@ async def test_blocking_code_enqueues_from_a_thread() -> None:
         assert harness.enqueued(greet).one().handle.id == id
         await harness.run_until_idle()
         assert await shop.handle(id).aresult(0) == "hello you"
+
+
+async def test_a_soft_timeout_is_raised_in_what_awaits() -> None:
+    own = App("redis://nobody.listens.example:1")
+
+    @own.task(name="slow", soft_timeout=0.01)
+    async def slow() -> str:
+        try:
+            await asyncio.Event().wait()
+        except SoftTimeout:
+            return "half of it"
+        return "never"
+
+    async with Harness(own) as harness:
+        handle = await slow.aenqueue()
+        await harness.run_until_idle()
+        assert await handle.aresult(0) == "half of it"
+
+
+async def test_cached_results_stand_for_calls_with_the_same_arguments() -> None:
+    own = App("redis://nobody.listens.example:1")
+    runs: list[int] = []
+
+    @own.task(name="double", cache=60)
+    async def double(x: int) -> int:
+        runs.append(x)
+        return 2 * x
+
+    async with Harness(own) as harness:
+        for x in (1, 2, 1):
+            handle = await double.aenqueue(x)
+            await harness.run_until_idle()
+            assert await handle.aresult(0) == 2 * x
+        await harness.advance(minutes=2)
+        await double.aenqueue(1)
+        await harness.run_until_idle()
+    assert runs == [1, 2, 1]

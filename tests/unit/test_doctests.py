@@ -12,14 +12,17 @@ from typing import Any
 import pytest
 
 import taskq
+import taskq.contrib
+import taskq.runtime
 from taskq import App, Middleware, Task, TaskContext, TaskHandle, errors
 from taskq.config import Settings, WorkerOptions
 from taskq.task import AsyncTask
 
 MODULES = [
-    f"taskq.{module.name}"
-    for module in pkgutil.iter_modules(taskq.__path__)
-    if not module.ispkg and module.name != "__main__"
+    module.name
+    for package in (taskq, taskq.contrib, taskq.runtime)
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+    if not module.ispkg and module.name != "taskq.__main__"
 ]
 CLASSES: tuple[type[Any], ...] = (App, Task, TaskHandle, TaskContext, Middleware, Settings, WorkerOptions)
 

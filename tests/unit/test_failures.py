@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -38,6 +40,66 @@ def test_a_short_traceback_is_whole() -> None:
     trace = describe(raised(2)).traceback
     assert "in raised" in trace
     assert trace.count("in deep") == 3
+
+
+def place_at(function: Callable[[], Any], path: str, name: str = "", line: int = 1) -> Callable[[], Any]:
+    """The same function as if it stood elsewhere."""
+    code = function.__code__.replace(co_filename=path, co_firstlineno=line, co_name=name or function.__name__)
+    return FunctionType(code, function.__globals__, closure=function.__closure__)
+
+
+def fails() -> None:
+    raise ValueError("user 17 is unknown")
+
+
+def reads() -> None:
+    json.loads("{")
+
+
+def print_of(function: Callable[[], Any]) -> str:
+    """The fingerprint of what a function raises."""
+    try:
+        function()
+    except Exception as error:
+        return describe(error).fingerprint
+    raise AssertionError
+
+
+@pytest.mark.parametrize("function", [fails, reads])
+def test_hosts_with_other_paths_and_releases_with_other_lines_agree(function: Callable[[], None]) -> None:
+    here = print_of(place_at(function, "/srv/app/mail/tasks.py"))
+    assert here == print_of(place_at(function, "/opt/venv/lib/python3.13/site-packages/mail/tasks.py", line=77))
+    assert here != print_of(place_at(function, "/srv/app/sms/tasks.py"))
+    assert here != print_of(place_at(function, "/srv/app/mail/tasks.py", "another"))
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/srv/app/mail/tasks.py", "<listcomp>"),
+        ("<frozen importlib._bootstrap>", "_call_with_frames_removed"),
+        ("/venv/site-packages/taskq/runtime/executor.py", "_call"),
+        (json.decoder.__file__, "raw_decode"),
+    ],
+)
+def test_frames_that_come_and_go_do_not_count(path: str, name: str) -> None:
+    inner = place_at(fails, "/srv/app/mail/tasks.py", "send")
+
+    def between() -> None:
+        inner()
+
+    wrapped = place_at(between, path, name)
+
+    def outer() -> None:
+        wrapped()
+
+    def direct() -> None:
+        inner()
+
+    def outermost(function: Callable[[], None]) -> Callable[[], None]:
+        return place_at(function, "/srv/app/mail/tasks.py", "outer")
+
+    assert print_of(outermost(outer)) == print_of(outermost(direct))
 
 
 def test_each_link_of_a_chain_keeps_its_innermost_frames() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from taskq import (
     Priority,
     Task,
     TaskState,
+    options,
 )
 from taskq.domain.retry import from_dict
 from taskq.options import CallOptions, TaskOptions
@@ -305,3 +307,54 @@ async def test_a_task_that_is_not_known_here_is_made_once_for_each_name(
 
     with pytest.raises(InvalidPayload):
         await app.aenqueue("elsewhere", {"x": "one"})
+
+
+async def test_a_call_may_expire_at_an_instant(app: App, job: Task[..., int]) -> None:
+    instant = datetime.now(timezone(timedelta(hours=2))) + timedelta(hours=1)
+    record = await record_of(app, await job.options(expires=instant).aenqueue())
+    assert record.expires_at is not None
+    assert timedelta(minutes=59) < record.expires_at - record.created_at <= timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("expires", "message"),
+    [
+        (datetime(2026, 3, 6, 12), "expires must have a time zone"),  # noqa: DTZ001 - it is what is refused
+        (datetime(2020, 1, 1, tzinfo=UTC), "expires must lie ahead, not 2020-01-01 00:00:00"),
+        (datetime(9999, 1, 1, tzinfo=UTC), "expires must be over 0 s and at most ten years"),
+    ],
+)
+def test_an_instant_to_expire_at_lies_ahead(job: Task[..., int], expires: datetime, message: str) -> None:
+    with pytest.raises(InvalidOption, match=message):
+        job.options(expires=expires)
+
+
+async def test_an_instant_that_has_passed_since_is_refused_too(
+    app: App, job: Task[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soon = job.options(expires=datetime.now(UTC) + timedelta(hours=1))
+    later = time.time() + 7200
+    monkeypatch.setattr(options, "time", SimpleNamespace(time=lambda: later))
+    with pytest.raises(InvalidOption, match="expires must lie ahead"):
+        await soon.aenqueue()
+    assert await count(app) == 0
+
+
+def test_a_soft_timeout_is_less_than_the_timeout(app: App) -> None:
+    with pytest.raises(InvalidOption, match="soft_timeout must be less than the timeout of 30 s, not 30"):
+        TaskOptions(timeout=30, soft_timeout=30)
+    TaskOptions(timeout=None, soft_timeout=30)
+    task = app.task(name="mail.send", timeout=30, soft_timeout=25)(_send)
+    with pytest.raises(InvalidOption, match="soft_timeout must be less than the timeout of 30 s, not 40"):
+        task.options(soft_timeout=40)
+    with pytest.raises(InvalidOption, match="soft_timeout must be less than the timeout of 5 s, not 6"):
+        task.options(soft_timeout=6, timeout=5)
+    task.options(soft_timeout=40, timeout=50)
+
+
+async def test_the_soft_timeout_of_a_call_travels_in_the_headers(app: App) -> None:
+    handle = await app.aenqueue("elsewhere", {}, soft_timeout=400)
+    assert headers_of(await record_of(app, handle)).soft_timeout == 400
+
+
+def _send() -> None: ...

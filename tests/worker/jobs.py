@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -9,14 +10,17 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
-from taskq import App, Cancel, CapabilityMissing, Reject, Retry, Snooze, TaskContext, Throttled, current
+from taskq import App, Cancel, CapabilityMissing, Reject, Retry, Snooze, SoftTimeout, TaskContext, Throttled, current
 from taskq.errors import TaskSignal
 
 app = App("memory://")
+NEVER = 3600.0
 SIGNALS: dict[str, Callable[[], TaskSignal]] = {
     "retry": lambda: Retry(),
     "retry later": lambda: Retry(delay=3600.0),
@@ -188,6 +192,12 @@ def tells_its_process() -> int:
 
 
 @app.task(executor="process")
+def tells_its_name(number: int) -> str:
+    """Something that no other run tells."""
+    return f"{number} {token_hex(8)}"
+
+
+@app.task(executor="process")
 def dies_in_the_middle_of_a_word() -> None:
     """Begin to log a line that is longer than its worker takes in at once, and be killed meanwhile."""
     threading.Thread(target=logging.getLogger("taskq").error, args=("x" * 50_000_000,), daemon=True).start()
@@ -262,6 +272,28 @@ def enqueues() -> str:
 def _line() -> int:
     """The descriptor of the line to the worker."""
     return int(sys.argv[1])
+
+
+@app.task(executor="process")
+def sleeps(is_caught: bool) -> str:
+    """Sleep in the system, and tell what ended it."""
+    try:
+        time.sleep(NEVER)
+    except SoftTimeout:
+        if not is_caught:
+            raise
+    return "half of it"
+
+
+@app.task(executor="process")
+async def sleeps_on_a_loop(is_caught: bool) -> str:
+    """Wait on the loop of a child."""
+    try:
+        await asyncio.sleep(NEVER)
+    except SoftTimeout:
+        if not is_caught:
+            raise
+    return "half of it"
 
 
 def _note(pid_file: str) -> None:

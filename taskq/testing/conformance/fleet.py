@@ -27,6 +27,7 @@ def worker_info(**fields: object) -> WorkerInfo:
         concurrency=8,
         started_at=1_700_000_000.5,
         version="1.2.3",
+        unresponsive=("0198f3b2-7c1d-7e7a-9f6e-2b1a6f0c8d01", "0198f3b2-7c1d-7e7a-9f6e-2b1a6f0c8d02"),
     )
     return replace(info, **fields)  # type: ignore[arg-type]
 

@@ -1,0 +1,44 @@
+"""What workers of other releases have reported is read, and `taskq doctor` says what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import taskq_postgres.registry
+import taskq_redis.registry
+from taskq.cli import store
+from taskq.ports import WorkerInfo, WorkerState
+
+INFO = WorkerInfo(
+    id="w1", name="mailer", host="host-1", pid=4711, queues=("default",), state=WorkerState.IDLE, unresponsive=("5b",)
+)
+READERS: dict[str, Callable[[str], WorkerInfo]] = {
+    "redis": lambda text: taskq_redis.registry._info(text.encode(), b"0"),
+    "postgres": lambda text: taskq_postgres.registry._info(text, 0.0),
+}
+
+
+@pytest.mark.parametrize("backend", READERS)
+def test_reports_of_other_releases_are_read(backend: str) -> None:
+    fields = asdict(INFO)
+    read = READERS[backend]
+    assert read(json.dumps(fields)) == INFO
+    assert read(json.dumps({**fields, "of_a_later_release": [1]})) == INFO
+    del fields["unresponsive"]
+    assert read(json.dumps(fields)).unresponsive == ()
+
+
+async def test_the_doctor_names_what_a_worker_cannot_end() -> None:
+    async def workers() -> list[WorkerInfo]:
+        return [INFO]
+
+    backend: Any = SimpleNamespace(registry=SimpleNamespace(workers=workers))
+    status, detail = await store._workers(backend)
+    assert status == "warning"
+    assert "mailer (w1) cannot end 5b" in detail
