@@ -18,8 +18,8 @@ class Closed(NamedTuple):
     """A gate that is closed."""
 
     gate: str
-    opens_at: float | None
-    """The instant at which it may open; None: when a holder leaves."""
+    opens_at: float
+    """The instant at which it may open."""
 
 
 class Gates:
@@ -52,14 +52,14 @@ class Gates:
                     return WITHOUT_END
                 return max(1, limit.probes - breaker.probing)
 
-    def opens_at(self, limit: Limit, now: float, passing: int = 0) -> float | None:
-        """When a gate opens for one more, after those that may pass it already."""
+    def opens_at(self, limit: Limit, now: float, passing: int = 0) -> float:
+        """When a gate opens for one more, after those that may pass it already; earlier where a holder leaves."""
         match limit:
             case Rate():
                 bucket = self._bucket(limit, now)
                 return now + rules.seconds_to_token(rules.without_tokens(bucket, passing), limit)
             case Slots():
-                return None
+                return now + rules.LOOK_AGAIN
             case Circuit():
                 seconds = rules.seconds_to_probe(self.breakers.get(limit.gate), limit, now)
                 return now + (seconds or limit.cooldown)

@@ -7,6 +7,7 @@ cleared    queue → ids that were let out                         PENDING, ahea
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from taskq.domain.limits import Limit
@@ -21,8 +22,8 @@ class Room:
 
     limit: Limit
     """As the one who came last knows it."""
-    opens_at: float | None = None
-    """When the gate may open, None: when a holder leaves."""
+    opens_at: float
+    """When the gate may open."""
     ids: dict[str, Order] = field(default_factory=dict)
 
     def heads(self, count: int) -> list[str]:
@@ -37,9 +38,9 @@ class Rooms:
         self.of: dict[str, dict[str, Room]] = defaultdict(dict)
         self.cleared: dict[str, dict[str, Order]] = defaultdict(dict)
 
-    def park(self, queue: str, id: str, order: Order, limit: Limit, opens_at: float | None) -> None:
+    def park(self, queue: str, id: str, order: Order, limit: Limit, opens_at: float) -> None:
         """Have a task wait at a gate."""
-        room = self.of[queue].setdefault(limit.gate, Room(limit))
+        room = self.of[queue].setdefault(limit.gate, Room(limit, opens_at))
         room.limit, room.opens_at, room.ids[id] = limit, opens_at, order
 
     def clear(self, queue: str, gate: str, id: str) -> None:
@@ -47,10 +48,19 @@ class Rooms:
         self.cleared[queue][id] = self.of[queue][gate].ids[id]
         self._leave(queue, gate, id)
 
-    def remove(self, queue: str, gate: str, id: str) -> None:
-        """Take a task out of its room, or from among those that were let out."""
-        if self.cleared[queue].pop(id, None) is None and gate:
+    def remove(self, queue: str, gate: str, id: str) -> bool:
+        """Take a task out of its room, or from among those that were let out; returns whether it was there."""
+        was_cleared = self.cleared[queue].pop(id, None) is not None
+        if gate and not was_cleared:
             self._leave(queue, gate, id)
+        return was_cleared
+
+    def make_way(self, queue: str, limits: Iterable[Limit], now: float) -> None:
+        """One who was let out will not start now: others may, where it would have passed."""
+        for limit in limits:
+            room = self.of.get(queue, {}).get(limit.gate)
+            if room is not None:
+                room.opens_at = now
 
     def _leave(self, queue: str, gate: str, id: str) -> None:
         room = self.of[queue].get(gate)
@@ -69,11 +79,11 @@ class Rooms:
     def due(self, queue: str, now: float) -> list[tuple[str, Room]]:
         """The rooms of a queue whose gates may be open."""
         rooms = self.of.get(queue, {}).items()
-        return [(gate, room) for gate, room in rooms if room.opens_at is not None and room.opens_at <= now]
+        return [(gate, room) for gate, room in rooms if room.opens_at <= now]
 
     def next_due(self, queue: str) -> float | None:
         """The instant at which the next gate of a queue may open."""
-        return min((r.opens_at for r in self.of.get(queue, {}).values() if r.opens_at is not None), default=None)
+        return min((room.opens_at for room in self.of.get(queue, {}).values()), default=None)
 
     def parked(self, queue: str, gate: str) -> int:
         """How many wait at a gate."""

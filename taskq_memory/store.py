@@ -119,6 +119,7 @@ class Store:
 
     def run(self, task: Task, worker: str, lease: float) -> None:
         """→ RUNNING: a new fence and a lease, in one step."""
+        self.rooms.cleared[task.queue].pop(task.id, None)
         self._leave(task)
         self._enter(task, Event.FETCH, TaskState.RUNNING)
         now = self.clock.now()
@@ -171,7 +172,8 @@ class Store:
     def leave_index(self, task: Task) -> None:
         """Take the task out of the index of its state."""
         if task.state is TaskState.PENDING:
-            self.rooms.remove(task.queue, task.waits_at, task.id)
+            if self.rooms.remove(task.queue, task.waits_at, task.id):
+                self.rooms.make_way(task.queue, task.limits, self.clock.now())
             task.waits_at = ""
             self.front[task.queue].pop(task.id, None)
             lane = self.lanes.get(task.lane, OrderedDict())

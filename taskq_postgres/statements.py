@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 
-from taskq.domain.limits import CUT_EVERY, LEAST_SHARE, RECOVERY
+from taskq.domain.limits import CUT_EVERY, LEAST_SHARE, LOOK_AGAIN, RECOVERY
 from taskq.domain.message import DEAD_RETENTION, DEFAULT_RETENTION, DIGEST_RETENTION, TOMBSTONE
 from taskq.domain.record import HISTORY_LIMIT, LOG_LIMIT, DeadReason
 from taskq.domain.routing import AGED_EVERY
@@ -30,6 +30,7 @@ CONSTANTS: dict[str, object] = {
     "history_limit": HISTORY_LIMIT,
     "least_share": LEAST_SHARE,
     "log_limit": LOG_LIMIT,
+    "look_again": LOOK_AGAIN,
     "max_size": DEFAULT_MAX_SIZE,
     "poison": DeadReason.POISON,
     "promote_per_fetch": PROMOTE_PER_FETCH,

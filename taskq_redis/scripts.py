@@ -7,7 +7,7 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import NamedTuple
 
-from taskq.domain.limits import CUT_EVERY, LEAST_SHARE, RECOVERY
+from taskq.domain.limits import CUT_EVERY, LEAST_SHARE, LOOK_AGAIN, RECOVERY
 from taskq.domain.message import (
     DAY,
     DEAD_RETENTION,
@@ -50,6 +50,7 @@ _CONSTANTS: dict[str, int | float | str] = {
     "WARN_AT": DEFAULT_WARN_AT,
     "ROOMS_PER_FETCH": ROOMS_PER_FETCH,
     "RECOVERY": RECOVERY,
+    "LOOK_AGAIN": int(LOOK_AGAIN * 1000),
     "LEAST_SHARE": LEAST_SHARE,
     "CUT_EVERY": CUT_EVERY,
     "BREAKER_RETENTION": int(DAY * 1000),

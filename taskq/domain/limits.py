@@ -14,6 +14,8 @@ import json
 from functools import lru_cache
 from typing import NamedTuple
 
+LOOK_AGAIN = 60.0
+"""Seconds after which tasks at a concurrency limit look again, though no holder has left: the net beneath."""
 RECOVERY = 60.0
 """Seconds in which an adaptive rate climbs from nothing back to the whole."""
 LEAST_SHARE = 1 / 64

@@ -453,7 +453,7 @@ begin
             (select t.due_at from {schema}.task t where t.queue = u.queue and t.due_at is not null
                 order by t.queue, t.due_at, t.seq limit 1)
             union all
-            (select k.opens_at from {schema}.room k where k.queue = u.queue and k.opens_at < 'infinity'
+            (select k.opens_at from {schema}.room k where k.queue = u.queue
                 order by k.queue, k.opens_at limit 1)) d;
     return v_answer;
 end $$;

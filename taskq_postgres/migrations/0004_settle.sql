@@ -22,8 +22,13 @@ $$;
 -- Move a task, as it is in `t`, to those that have ended.
 create function {schema}.end_v1(t {schema}.task, p_reason text, p_result bytea, p_now timestamptz)
 returns void language plpgsql set plan_cache_mode = force_generic_plan as $$
+declare
+    v_was_let_out boolean;
 begin
-    delete from {schema}.task where id = t.id;
+    delete from {schema}.task where id = t.id returning state = 5 into v_was_let_out;
+    if v_was_let_out then
+        perform {schema}.make_way_v1(t.queue, t.gates, null, p_now);
+    end if;
     if t.unique_key is not null and t.unique_until <> 'ttl' then
         perform {schema}.give_keys_back_v1(array[t.unique_key], array[t.id]);
     end if;

@@ -54,14 +54,14 @@ begin
         end;
 end $$;
 
--- When a gate opens for one more, after p_passing that may pass already; 'infinity': when a holder leaves.
+-- When a gate opens for one more, after p_passing that may pass already; earlier where a holder leaves.
 create function {schema}.gate_opens_v1(g {schema}.gate, l jsonb, p_now float8, p_passing int) returns timestamptz
 language plpgsql immutable as $$
 declare
     v_wait float8;
 begin
     if l ->> 0 = 'c' then
-        return 'infinity';
+        return to_timestamp(p_now + {look_again});
     elsif l ->> 0 = 'r' then
         v_wait := greatest(0, 1 - (g.tokens - p_passing)) / ((l ->> 2)::float8 * g.share);
     else
@@ -106,7 +106,7 @@ declare
 begin
     p_passed := '{}';
     p_parked := 0;
-    for v_row in select u.row, t.id, t.queue, t.gates from unnest(p_rows) with ordinality u(row, ord)
+    for v_row in select u.row, t.id, t.queue, t.gates, t.state from unnest(p_rows) with ordinality u(row, ord)
         join {schema}.task t on t.ctid = u.row order by u.ord
     loop
         exit when cardinality(p_passed) >= p_limit;
@@ -131,10 +131,22 @@ begin
             update {schema}.task k set state = 4, front = false, waits_at = v_gate where k.ctid = v_row.row;
             insert into {schema}.room (queue, gate, spec, opens_at) values (v_row.queue, v_gate, l, v_opens)
                 on conflict (queue, gate) do update set spec = excluded.spec, opens_at = excluded.opens_at;
+            if v_row.state = 5 then
+                perform {schema}.make_way_v1(v_row.queue, v_row.gates, v_gate, p_now);
+            end if;
             p_parked := p_parked + 1;
         end if;
     end loop;
 end $$;
+
+-- One who was let out will not start now: others may, where it would have passed, but for p_but.
+create function {schema}.make_way_v1(p_queue text, p_gates text, p_but text, p_now timestamptz) returns void
+language sql set enable_seqscan = off as $$
+    update {schema}.room k set opens_at = p_now where (k.queue, k.gate) in (
+        select x.queue, x.gate from {schema}.room x
+            where x.queue = p_queue and x.gate = any({schema}.gate_names_v1(array[p_gates])) and x.gate is distinct from p_but
+            order by x.queue, x.gate for update skip locked)
+$$;
 
 -- A task passes a gate that is open, and this transaction's.
 create function {schema}.enter_gate_v1(l jsonb, p_id uuid, p_now float8) returns void language plpgsql as $$

@@ -3,7 +3,6 @@
 --   ["r", key, per second, burst, adaptive]   ["c", key, limit]   ["b", key, failure rate, window, least, cooldown, probes]
 -- Instants are in seconds here.
 local seconds = now / 1000
-local NEVER_OPENS = 9e15 -- ms; a holder who leaves opens it
 local ROUNDING = 1e-3
 
 local gates = {}
@@ -59,9 +58,9 @@ local function room_of(gate, limit)
   return gate.opened and math.max(1, limit[7] - gate.probing) or math.huge
 end
 
--- In how many ms it opens for one more, after `passing` that may pass already; nil: when a holder leaves.
+-- In how many ms it opens for one more, after `passing` that may pass already; earlier where a holder leaves.
 local function ms_to_open(gate, limit, passing)
-  if gate.kind == 'c' then return nil end
+  if gate.kind == 'c' then return LOOK_AGAIN end
   local wait
   if gate.kind == 'r' then
     local tokens = gate.tokens - passing

@@ -66,7 +66,7 @@ local function add_due(kind, name, members)
 end
 
 local STATES = {'r', 'c', 'x', 'd', 'k', 'e'}
-local COUNTED = {'w', 'r', 'c', 'x', 'd', 'k', 'e'} -- what a queue counts: 'w' all that wait, and the states
+local COUNTED = {'w', 'gw', 'r', 'c', 'x', 'd', 'k', 'e'} -- what a queue counts: all that wait, those at gates, states
 
 local function flush()
   if #new_leases > 0 then in_slices('ZADD', P .. 'leases', new_leases) end
@@ -181,9 +181,17 @@ local function leave_room(name, gate, member)
   end
 end
 
+-- One who was let out will not start now: others may, where it would have passed.
+local function make_way(name, task)
+  for _, limit in ipairs(cjson.decode(call('HGET', task, 'g'))) do
+    call('ZADD', key('gates', name), 'XX', 0, limit[1] .. ':' .. limit[2])
+  end
+end
+
 -- Take a waiting task out of the index of its state.
 local function leave_waiting(name, id, state, lane, entry)
   count(queue_of(name), 'w', -1)
+  if state == 'a' or state == 'g' then count(queue_of(name), 'gw', -1) end
   if state == 'p' then
     local stream = lane_key(name, lane)
     call('XDEL', stream, entry)
@@ -192,6 +200,7 @@ local function leave_waiting(name, id, state, lane, entry)
     call('ZREM', key('front', name), front_member(entry, id))
   elseif state == 'a' then
     call('ZREM', key('cleared', name), front_member(entry, id))
+    make_way(name, key('task', id))
   elseif state == 'g' then
     leave_room(name, call('HGET', key('task', id), 'rm'), front_member(entry, id))
   elseif state == 's' then

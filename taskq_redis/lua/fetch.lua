@@ -58,22 +58,23 @@ if remembered then
 end
 
 -- Have the task wait at a closed gate, out of everybody's way.
-local function park(queue, id, task, lane, entry, limit)
+local function park(queue, id, task, lane, entry, limit, was_let_out)
   local gate = gate_of(limit)
-  local opens = ms_to_open(gate, limit, 0)
   call('HSET', task, 's', 'g', 'rm', gate.name)
+  count(queue, 'gw', 1)
   call('ZADD', room_key(queue.name, gate.name), front_score(lane, entry), front_member(entry, id))
-  call('ZADD', key('gates', queue.name), opens and now + opens or NEVER_OPENS, gate.name)
+  if was_let_out then make_way(queue.name, task) end
+  call('ZADD', key('gates', queue.name), now + ms_to_open(gate, limit, 0), gate.name)
   call('SADD', key('rooms', gate.name), queue.name)
 end
 
 -- Whether a task with limits may start: if so it has passed its gates, else it waits at the first one that is closed.
-local function pass_gates(queue, id, task, lane)
+local function pass_gates(queue, id, task, lane, was_let_out)
   local v = call('HMGET', task, 'g', 'e')
   local limits = cjson.decode(v[1])
   for _, limit in ipairs(limits) do
     if room_of(gate_of(limit), limit) == 0 then
-      park(queue, id, task, lane, v[2], limit)
+      park(queue, id, task, lane, v[2], limit, was_let_out)
       return false
     end
   end
@@ -86,15 +87,17 @@ local function start(queue, id, number)
   local task = key('task', id)
   local v = call('HMGET', task, 's', 'f', 'a', 'l', 'c', 'b', 'll', 'o', 'aw')
   if v[1] ~= 'p' and v[1] ~= 'f' and v[1] ~= 'a' then return false end
+  if v[1] == 'a' then count(queue, 'gw', -1) end
   local expires, retention, _, _, flags = options_of(v[8])
   if expires and expires <= now then
     gone_expiring[#gone_expiring + 1] = id
     count(queue, 'w', -1)
+    if v[1] == 'a' then make_way(queue.name, task) end
     finish(queue, task, id, 'e', retention, v[9], flags, {})
     return false
   end
   if flags ~= '' then
-    if string.find(flags, 'x', 1, true) and not pass_gates(queue, id, task, v[4]) then return false end
+    if string.find(flags, 'x', 1, true) and not pass_gates(queue, id, task, v[4], v[1] == 'a') then return false end
     if string.find(flags, 'u', 1, true) then give_key_back(id, call('HGET', task, 'un'), false) end
   end
   if expires then gone_expiring[#gone_expiring + 1] = id end
@@ -143,8 +146,7 @@ local function let_out(name)
           call('ZADD', key('cleared', name), members[i + 1], members[i])
           call('HSET', key('task', string.sub(members[i], 7)), 's', 'a')
         end
-        local opens = ms_to_open(gate, limit, #members / 2)
-        call('ZADD', key('gates', name), opens and now + opens or NEVER_OPENS, gate_name)
+        call('ZADD', key('gates', name), now + ms_to_open(gate, limit, #members / 2), gate_name)
       end
     end
     if call('EXISTS', room) == 0 then
@@ -153,6 +155,17 @@ local function let_out(name)
     end
   end
 end
+
+local function ms_until(kinds, name)
+  local first
+  for _, kind in ipairs(kinds) do
+    local head = call('ZRANGE', key(kind, name), 0, 0, 'WITHSCORES')
+    if head[2] then first = math.min(first or math.huge, tonumber(head[2])) end
+  end
+  return first and math.max(0, first - now)
+end
+
+local DUE, GATES = {'due', 'retry'}, {'gates'}
 
 -- How many more may start, for all that is set for the queue itself, and in how many ms its rate lets another start.
 local function free_of(name, workers, rate, running)
@@ -170,13 +183,14 @@ end
 
 local function claim_from(name, number, limit)
   local row = key('queue', name)
-  local settings = call('HMGET', row, 'pr', 'pu', 'ag', 'wk', 'rt', 'r')
+  local settings = call('HMGET', row, 'pr', 'pu', 'ag', 'wk', 'rt', 'r', 'gw')
   if settings[1] and (settings[2] == '0' or tonumber(settings[2]) > now) then return 0 end
   local free, rate, opens = free_of(name, settings[4], settings[5], tonumber(settings[6] or 0))
   local asked = limit
   limit = math.min(limit, free)
+  if opens and call('EXISTS', key('front', name), key('lanes', name), key('cleared', name)) == 0 then opens = nil end
   if limit <= 0 then return 0, opens end
-  local has_gates = call('EXISTS', key('gates', name), key('cleared', name)) > 0
+  local has_gates = (settings[7] or '0') ~= '0'
   if has_gates then let_out(name) end
   local turns, claimed = {}, 0
   local quota = math.floor(((settings[3] or 0) + limit) / AGED_EVERY)
@@ -208,19 +222,9 @@ local function claim_from(name, number, limit)
     if not (settings[4] or settings[5]) or asked == limit then wake(name, 1) end
     if is_cut_short then reply[4] = 1 end
   end
-  return claimed, opens
+  local at_gates = (settings[7] or 0) + (queue_of(name).counts.gw or 0)
+  return claimed, math.min(opens or math.huge, at_gates > 0 and ms_until(GATES, name) or math.huge)
 end
-
-local function ms_until(kinds, name)
-  local first
-  for _, kind in ipairs(kinds) do
-    local head = call('ZRANGE', key(kind, name), 0, 0, 'WITHSCORES')
-    if head[2] then first = math.min(first or math.huge, tonumber(head[2])) end
-  end
-  return first and first < NEVER_OPENS and math.max(0, first - now)
-end
-
-local DUE, GATES = {'due', 'retry'}, {'gates'}
 
 local limit, next_due = tonumber(ARGV[1]), math.huge
 for i = FIRST_QUEUE, #ARGV do
@@ -235,8 +239,7 @@ for i = FIRST_QUEUE, #ARGV do
   if limit > 0 then
     local claimed, opens = claim_from(name, i - FIRST_QUEUE, limit)
     limit = limit - claimed
-    if opens and call('EXISTS', key('front', name), key('lanes', name), key('cleared', name)) == 0 then opens = nil end
-    next_due = math.min(next_due, opens or math.huge, ms_until(GATES, name) or math.huge)
+    next_due = math.min(next_due, opens or math.huge)
   end
 end
 call('SET', claim, (is_known and last or request) .. '\n' .. table.concat(held, ','), 'PX', ARGV[3] + REMEMBERED)

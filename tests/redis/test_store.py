@@ -228,7 +228,7 @@ class TestLayout:
             assert await backend.broker.wait(queues, 5.0) is True
 
     def test_a_backend_says_what_it_can_do(self, backend: RedisBackend) -> None:
-        assert backend.capabilities == {Capability.SHARED}
+        assert backend.capabilities == {Capability.SHARED, Capability.LIMITS_SPAN_QUEUES}
 
 
 async def _do_everything(bench: Bench) -> None:

@@ -12,7 +12,7 @@ from taskq.testing.conformance.fleet import EventRules, RegistryRules, WaitRules
 from taskq.testing.conformance.inspector import LookingRules, SteeringRules
 from taskq.testing.conformance.late_settle import LateSettleRules
 from taskq.testing.conformance.leases import ExtendRules, OutageRules, ReapRules
-from taskq.testing.conformance.limits import BreakerRules, RateRules, SlotRules
+from taskq.testing.conformance.limits import BreakerRules, FreedSlotRules, RateRules, SlotRules
 from taskq.testing.conformance.order import AgingRules, FrontLaneRules, GroupRules, OrderRules
 from taskq.testing.conformance.random_runs import RandomRules
 from taskq.testing.conformance.redrive import RedriveRules
@@ -40,6 +40,7 @@ class BackendConformance(
     GroupRules,
     RateRules,
     SlotRules,
+    FreedSlotRules,
     BreakerRules,
     UniqueRules,
     RedrivenKeyRules,
