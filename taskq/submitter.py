@@ -209,7 +209,7 @@ def _encoded(
         return b""
     retry = None if call.retry is None else to_dict(call.retry)
     try:
-        return encode_headers(Headers(metadata, retry, call.timeout, trace, retention, call.soft_timeout))
+        return encode_headers(Headers(metadata, retry, call.timeout, trace, retention, soft_timeout=call.soft_timeout))
     except (TypeError, ValueError, RecursionError) as error:
         raise _unwritable(name, error) from None
 

@@ -65,8 +65,8 @@ class Children:
         """Run a task in a child; whoever cancels this kills it. Interrupted where the system starts no process."""
         function = run.task.function
         module = importable_module(function.__module__)
-        limits = run.timeout, run.soft_timeout
-        assignment = Assignment(module, function.__qualname__, run.delivery, run.payload, run.sealed_headers, *limits)
+        found = module, function.__qualname__, run.delivery, run.payload, run.sealed_headers
+        assignment = Assignment(*found, run.timeout, soft_timeout=run.soft_timeout)
         while True:
             try:
                 child, is_fresh = self._take()
