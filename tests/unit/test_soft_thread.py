@@ -7,11 +7,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
 from taskq import SoftTimeout
-from taskq.runtime import soft_thread
 from taskq.runtime.soft_thread import Interruptible
 
 ROUNDS = 2_000
@@ -81,18 +81,22 @@ def test_what_the_function_raises_comes_out() -> None:
         Interruptible().run(fails)
 
 
-def test_one_that_was_sent_and_not_raised_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[type[BaseException] | None] = []
+def test_one_that_is_sent_at_the_very_end_is_raised_before_the_next_call() -> None:
+    class Late(Interruptible):
+        """Is interrupted when its function has ended."""
 
-    def note(thread: int, kind: type[BaseException] | None) -> bool:
-        assert thread == threading.get_ident()
-        told.append(kind)
-        return True
+        def _end(self) -> None:
+            sent = threading.Thread(target=self.interrupt)
+            sent.start()
+            sent.join(30)
+            super()._end()
 
-    monkeypatch.setattr(soft_thread, "_raise_in", note)
-    call = Interruptible()
-    assert call.run(call.interrupt)
-    assert told == [SoftTimeout, None]
+    for _ in range(20):
+        call = Late()
+        with suppress(SoftTimeout):
+            assert call.run(lambda: "done") == "done"
+        assert not call.interrupt()
+        _look_around()
 
 
 @pytest.fixture
