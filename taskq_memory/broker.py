@@ -159,8 +159,9 @@ class MemoryBroker:
             if oldest is None:
                 break
             yield tasks[oldest]
-        while (head := self._next_head(queue)) is not None:
-            yield tasks[head]
+        while (head := self._next_head(queue)) is not None or self._passage.let_out(queue):
+            if head is not None:
+                yield tasks[head]
 
     def _oldest_head(self, queue: str, aging: float) -> str | None:
         """The head that has waited longest, and longer than `aging`."""

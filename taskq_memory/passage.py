@@ -26,15 +26,17 @@ class Passage:
         task.waits_at = closed.gate
         self._store.note_change()
 
-    def let_out(self, queue: str) -> None:
-        """Let out of the rooms of a queue as many as the gates that have opened let pass."""
-        now = self._store.clock.now()
+    def let_out(self, queue: str) -> bool:
+        """Let out of the rooms of a queue as many as the gates that have opened let pass; returns whether any was."""
+        now, is_any = self._store.clock.now(), False
         for gate, room in self._rooms.due(queue, now):
             passing = room.heads(self._gates.room(room.limit, now))
             room.opens_at = self._gates.opens_at(room.limit, now, len(passing))
             for id in passing:
                 self._rooms.clear(queue, gate, id)
                 self._store.tasks[id].waits_at = ""
+                is_any = True
+        return is_any
 
     def leave(self, task: Task, failed: bool | None) -> None:
         """A run of the task has ended: others may pass."""

@@ -182,7 +182,9 @@ local function leave_room(name, gate, member)
 end
 
 -- One who was let out will not start now: others may, where it would have passed.
+local has_made_way = false
 local function make_way(name, task)
+  has_made_way = true
   for _, limit in ipairs(cjson.decode(call('HGET', task, 'g'))) do
     call('ZADD', key('gates', name), 'XX', 0, limit[1] .. ':' .. limit[2])
   end

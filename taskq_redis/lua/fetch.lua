@@ -132,8 +132,10 @@ end
 
 local may_end = TASKS_PER_CALL -- how many picked tasks this script may still end, or pass over, instead of handing out
 
--- Let out of the rooms of a queue as many as the gates that have opened let pass.
+-- Let out of the rooms of a queue as many as the gates that have opened let pass; returns whether any was.
 local function let_out(name)
+  local is_any = false
+  has_made_way = false
   for _, gate_name in ipairs(call('ZRANGEBYSCORE', key('gates', name), '-inf', now, 'LIMIT', 0, ROOMS_PER_FETCH)) do
     local room = room_key(name, gate_name)
     local first = call('ZRANGE', room, 0, 0)[1]
@@ -145,6 +147,7 @@ local function let_out(name)
         for i = 1, #members, 2 do
           call('ZADD', key('cleared', name), members[i + 1], members[i])
           call('HSET', key('task', string.sub(members[i], 7)), 's', 'a')
+          is_any = true
         end
         call('ZADD', key('gates', name), now + ms_to_open(gate, limit, #members / 2), gate_name)
       end
@@ -154,6 +157,7 @@ local function let_out(name)
       call('SREM', key('rooms', gate_name), name)
     end
   end
+  return is_any
 end
 
 local function ms_until(kinds, name)
@@ -209,7 +213,7 @@ local function claim_from(name, number, limit)
     quota = 0
     may_end = may_end - (#picks - (claimed - before))
     is_cut_short = may_end <= 0 and claimed - before < #picks
-  until #picks == 0 or claimed >= limit or is_cut_short
+  until (#picks == 0 and not (has_made_way and let_out(name))) or claimed >= limit or is_cut_short
   if claimed > 0 then
     local changes = {'ag', ((settings[3] or 0) + claimed) % AGED_EVERY}
     for field, group in pairs(turns) do changes[#changes + 1], changes[#changes + 2] = field, group end

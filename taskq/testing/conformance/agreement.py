@@ -9,7 +9,9 @@ from taskq.domain.record import AttemptOutcome, TaskRecord
 from taskq.domain.state import TaskState
 from taskq.testing.conformance.model_task import Entry, Task
 
-_MESSAGE = ("id", "name", "queue", "priority", "group", "tenant", "body", "max_lost_leases", "dead_letter")
+_MESSAGE = (
+    "id", "name", "queue", "priority", "group", "tenant", "body", "max_lost_leases", "dead_letter", "unique", "limits",
+)  # fmt: skip
 _HAS_REASON = {TaskState.DEAD, TaskState.FAILED, TaskState.CANCELLED}
 
 

@@ -12,9 +12,11 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from taskq.domain.limits import Slots
 from taskq.domain.message import Delivery, Priority
 from taskq.domain.outcome import Bury, Cancel, Complete, Crash, Fail, Release, Retry, Settlement, Snooze
 from taskq.domain.record import Failure
+from taskq.domain.unique import UniqueKey, Until
 from taskq.testing.conformance import commands as do
 from taskq.testing.conformance.agreement import agree
 from taskq.testing.conformance.bench import LONG, SILENCE, Hooks
@@ -49,7 +51,7 @@ verdicts: st.SearchStrategy[Settlement] = st.one_of(
     st.builds(Cancel, st.sampled_from(["", "by itself"])),
     st.builds(Crash, failures),
 )
-PLAIN = {"delay": None, "expires": None, "retention": LONG, "max_lost_leases": 2}
+PLAIN = {"delay": None, "expires": None, "retention": LONG, "max_lost_leases": 2, "limits": (), "unique": None}
 plain = {
     "body": st.just(b""),
     "priority": st.sampled_from([Priority.NORMAL, Priority.HIGH]),
@@ -60,6 +62,8 @@ plain = {
     "dead_letter": st.booleans(),
     "retention": st.just(LONG + 0.5),
     "digest": st.just(""),
+    "limits": st.just(()),
+    "unique": st.none(),
 }
 special = {
     "body": st.sampled_from([b"", b"\x00\xff"]),
@@ -71,7 +75,18 @@ special = {
     "retention": spans,
     "digest": st.sampled_from(["", "one"]),
 }
-terms = st.fixed_dictionaries(plain) | st.fixed_dictionaries({**plain, **special})
+ONE, TWO = Slots("one", 1), Slots("two", 2)
+bound = {
+    "limits": st.sampled_from([(), (ONE,), (ONE,), (TWO,), (ONE, TWO)]),
+    "unique": st.none() | st.sampled_from([UniqueKey("k"), UniqueKey("k", Until.START), UniqueKey("l", Until.START)]),
+    "priority": st.sampled_from(Priority),
+}
+terms = (
+    st.fixed_dictionaries(plain)
+    | st.fixed_dictionaries({**plain, **special})
+    | st.fixed_dictionaries({**plain, **bound})
+    | st.fixed_dictionaries({**plain, **special, **bound})
+)
 queues = st.sampled_from([QUEUES, QUEUES[::-1], QUEUES[:1], QUEUES[1:]])
 enqueues: st.SearchStrategy[Command] = st.builds(do.Enqueue, queue, terms, st.integers(1, 3))
 fetches: st.SearchStrategy[Command] = st.builds(
@@ -97,6 +112,7 @@ upkeep: st.SearchStrategy[Command] = st.one_of(
     st.builds(do.Upkeep, st.sampled_from(["promote", "expire", "prune"])),
     st.builds(do.Upkeep, st.sampled_from(["promote", "expire", "prune"])),
     st.builds(do.Steer, st.sampled_from(["pause", "resume", "resume", "purge"]), queue),
+    st.builds(do.Configure, queue, st.sampled_from([None, None, 1, 2]), st.sampled_from([None, None, None, 1, 3])),
 )
 single = st.tuples(recent)
 # What is sent at once is about one task each: a batch is no one step. Maintenance is left out, for it may pass over
@@ -306,7 +322,9 @@ class QueueMachine(_Driver):
         claims = {command.worker: command for command in commands if isinstance(command, do.Fetch)}
         others = [command for command in commands if not isinstance(command, do.Fetch)]
         commands = [*claims.values(), *others]
-        for together in [commands] if len(self.models) == 1 else [[command] for command in commands]:
+        # A size is kept exactly by those who come one after the other.
+        may_be_at_once = len(self.models) == 1 and not self.models[0].sizes
+        for together in [commands] if may_be_at_once else [[command] for command in commands]:
             self.send(together)
 
     @invariant()

@@ -29,7 +29,17 @@ from taskq.domain.outcome import (
 )
 from taskq.domain.record import AttemptOutcome, DeadReason, Failure
 from taskq.domain.state import REDRIVABLE, WAITING, Event, TaskState
-from taskq.ports import CancelStatus, EnqueueStatus, Extension, Parent, Reaped, SettleStatus
+from taskq.domain.unique import Until
+from taskq.ports import (
+    CancelStatus,
+    EnqueueStatus,
+    Extension,
+    Parent,
+    Reaped,
+    Redriven,
+    RedriveStatus,
+    SettleStatus,
+)
 from taskq.testing.conformance.model_task import LEASE_LOST, Task, Tasks
 
 _S = TaskState
@@ -52,15 +62,25 @@ class QueueModel(Tasks):
         self.claims: dict[str, Claim] = {}
         self.watch = ReaperWatch()
 
-    def enqueue(self, messages: Sequence[Message], parent: Parent | None = None) -> list[EnqueueStatus]:
-        """The statuses of one call."""
+    def enqueue(self, messages: Sequence[Message], parent: Parent | None = None) -> list[tuple[str, EnqueueStatus]]:
+        """The answers to one call: ids and statuses."""
         if parent is not None:
             task = self.tasks.get(parent.id)
             if task is None or not self._writes(task, parent.fence, parent.worker):
-                return [EnqueueStatus.STALE_PARENT] * len(messages)
-        return [self._enqueue(message, position) for position, message in enumerate(messages)]
+                return [(message.id, EnqueueStatus.STALE_PARENT) for message in messages]
+        return [self._answer(message, position) for position, message in enumerate(messages)]
 
-    def _enqueue(self, message: Message, position: int) -> EnqueueStatus:
+    def _answer(self, message: Message, position: int) -> tuple[str, EnqueueStatus]:
+        owner = None if message.unique is None else self.owner_of(message.unique.key, but=message.id)
+        known = self._refused(message)
+        if known is None and owner is not None:
+            return owner, EnqueueStatus.DUPLICATE
+        is_full = self.waiting(message.queue) >= self.sizes.get(message.queue, len(self.tasks) + 1)
+        if known is None and is_full:
+            return message.id, EnqueueStatus.FULL
+        return message.id, known or self._enqueue(message, position)
+
+    def _refused(self, message: Message) -> EnqueueStatus | None:
         digest, until = self.digests.get(message.id, ("", 0.0))
         # A message without a digest asks for no comparison.
         is_remembered = message.digest != "" and until > self.now
@@ -68,7 +88,12 @@ class QueueModel(Tasks):
             return EnqueueStatus.CONFLICT
         if message.id in self.tasks or self.tombstones.get(message.id, 0.0) > self.now or is_remembered:
             return EnqueueStatus.DUPLICATE
+        return None
+
+    def _enqueue(self, message: Message, position: int) -> EnqueueStatus:
         task = Task(message, created_at=self.now)
+        if message.unique is not None:
+            self.keys[message.unique.key] = message.id, message.unique.until
         self.tasks[message.id] = task
         if message.digest:
             self.digests[message.id] = message.digest, self.now + DIGEST_RETENTION
@@ -116,6 +141,10 @@ class QueueModel(Tasks):
 
     def _run(self, task: Task, worker: str, lease: float) -> None:
         self._move(task, Event.FETCH, _S.RUNNING)
+        unique = task.message.unique
+        begins = unique is not None and unique.until is Until.START
+        if unique is not None and begins and self.keys.get(unique.key, ("",))[0] == task.message.id:
+            del self.keys[unique.key]
         task.fence += 1
         task.attempt += 1
         task.run = task.attempt
@@ -267,18 +296,31 @@ class QueueModel(Tasks):
         kept = max(retention, DEAD_RETENTION) if task.state == _S.DEAD else retention
         return task.completed_at is not None and task.completed_at + kept <= self.now
 
-    def redrive(self, id: str) -> bool:
+    def redrive(self, id: str) -> Redriven:
         """Start a task anew."""
         task = self.tasks.get(id)
         if task is None or task.state not in REDRIVABLE:
-            return False
+            return Redriven(RedriveStatus.NOT_FINAL)
+        if task.message.unique is not None:
+            holder = self.owner_of(task.message.unique.key, but=id)
+            if holder is not None:
+                return Redriven(RedriveStatus.HELD, holder)
+            self.keys[task.message.unique.key] = id, task.message.unique.until
         self._move(task, Event.REDRIVE, _S.PENDING)
         task.attempt = task.lost_leases = 0
         task.closed = task.fence
         task.reason, task.failure, task.is_failure_fixed = "", None, True
         task.result = task.progress = task.completed_at = task.expires_at = task.cancel_reason = None
         self._make_ready(task)
-        return True
+        return Redriven(RedriveStatus.MOVED)
+
+    def configure(self, queue: str, workers: int | None, size: int | None) -> None:
+        """Set, or take back, what is set for a queue."""
+        for settings, value in ((self.workers, workers), (self.sizes, size)):
+            if value is None:
+                settings.pop(queue, None)
+            else:
+                settings[queue] = value
 
     def pause(self, queue: str) -> None:
         """Hand out nothing of a queue."""

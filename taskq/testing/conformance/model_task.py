@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from taskq.domain.limits import Slots
 from taskq.domain.message import Message
 from taskq.domain.record import HISTORY_LIMIT, AttemptOutcome, Failure, Progress
 from taskq.domain.state import WAITING, Event, TaskState, check
+from taskq.domain.unique import Until
 
 LEASE_LOST = Failure("LeaseLost", "")
 """What the store says of itself is its own."""
@@ -89,6 +91,10 @@ class Tasks:
         """Counts instants; commands that are sent at once share one."""
         self.tasks: dict[str, Task] = {}
         self.paused: set[str] = set()
+        self.workers: dict[str, int] = {}
+        self.sizes: dict[str, int] = {}
+        self.keys: dict[str, tuple[str, Until]] = {}
+        """Unique key → its owner, and until when."""
 
     def claimable(self, queues: Sequence[str]) -> list[str]:
         """The tasks that wait for a claim of these queues, in no order."""
@@ -103,14 +109,36 @@ class Tasks:
     def next_ids(self, queues: Sequence[str]) -> list[str]:
         """The tasks of which a claim may take any one next; aging apart."""
         for queue in queues:
-            ready = [
-                task for task in self.tasks.values() if task.message.queue == queue and task.state == TaskState.PENDING
-            ]
-            if not ready or queue in self.paused:
+            of_queue = [task for task in self.tasks.values() if task.message.queue == queue]
+            running = sum(task.state == TaskState.RUNNING for task in of_queue)
+            if queue in self.paused or running >= self.workers.get(queue, running + 1):
                 continue
-            front = [task for task in ready if task.in_front]
-            return [task.message.id for task in (_next_in_front(front) if front else _next_in_lanes(ready))]
+            ready = [task for task in of_queue if task.state == TaskState.PENDING and self._may_pass(task)]
+            if ready:
+                return [task.message.id for task in _next(ready)]
         return []
+
+    def _may_pass(self, task: Task) -> bool:
+        """Whether no limit holds the task back."""
+        return all(isinstance(one, Slots) and self._holders(one) < one.limit for one in task.message.limits)
+
+    def _holders(self, limit: Slots) -> int:
+        running = (task.message.limits for task in self.tasks.values() if task.state == TaskState.RUNNING)
+        return sum(limit.key in [one.key for one in limits] for limits in running)
+
+    def is_limited(self) -> bool:
+        """Whether a limit may hold a task back now."""
+        return any(task.state == TaskState.PENDING and task.message.limits for task in self.tasks.values())
+
+    def owner_of(self, key: str, but: str = "") -> str | None:
+        """The task that holds a unique key, None where it is free."""
+        owner, _ = self.keys.get(key, ("", Until.DONE))
+        task = self.tasks.get(owner)
+        return owner if task is not None and not task.state.is_final and owner != but else None
+
+    def waiting(self, queue: str) -> int:
+        """How many tasks of a queue wait."""
+        return sum(task.message.queue == queue and task.state in WAITING for task in self.tasks.values())
 
     def next_due(self, queues: Sequence[str]) -> float | None:
         """Seconds until the earliest task of these queues becomes due."""
@@ -169,6 +197,36 @@ class Tasks:
     def _note(self, task: Task, outcome: AttemptOutcome, failure: Failure | None) -> None:
         task.attempts.append(Entry(task.fence, task.run, task.worker, outcome, failure))
         del task.attempts[:-HISTORY_LIMIT]
+
+
+def _next(ready: Sequence[Task]) -> list[Task]:
+    """Any one of them may come next.
+
+    Whether a task with limits was passed over meanwhile, because a gate was closed, and so has left the front or stands
+    ahead of its lane, is not followed: it may or may not.
+    """
+    front = [task for task in ready if task.in_front and not task.message.limits]
+    perhaps = [task for task in ready if task.in_front and task.message.limits]
+    if front:
+        return [*_next_in_front(front), *(task for task in perhaps if task in _next_in_front([*front, task]))]
+    lanes = [task for task in ready if not task.in_front]
+    return [*perhaps, *_next_with_limits(lanes, perhaps)] if lanes else perhaps
+
+
+def _next_with_limits(lanes: Sequence[Task], perhaps: Sequence[Task]) -> list[Task]:
+    urgent = max(task.message.priority for task in lanes)
+    # One that came back may be ahead of all, or stand among those of its priority; then it is one of `perhaps`.
+    free = [task for task in lanes if not task.message.limits and task.message.priority == urgent]
+    limited = [task for task in lanes if task.message.limits and task.message.priority == urgent]
+    return [*_next_in_lanes([*free, *limited]), *(_next_in_lanes(free) if free else []), *_earliest(limited)]
+
+
+def _earliest(tasks: Sequence[Task]) -> list[Task]:
+    """Of each group those that have waited longest."""
+    lanes: dict[str, list[Task]] = {}
+    for task in tasks:
+        lanes.setdefault(task.message.group, []).append(task)
+    return [task for lane in lanes.values() for task in lane if task.place == min(other.place for other in lane)]
 
 
 def _next_in_front(front: Sequence[Task]) -> list[Task]:
