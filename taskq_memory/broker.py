@@ -131,7 +131,7 @@ class MemoryBroker:
         quota = aged_quota(row.aging_counter, limit)
         claimed: list[Task] = []
         passed = 0
-        self._passage.let_out(queue)
+        self._passage.let_out(queue, aging)
         order = self._in_order(queue, quota, aging)
         # Asking for the next one takes a group's turn, so it is asked only while there is room for it.
         while len(claimed) < limit and passed < may_pass and (task := next(order, None)) is not None:
@@ -159,7 +159,7 @@ class MemoryBroker:
             if oldest is None:
                 break
             yield tasks[oldest]
-        while (head := self._next_head(queue)) is not None or self._passage.let_out(queue):
+        while (head := self._next_head(queue)) is not None or self._passage.let_out(queue, aging):
             if head is not None:
                 yield tasks[head]
 

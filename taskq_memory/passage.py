@@ -26,13 +26,16 @@ class Passage:
         task.waits_at = closed.gate
         self._store.note_change()
 
-    def let_out(self, queue: str) -> bool:
-        """Let out of the rooms of a queue as many as the gates that have opened let pass; returns whether any was."""
+    def let_out(self, queue: str, aging: float) -> bool:
+        """Let out of the rooms of a queue as many as the gates that have opened let pass; returns whether any was.
+
+        Beside them the one that has waited longest, if longer than `aging`: it has its share of the claims.
+        """
         now, is_any = self._store.clock.now(), False
         for gate, room in self._rooms.due(queue, now):
             passing = room.heads(self._gates.room(room.limit, now))
             room.opens_at = self._gates.opens_at(room.limit, now, len(passing))
-            for id in passing:
+            for id in dict.fromkeys([*passing, *room.aged(now - aging)] if passing else []):
                 self._rooms.clear(queue, gate, id)
                 self._store.tasks[id].waits_at = ""
                 is_any = True

@@ -30,6 +30,11 @@ class Room:
         """Those whose turn it is."""
         return sorted(self.ids, key=self.ids.__getitem__)[:count]
 
+    def aged(self, before: float) -> list[str]:
+        """The one that has been ready longest, if since before an instant."""
+        oldest = min(self.ids, key=lambda id: self.ids[id][1])
+        return [oldest] if self.ids[oldest][1] < before else []
+
 
 class Rooms:
     """The rooms of all queues. Methods expect the lock of the store to be held."""

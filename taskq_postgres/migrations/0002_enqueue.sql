@@ -23,6 +23,9 @@ declare
     v_fills jsonb;          -- of queues that are full, or past their warning level
     v_told jsonb := '{}';   -- place → letter, or id of the holder of its unique key, of what is answered already
     v_skip int[] := '{}';   -- those places
+    v_expires jsonb := (  -- queue → seconds, of tasks that say nothing
+        select jsonb_object_agg(k.name, k.expires) from {schema}.queue k
+            where k.name = any(p_queues) and k.expires is not null);
 begin
     if p_parent is not null then
         perform 1 from {schema}.task t
@@ -76,7 +79,8 @@ begin
                 case when w.due_at > v_now then 1 else 0 end, v_now,
                 case when w.due_at > v_now then null else v_now end,
                 case when w.due_at > v_now then w.due_at end,
-                v_now + u.expires * interval '1 second', u.max_lost_leases, u.dead_letter, u.retention, u.tenant,
+                v_now + case when v_expires is null then u.expires
+                    else coalesce(u.expires, (v_expires ->> u.queue)::float8) end * interval '1 second', u.max_lost_leases, u.dead_letter, u.retention, u.tenant,
                 p_specials -> u.ord::text ->> 0, p_specials -> u.ord::text ->> 1,
                 (p_specials -> u.ord::text ->> 2)::float8, p_specials -> u.ord::text ->> 3,
                 (p_specials -> u.ord::text ->> 4)::float8

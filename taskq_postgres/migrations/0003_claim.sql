@@ -277,7 +277,7 @@ begin
         continue when cardinality(v_rows) >= v_limit and not v_is_front;
         for v_round in 1..{gate_rounds} loop
             if exists (select 1 from {schema}.room k where k.queue = v_queue and k.opens_at <= v_now) then
-                perform {schema}.let_out_v1(v_queue, v_now);
+                perform {schema}.let_out_v1(v_queue, v_now, v_aged);
             end if;
             -- Where limits held back what was found first, it looks further at once.
             v_reach := v_limit + case when v_round > 1 then {gate_reach} else 0 end;

@@ -170,8 +170,9 @@ begin
     perform {schema}.keep_gate_v1(g, l);
 end $$;
 
--- Let out of the rooms of a queue as many as the gates that have opened let pass.
-create function {schema}.let_out_v1(p_queue text, p_now timestamptz) returns void language plpgsql
+-- Let out of the rooms of a queue as many as the gates that have opened let pass; beside them the one that has been
+-- ready longest, if since before p_aged: it has its share of the claims.
+create function {schema}.let_out_v1(p_queue text, p_now timestamptz, p_aged timestamptz) returns void language plpgsql
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
 set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
@@ -192,6 +193,18 @@ begin
                 limit least(200, {schema}.gate_room_v1(g, r.spec, v_now)) for no key update skip locked)
         update {schema}.task t set state = 5, waits_at = null from passing p where t.ctid = p.ctid;
         get diagnostics v_count = row_count;
+        if v_count > 0 then
+            with aged as materialized (
+                select s.ctid from generate_series(0, 3) p cross join lateral (
+                    select t.ctid, t.ready_at, t.seq from {schema}.task t
+                        where t.state = 4 and t.waits_at = r.gate and t.queue = p_queue and t.priority = p::smallint
+                        order by t.waits_at, t.queue, t.priority desc, t.ready_at, t.seq limit 1) s
+                    where s.ready_at < p_aged order by s.ready_at, s.seq limit 1
+            ), locked as materialized (
+                select t.ctid from {schema}.task t where t.ctid = any(array(select a.ctid from aged a)) and t.state = 4
+                    for no key update skip locked)
+            update {schema}.task t set state = 5, waits_at = null from locked l where t.ctid = l.ctid;
+        end if;
         perform 1 from {schema}.task t where t.state = 4 and t.waits_at = r.gate and t.queue = p_queue limit 1;
         if found then
             update {schema}.room k set opens_at = {schema}.gate_opens_v1(g, r.spec, v_now, v_count)

@@ -65,9 +65,10 @@ local depths = {}
 local function depth_of(name)
   local queue = depths[name]
   if not queue then
-    local v = call('HMGET', key('queue', name), 'w', 'ms', 'wa')
+    local v = call('HMGET', key('queue', name), 'w', 'ms', 'wa', 'ex')
     queue = {depth = tonumber(v[1]) or 0, limit = tonumber(v[2]) or MAX_SIZE}
     queue.warn_at = (tonumber(v[3]) or WARN_AT) * queue.limit
+    queue.expires = v[4] and math.ceil(v[4] * 1000) -- of tasks that say nothing
     depths[name] = queue
   end
   return queue
@@ -122,8 +123,9 @@ local function store(i, head)
   local id, task, name, lane = ids[i], tasks[i], ARGV[head], ARGV[head + 1]
   local queue, fields, special = queue_of(name), {}, special_of(head)
   local due = ARGV[head + 3] ~= '' and tonumber(ARGV[head + 3]) or ARGV[head + 2] ~= '' and now + ARGV[head + 2] or now
-  if ARGV[head + 4] ~= '' or ARGV[head + 5] ~= '' then
-    local expires = ARGV[head + 4] ~= '' and now + ARGV[head + 4] or '-'
+  local time_to_live = ARGV[head + 4] ~= '' and ARGV[head + 4] or depth_of(name).expires
+  if time_to_live or ARGV[head + 5] ~= '' then
+    local expires = time_to_live and now + time_to_live or '-'
     fields = {'o', expires .. ' ' .. (ARGV[head + 5] ~= '' and ARGV[head + 5] or '- - - ')}
     if expires ~= '-' then expire_at(id, expires) end
   end

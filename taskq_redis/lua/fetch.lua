@@ -132,6 +132,24 @@ end
 
 local may_end = TASKS_PER_CALL -- how many picked tasks this script may still end, or pass over, instead of handing out
 
+local function let_out_one(name, room, member, score)
+  call('ZREM', room, member)
+  call('ZADD', key('cleared', name), score, member)
+  call('HSET', key('task', string.sub(member, 7)), 's', 'a')
+end
+
+-- The one that has waited longest in a room, if longer than `aging`: it has its share of the claims.
+local function let_out_aged(name, room)
+  local oldest, member, score
+  for band = 0, 3 do
+    local low = band * 1e13
+    local range = {string.format('%.0f', low), string.format('(%.0f', low + 1e13)}
+    local head = call('ZRANGEBYSCORE', room, range[1], range[2], 'WITHSCORES', 'LIMIT', 0, 1)
+    if head[2] and (not oldest or head[2] - low < oldest) then oldest, member, score = head[2] - low, head[1], head[2] end
+  end
+  if oldest and now - oldest > aging then let_out_one(name, room, member, score) end
+end
+
 -- Let out of the rooms of a queue as many as the gates that have opened let pass; returns whether any was.
 local function let_out(name)
   local is_any = false
@@ -143,12 +161,11 @@ local function let_out(name)
     for _, limit in ipairs(limits) do
       if limit[1] .. ':' .. limit[2] == gate_name then
         local gate = gate_of(limit)
-        local members = call('ZPOPMIN', room, math.min(room_of(gate, limit), PROMOTE_PER_FETCH))
-        for i = 1, #members, 2 do
-          call('ZADD', key('cleared', name), members[i + 1], members[i])
-          call('HSET', key('task', string.sub(members[i], 7)), 's', 'a')
-          is_any = true
-        end
+        local most = math.min(room_of(gate, limit), PROMOTE_PER_FETCH)
+        local members = most > 0 and call('ZRANGE', room, 0, most - 1, 'WITHSCORES') or {}
+        for i = 1, #members, 2 do let_out_one(name, room, members[i], members[i + 1]) end
+        is_any = is_any or #members > 0
+        if #members > 0 then let_out_aged(name, room) end
         call('ZADD', key('gates', name), now + ms_to_open(gate, limit, #members / 2), gate_name)
       end
     end

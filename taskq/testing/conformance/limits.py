@@ -11,6 +11,7 @@ from taskq.domain.limits import Circuit, Limit, Rate, Slots
 from taskq.domain.message import Priority
 from taskq.domain.outcome import Bury, Complete, Crash, Release, Retry, Snooze
 from taskq.domain.record import TaskRecord
+from taskq.domain.routing import AGED_EVERY
 from taskq.domain.state import TaskState
 from taskq.ports import CancelStatus, GateState, SettleStatus, TaskQuery
 from taskq.testing.conformance.bench import FAILURE, LONG, Bench
@@ -292,6 +293,20 @@ class FreedSlotRules(Kit):
             await bench.pass_time(bench.kit.tick * 3)
             await bench.backend.maintenance.expire()
         assert await self._take(bench) == second.id
+
+    async def test_nobody_starves_at_a_gate(self, bench: Bench) -> None:
+        limit = one_at_a_time(bench)
+        running = await bench.running(limits=(limit,))
+        low = await bench.put(limits=(limit,), priority=Priority.LOW)
+        await bench.lapse()
+        await bench.put_many(12, limits=(limit,), priority=Priority.HIGH)
+        assert await bench.take(13) == []
+        taken: list[str] = []
+        while low.id not in taken:
+            assert len(taken) <= AGED_EVERY, "an endless stream of urgent ones keeps it waiting"
+            await bench.apply(running, Complete())
+            running = await bench.take_one(aging=bench.short)
+            taken.append(running.id)
 
     @staticmethod
     async def _take(bench: Bench) -> str:

@@ -65,6 +65,15 @@ class SettingsRules(Kit):
         )
         assert await queues.settings(bench.queue) == QueueSettings()
 
+    async def test_tasks_that_say_nothing_expire_as_their_queue_says(self, bench: Bench) -> None:
+        await bench.backend.queues.configure(bench.queue, QueueConfig(expires=bench.kit.tick / 4))
+        silent = await bench.put()
+        own = await bench.put(expires=LONG)
+        assert (await bench.record(silent.id)).expires_at is not None
+        await bench.lapse()
+        await bench.backend.maintenance.expire()
+        assert [await bench.state(task.id) for task in (silent, own)] == [TaskState.EXPIRED, TaskState.PENDING]
+
     async def test_the_settings_tell_of_a_pause(self, bench: Bench) -> None:
         await bench.backend.queues.pause(bench.queue, "maintenance")
         settings = await bench.backend.queues.settings(bench.queue)
