@@ -89,6 +89,43 @@ begin
     return array(select k.name from {schema}.gate k where k.name = any(p_names) order by k.name for update skip locked);
 end $$;
 
+-- Have tasks that are locked pass their gates all at once, where every gate has room for all of them; returns whether.
+create function {schema}.pass_all_v1(p_rows tid[], p_mine text[], p_now float8) returns boolean language plpgsql
+set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+    v_gates {schema}.gate[] := '{}';
+    v_specs jsonb[] := '{}';
+    d record;
+    g {schema}.gate;
+begin
+    for d in select (x.l ->> 0) || ':' || (x.l ->> 1) as name, min(x.l::text)::jsonb as l, count(*) as number,
+            count(distinct x.l) as kinds
+        from {schema}.task t, jsonb_array_elements(t.gates::jsonb) x(l)
+        where t.ctid = any(p_rows) and t.gates is not null group by 1
+    loop
+        if d.kinds > 1 or d.name <> all(p_mine) then
+            return false;
+        end if;
+        select * into g from {schema}.gate k where k.name = d.name;
+        g := {schema}.gate_now_v1(g, d.l, p_now);
+        if g.opened_at is not null or {schema}.gate_room_v1(g, d.l, p_now) < d.number then
+            return false;
+        end if;
+        if d.l ->> 0 = 'r' then
+            g.tokens := g.tokens - d.number;
+            v_gates := v_gates || g;
+            v_specs := v_specs || d.l;
+        end if;
+    end loop;
+    for v_index in 1..cardinality(v_gates) loop
+        perform {schema}.keep_gate_v1(v_gates[v_index], v_specs[v_index]);
+    end loop;
+    insert into {schema}.holder (gate, id) select 'c:' || (x.l ->> 1), t.id
+        from {schema}.task t, jsonb_array_elements(t.gates::jsonb) x(l)
+        where t.ctid = any(p_rows) and t.gates is not null and x.l ->> 0 = 'c' on conflict do nothing;
+    return true;
+end $$;
+
 -- Of tasks that are locked, in their order: those that may start, up to p_limit, having passed their gates. The others
 -- wait at the first gate that is closed.
 create function {schema}.pass_gates_v1(
@@ -104,8 +141,12 @@ declare
     v_gate text;
     v_opens timestamptz;
 begin
-    p_passed := '{}';
     p_parked := 0;
+    if cardinality(p_rows) <= p_limit and {schema}.pass_all_v1(p_rows, v_mine, v_now) then
+        p_passed := p_rows;
+        return;
+    end if;
+    p_passed := '{}';
     for v_row in select u.row, t.id, t.queue, t.gates, t.state from unnest(p_rows) with ordinality u(row, ord)
         join {schema}.task t on t.ctid = u.row order by u.ord
     loop
@@ -336,18 +377,20 @@ declare
     v_was_open boolean;
 begin
     perform 1 from {schema}.gate k where k.name = any({schema}.gate_names_v1(p_gates)) order by k.name for update;
+    for v_row in with left_ as (
+            delete from {schema}.holder h using (select u.id, 'c:' || (x.l ->> 1) as gate
+                from unnest(p_ids, p_gates) u(id, gates), jsonb_array_elements(u.gates::jsonb) x(l) where x.l ->> 0 = 'c') d
+            where h.gate = d.gate and h.id = d.id returning h.gate)
+        select distinct l.gate from left_ l
+    loop
+        perform {schema}.open_gate_v1(v_row.gate, p_now);
+    end loop;
     for v_row in select u.id, u.started, u.failed, u.throttled, x.l, (x.l ->> 0) || ':' || (x.l ->> 1) as name
         from unnest(p_ids, p_gates, p_started, p_failed, p_throttled) with ordinality
             u(id, gates, started, failed, throttled, ord),
-            jsonb_array_elements(u.gates::jsonb) with ordinality x(l, n) order by u.ord, x.n
+            jsonb_array_elements(u.gates::jsonb) with ordinality x(l, n)
+        where x.l ->> 0 = 'b' or (u.throttled and x.l ->> 0 = 'r') order by u.ord, x.n
     loop
-        if v_row.l ->> 0 = 'c' then
-            delete from {schema}.holder h where h.gate = v_row.name and h.id = v_row.id;
-            if found then
-                perform {schema}.open_gate_v1(v_row.name, p_now);
-            end if;
-            continue;
-        end if;
         select * into g from {schema}.gate k where k.name = v_row.name;
         continue when not found;
         if v_row.l ->> 0 = 'b' then
@@ -357,7 +400,7 @@ begin
             if v_was_open and {schema}.gate_room_v1(g, v_row.l, v_now) > 0 then
                 perform {schema}.open_gate_v1(v_row.name, p_now);
             end if;
-        elsif v_row.throttled and (v_row.l ->> 4)::boolean then
+        elsif (v_row.l ->> 4)::boolean then
             g := {schema}.gate_now_v1(g, v_row.l, v_now);
             if v_now - g.cut_at >= {cut_every} then
                 g.tokens := 0; g.share := greatest({least_share}, g.share / 2); g.cut_at := v_now;
