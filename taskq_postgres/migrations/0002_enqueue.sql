@@ -81,14 +81,13 @@ begin
                 case when w.due_at > v_now then w.due_at end,
                 v_now + case when v_expires is null then u.expires
                     else coalesce(u.expires, (v_expires ->> u.queue)::float8) end * interval '1 second', u.max_lost_leases, u.dead_letter, u.retention, u.tenant,
-                p_specials -> u.ord::text ->> 0, p_specials -> u.ord::text ->> 1,
-                (p_specials -> u.ord::text ->> 2)::float8, p_specials -> u.ord::text ->> 3,
-                (p_specials -> u.ord::text ->> 4)::float8
+                s.terms ->> 0, s.terms ->> 1, (s.terms ->> 2)::float8, s.terms ->> 3, (s.terms ->> 4)::float8
             from unnest(p_ids::uuid[], p_names, p_bodies, p_queues, p_priorities, p_groups, p_delays, p_etas, p_expires,
                     p_max_lost_leases, p_dead_letter, p_retentions, p_tenants) with ordinality
                 u(id, name, body, queue, priority, lane_group, delay, eta, expires, max_lost_leases, dead_letter,
                     retention, tenant, ord),
-                lateral (select coalesce(to_timestamp(u.eta), v_now + u.delay * interval '1 second')) w(due_at)
+                lateral (select coalesce(to_timestamp(u.eta), v_now + u.delay * interval '1 second')) w(due_at),
+                lateral (select case when p_specials is not null then p_specials -> u.ord::text end) s(terms)
             where (p_digests is null or p_digests[u.ord] = '' or u.id = any(v_fresh)) and u.ord <> all(v_skip)
             order by u.ord
         on conflict (id) do nothing returning id
@@ -256,8 +255,8 @@ end $$;
 create function {schema}.refused_v1(
     p_ids text[], p_queues text[], p_digests text[], p_fresh uuid[], p_told jsonb, p_fills jsonb
 ) returns jsonb language sql set enable_seqscan = off as $$
-    select coalesce(jsonb_object_agg(n.ord, 'f') filter (where n.number > n.room), '{}') from (
-        select u.ord, row_number() over (partition by u.queue order by u.ord) as number,
+    select coalesce(jsonb_object_agg(a.ord, 'f') filter (where n.number > n.room), '{}') from (
+        select u.id, row_number() over (partition by u.queue order by u.ord) as number,
                 (p_fills -> u.queue ->> 1)::bigint - (p_fills -> u.queue ->> 0)::bigint as room
             from (select distinct on (x.id) x.id, x.queue, x.ord from unnest(p_ids::uuid[], p_queues) with ordinality
                 x(id, queue, ord) order by x.id, x.ord) u
@@ -265,6 +264,7 @@ create function {schema}.refused_v1(
                 and (p_digests is null or p_digests[u.ord] = '' or u.id = any(p_fresh))
                 and not exists (select 1 from {schema}.record r where r.id = u.id)
                 and not exists (select 1 from {schema}.tombstone s where s.id = u.id and s.forget_at > clock_timestamp())) n
+        join unnest(p_ids::uuid[]) with ordinality a(id, ord) on a.id = n.id
 $$;
 
 -- The letters with what is told beside.

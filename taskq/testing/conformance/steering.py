@@ -104,6 +104,12 @@ class CapacityRules(Kit):
         await bench.apply(delivery, Complete())
         assert await bench.enqueue(bench.message()) == [FULL]
 
+    async def test_one_that_is_refused_is_refused_as_often_as_it_is_said(self, bench: Bench) -> None:
+        await bench.backend.queues.configure(bench.queue, QueueConfig(max_size=1))
+        await bench.put()
+        refused = bench.message()
+        assert await bench.enqueue(refused, refused) == [FULL, FULL]
+
     async def test_what_is_known_already_is_no_more(self, bench: Bench) -> None:
         await bench.backend.queues.configure(bench.queue, QueueConfig(max_size=1))
         task = await bench.put()
