@@ -11,7 +11,7 @@ from taskq.domain.message import DAY
 
 WITHOUT_END = 1 << 30
 IDLE = DAY
-"""Seconds after which a count that nobody touched is forgotten."""
+"""Seconds after which a breaker that nobody touched is forgotten."""
 
 
 class Closed(NamedTuple):
@@ -27,6 +27,7 @@ class Gates:
 
     def __init__(self) -> None:
         self.buckets: dict[str, Bucket] = {}
+        self._full_at: dict[str, float] = {}
         self.breakers: dict[str, Breaker] = {}
         self.holders: dict[str, dict[str, None]] = {}
 
@@ -69,7 +70,7 @@ class Gates:
         for limit in limits:
             match limit:
                 case Rate():
-                    self.buckets[limit.gate] = rules.without_tokens(self._bucket(limit, now))
+                    self._keep(limit, rules.without_tokens(self._bucket(limit, now)))
                 case Slots():
                     self.holders.setdefault(limit.gate, {})[id] = None
                 case Circuit():
@@ -79,7 +80,7 @@ class Gates:
 
     def enter_many(self, rate: Rate, count: int, now: float) -> None:
         """So many pass a rate at once, for which it has room."""
-        self.buckets[rate.gate] = rules.without_tokens(self._bucket(rate, now), count)
+        self._keep(rate, rules.without_tokens(self._bucket(rate, now), count))
 
     def leave(
         self, id: str, limits: Iterable[Limit], now: float, *, failed: bool | None, started_at: float
@@ -115,7 +116,7 @@ class Gates:
         """The far side said "too many requests"."""
         for limit in limits:
             if isinstance(limit, Rate):
-                self.buckets[limit.gate] = rules.throttled(self._bucket(limit, now), limit, now)
+                self._keep(limit, rules.throttled(self._bucket(limit, now), limit, now))
 
     def reset(self, gate: str) -> None:
         """Forget what a gate has counted, but for its holders."""
@@ -123,11 +124,16 @@ class Gates:
         self.breakers.pop(gate, None)
 
     def forget_idle(self, now: float) -> None:
-        """Drop what nobody touched for a day: it says no more than nothing would."""
-        for gate in [gate for gate, bucket in self.buckets.items() if now - bucket.at > IDLE]:
-            del self.buckets[gate]
+        """Drop what says no more than nothing would: full buckets, breakers that nobody touched for a day."""
+        for gate in [gate for gate, until in self._full_at.items() if until <= now]:
+            del self._full_at[gate]
+            self.buckets.pop(gate, None)
         for gate in [gate for gate, breaker in self.breakers.items() if now - _touched(breaker) > IDLE]:
             del self.breakers[gate]
+
+    def _keep(self, rate: Rate, bucket: Bucket) -> None:
+        self.buckets[rate.gate] = bucket
+        self._full_at[rate.gate] = bucket.at + rules.seconds_to_full(bucket, rate)
 
     def _bucket(self, rate: Rate, now: float) -> Bucket:
         return rules.refilled(self.buckets.get(rate.gate), rate, now)

@@ -133,6 +133,15 @@ def without_tokens(bucket: Bucket, count: int = 1) -> Bucket:
     return bucket._replace(tokens=bucket.tokens - count)
 
 
+def seconds_to_full(bucket: Bucket, rate: Rate) -> float:
+    """Seconds after which the bucket says no more than none would: it is full, and its rate whole.
+
+    >>> seconds_to_full(Bucket(0.0, at=0.0), Rate("mail", per_second=2.0, burst=5.0))
+    62.5
+    """
+    return max(0.0, rate.burst - bucket.tokens) / (rate.per_second * bucket.share) + RECOVERY
+
+
 def throttled(bucket: Bucket, rate: Rate, now: float) -> Bucket:
     """The bucket after the far side said "too many requests": half the rate, and no burst.
 
