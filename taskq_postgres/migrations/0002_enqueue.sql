@@ -54,7 +54,7 @@ begin
     end if;
 
     if p_specials is not null then
-        v_told := {schema}.enqueue_specials_v1(p_ids, p_bodies, p_delays, p_specials, v_now);
+        v_told := {schema}.enqueue_specials_v1(p_ids, p_bodies, p_delays, p_digests, v_fresh, p_specials, v_now);
     end if;
     v_fills := {schema}.capacity_v1(p_queues, p_may_count);
     if v_fills is not null then
@@ -114,8 +114,9 @@ end $$;
 -- What becomes of messages with a unique key, or that replace: place → letter, or the id of the task that holds the key.
 -- Those that are not named are to be stored, and hold their keys.
 create function {schema}.enqueue_specials_v1(
-    p_ids text[], p_bodies bytea[], p_delays float8[], p_specials jsonb, p_now timestamptz
-) returns jsonb language plpgsql as $$
+    p_ids text[], p_bodies bytea[], p_delays float8[], p_digests text[], p_fresh uuid[], p_specials jsonb,
+    p_now timestamptz
+) returns jsonb language plpgsql set enable_seqscan = off as $$
 declare
     v_told jsonb := '{}';
     v_taken jsonb := '{}';  -- key → id that took it in this call
@@ -132,6 +133,11 @@ begin
                 then 'r' else 'd' end);
             continue;
         end if;
+        -- What is known by its id is a duplicate of itself, whoever holds the key now.
+        continue when p_digests[s.place::int] <> '' and p_ids[s.place::int]::uuid <> all(p_fresh)
+            or exists (select 1 from {schema}.record r where r.id = p_ids[s.place::int]::uuid)
+            or exists (select 1 from {schema}.tombstone x
+                where x.id = p_ids[s.place::int]::uuid and x.forget_at > p_now);
         v_holder := coalesce((v_taken ->> s.key)::uuid, {schema}.take_key_v1(
             s.key, p_ids[s.place::int]::uuid, s.terms ->> 1, (s.terms ->> 2)::float8, p_now));
         if v_holder is null then

@@ -58,6 +58,12 @@ class UniqueRules(Kit):
         message = bench.message(unique=key(bench))
         assert [(await send(bench, message)).status for _ in range(2)] == [CREATED, DUPLICATE]
 
+    async def test_who_is_known_is_a_duplicate_of_itself_whoever_holds_the_key(self, bench: Bench) -> None:
+        first = await bench.put(unique=key(bench, Until.START))
+        await bench.take_one()
+        await bench.put(unique=key(bench, Until.START))
+        assert await send(bench, first) == Enqueued(first.id, DUPLICATE)
+
     @pytest.mark.parametrize("until", [Until.START, Until.DONE])
     async def test_a_running_task_keeps_its_key_or_gives_it_back_as_it_says(self, bench: Bench, until: Until) -> None:
         first = await bench.running(unique=key(bench, until))
