@@ -12,9 +12,12 @@ from typing import TypeGuard
 from taskq.crypto import Crypto
 from taskq.domain.lease import LEASE
 from taskq.domain.message import DAY, DEFAULT_QUEUE
+from taskq.domain.retry import LONGEST
 from taskq.errors import ConfigError, InvalidOption
 
 MIB = 1024 * 1024
+SLOWEST = 1 / LONGEST
+"""Starts a second of the slowest worker."""
 _SHOWN = 100
 """The most characters of a refused value that its refusal shows."""
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
@@ -147,6 +150,17 @@ class WorkerOptions:
     max_memory: int | None = None
     """Resident memory in MiB after which the process makes room for a fresh one."""
 
+    rate: float | None = None
+    """Starts a second of this worker alone, whatever it runs; None: as many as it can."""
+    max_rss: int | None = None
+    """Resident memory in MiB over which the worker takes no tasks until it has fallen again; None: any."""
+    max_loop_lag: float | None = 1.0
+    """How late the event loop may be with what is due before the worker takes no tasks; None: however late."""
+    max_backend_latency: float | None = 5.0
+    """How long the store may take to answer before the worker takes no tasks; None: however long."""
+    compare: bool = True
+    """Whether the worker pauses where its runs fail and those of the same tasks elsewhere do not."""
+
     def __post_init__(self) -> None:
         queues: object = self.queues
         is_some = isinstance(queues, Mapping) and bool(queues)
@@ -163,9 +177,15 @@ class WorkerOptions:
         for option in ("lease", "heartbeat", "shutdown_timeout"):
             _seconds(option, getattr(self, option))
         require(self.heartbeat * 2 < self.lease, "a lease must be longer than two heartbeats", self.lease)
-        for option in ("max_tasks", "max_memory"):
+        for option in ("max_tasks", "max_memory", "max_rss"):
             if getattr(self, option) is not None:
                 _whole(option, getattr(self, option))
+        for option in ("max_loop_lag", "max_backend_latency"):
+            if getattr(self, option) is not None:
+                _seconds(option, getattr(self, option))
+        rate_in_range = self.rate is None or (is_number(self.rate) and SLOWEST <= self.rate <= 1e6)
+        require(rate_in_range, "rate must be from one start in ten years to a million a second", self.rate)
+        require(isinstance(self.compare, bool), "compare must be True or False", self.compare)
         require(is_number(self.poll) and 0.05 <= self.poll <= 60, "poll must be from 0.05 to 60 seconds", self.poll)
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from taskq.ports import WorkerCommand, WorkerInfo, WorkerState
+from taskq.ports import WorkerCommand, WorkerInfo
 from taskq_postgres.store import Store, new_token
 
 
@@ -36,8 +36,4 @@ class PostgresRegistry:
 
 
 def _info(text: str, seen_at: float) -> WorkerInfo:
-    fields = json.loads(text)
-    known = {name: value for name, value in fields.items() if name in WorkerInfo.__slots__}
-    changed = {"queues": tuple(known["queues"]), "state": WorkerState(known["state"]), "seen_at": seen_at}
-    changed["unresponsive"] = tuple(known.get("unresponsive", ()))
-    return WorkerInfo(**{**known, **changed})
+    return WorkerInfo.read(json.loads(text), seen_at)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict
 from secrets import token_hex
 
-from taskq.ports import WorkerCommand, WorkerInfo, WorkerState
+from taskq.ports import WorkerCommand, WorkerInfo
 from taskq_redis.record import milliseconds
 from taskq_redis.store import Store
 
 _SHARD = 0
-_FIELDS = frozenset(field.name for field in fields(WorkerInfo))
 
 
 class RedisRegistry:
@@ -41,8 +40,4 @@ class RedisRegistry:
 
 
 def _info(text: bytes, seen: bytes) -> WorkerInfo:
-    known = {name: value for name, value in json.loads(text).items() if name in _FIELDS}
-    known["queues"] = tuple(known["queues"])
-    known["unresponsive"] = tuple(known.get("unresponsive", ()))
-    known["state"] = WorkerState(known["state"])
-    return replace(WorkerInfo(**known), seen_at=int(seen) / 1000)
+    return WorkerInfo.read(json.loads(text), int(seen) / 1000)

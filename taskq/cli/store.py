@@ -122,5 +122,6 @@ async def _workers(backend: Backend) -> tuple[str, str]:
     if not workers:
         return "warning", "none lives: start one with `taskq worker -A module:app`"
     shown = "; ".join(f"{w.name} ({w.id}, {w.state}, {', '.join(w.queues)})" for w in workers)
-    stuck = [f"{w.name} ({w.id}) cannot end {', '.join(w.unresponsive)}" for w in workers if w.unresponsive]
-    return ("warning", "; ".join((shown, *stuck))) if stuck else ("ok", shown)
+    ailing = [f"{w.name} ({w.id}) cannot end {', '.join(w.unresponsive)}" for w in workers if w.unresponsive]
+    ailing += [f"{w.name} ({w.id}) takes no tasks: {w.pressure}" for w in workers if w.pressure]
+    return ("warning", "; ".join((shown, *ailing))) if ailing else ("ok", shown)

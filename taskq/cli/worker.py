@@ -25,6 +25,7 @@ from taskq.cli.commands import (
 )
 from taskq.config import WorkerOptions
 from taskq.errors import BackendUnavailable, ConfigError, InvalidOption, NotApplied
+from taskq.limits import RateLimit
 from taskq.runtime.supervisor import DISMISSED, REFUSED, Supervisor
 from taskq.telemetry import logs
 
@@ -46,6 +47,14 @@ _IN_CHILD = "TASKQ_WORKER_PROCESS"
 @click.option("--name", help="A stable name, beside the random id of each start.  [default: host name]")
 @click.option("--max-tasks", type=int, help="Runs after which a process is replaced.")
 @click.option("--max-memory", type=int, metavar="MIB", help="Resident memory at which a process is replaced.")
+@click.option("--rate", metavar="RATE", help="Starts, as in 50/s or 100/m; the processes of -P share them.")
+@click.option("--max-rss", type=int, metavar="MIB", help="Resident memory over which no tasks are taken.")
+@click.option("--max-loop-lag", type=float, default=1.0, show_default=True, metavar="SECONDS",
+              help="How late the event loop may be before no tasks are taken.")  # fmt: skip
+@click.option("--max-backend-latency", type=float, default=5.0, show_default=True, metavar="SECONDS",
+              help="How slow the store may be before no tasks are taken.")  # fmt: skip
+@click.option("--compare/--no-compare", default=True, show_default=True,
+              help="Pause where runs fail here and not elsewhere.")  # fmt: skip
 @click.option("--lease", type=float, default=30.0, show_default=True, help="Seconds that a claim holds.")
 @click.option("--shutdown-timeout", type=float, default=30.0, show_default=True, help="Seconds for a graceful stop.")
 @click.option("--reload", is_flag=True, help="Start anew when a file changes.")
@@ -58,7 +67,7 @@ def worker(
 ) -> None:
     """Run tasks until SIGTERM or Ctrl-C; a second one ends at once."""
     logs.configure(log_format, log_level)
-    options = _options(**said)
+    options = _options(processes=max(1, processes), **said)
     if _IN_CHILD in os.environ:
         _work_supervised(app_path, url, options)
     if reload:
@@ -75,14 +84,29 @@ def worker(
     raise SystemExit(supervisor.run())
 
 
-def _options(queues: str, max_tasks: int | None, max_memory: int | None, **said: Any) -> WorkerOptions:
+def _options(queues: str, rate: str | None, processes: int, **said: Any) -> WorkerOptions:
     given = {key: value for key, value in said.items() if value is not None}
     if "children" in given:
         given["processes"] = given.pop("children")
-    lease = given["lease"]
-    return WorkerOptions(
-        queues=parse_queues(queues), heartbeat=lease / 3, max_tasks=max_tasks, max_memory=max_memory, **given
-    )
+    if rate is not None:
+        given["rate"] = parse_rate(rate) / processes
+    return WorkerOptions(queues=parse_queues(queues), heartbeat=given["lease"] / 3, **given)
+
+
+def parse_rate(text: str) -> float:
+    """Starts a second, as in --rate.
+
+    Raises:
+        InvalidOption: it is no rate.
+
+    >>> parse_rate("50/s"), parse_rate("90/m"), parse_rate("2.5")
+    (50.0, 1.5, 2.5)
+    """
+    try:
+        rate: float | str = float(text)
+    except ValueError:  # it says per what
+        rate = text
+    return RateLimit(rate).per_second
 
 
 def parse_queues(text: str) -> Mapping[str, float | None]:

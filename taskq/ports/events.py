@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 
 CONTROL = "control"
 """The topic on which workers are hinted at cancel requests; the data is the task's id."""
+ALERTS = "alerts"
+"""The topic of what somebody should look at; the data is a JSON object whose `kind` says what, never with a payload."""
 
 
 class Event(NamedTuple):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 
 class WorkerState(StrEnum):
@@ -14,7 +14,11 @@ class WorkerState(StrEnum):
     IDLE = "idle"
     BUSY = "busy"
     PAUSED = "paused"
+    PRESSED = "under pressure"
+    """It takes no tasks for now, by its own decision: `WorkerInfo.pressure` says why."""
     SHUTTING_DOWN = "shutting down"
+    OTHER = "other"
+    """One that a later release reports and this one does not know."""
 
 
 class WorkerCommand(StrEnum):
@@ -45,6 +49,32 @@ class WorkerInfo:
     version: str = ""
     unresponsive: tuple[str, ...] = ()
     """Ids of tasks, at most 20, which were told to end and whose runs still go on, out of the worker's reach."""
+    pressure: str = ""
+    """Why it takes no tasks for now, as in "memory 512 MiB of 400 MiB"; "" where it does."""
+    runs: Mapping[str, tuple[int, int]] = field(default_factory=dict, hash=False)
+    """The runs of the last minute or two and how many of them failed, by task name; only the 50 names most run."""
+
+    @classmethod
+    def read(cls, report: Mapping[str, Any], seen_at: float) -> Self:
+        """What a store has kept as JSON, whichever release has reported it.
+
+        Arguments:
+            report: the fields by name (of `dataclasses.asdict`); those that this release does not know are left out.
+            seen_at: when the store got it, in seconds since the epoch.
+
+        >>> report = {"id": "w1", "name": "n", "host": "h", "pid": 1, "queues": ["mail"], "state": "dozing", "new": 1}
+        >>> info = WorkerInfo.read(report, seen_at=5.0)
+        >>> info.queues, info.state.value, info.seen_at
+        (('mail',), 'other', 5.0)
+        """
+        names = {each.name for each in fields(cls)}
+        known = {name: value for name, value in report.items() if name in names}
+        known["queues"] = tuple(known["queues"])
+        known["unresponsive"] = tuple(known.get("unresponsive", ()))
+        known["runs"] = {name: (runs, failures) for name, (runs, failures) in known.get("runs", {}).items()}
+        is_known = known["state"] in tuple(WorkerState)
+        known["state"] = WorkerState(known["state"]) if is_known else WorkerState.OTHER
+        return cls(**{**known, "seen_at": seen_at})
 
 
 class WorkerRegistry(Protocol):

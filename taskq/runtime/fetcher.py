@@ -14,6 +14,8 @@ from taskq.config import WorkerOptions
 from taskq.domain.routing import QueueOrder
 from taskq.ports import Broker, Fetched
 from taskq.runtime.executor import Executor
+from taskq.runtime.latency import Latency
+from taskq.runtime.pace import Pace
 from taskq.runtime.service import Backoff, said, wait_for
 
 LINGER = 0.002
@@ -33,6 +35,8 @@ class Fetcher:
         worker: the random id of this start.
         is_held_back: whether no task should be taken now (paused, under pressure, too much to settle).
         weight_of: what is set for a queue to which the worker was given no weight.
+        pace: says how many may be claimed by the worker's own rate.
+        latency: is told how long claims take.
     """
 
     def __init__(
@@ -42,7 +46,9 @@ class Fetcher:
         options: WorkerOptions,
         worker: str,
         is_held_back: Callable[[], bool],
-        weight_of: Callable[[str], float | None] = lambda queue: None,
+        weight_of: Callable[[str], float | None],
+        pace: Pace,
+        latency: Latency,
     ) -> None:
         self._broker = broker
         self._executor = executor
@@ -50,6 +56,8 @@ class Fetcher:
         self._worker = worker
         self._is_held_back = is_held_back
         self._weight_of = weight_of
+        self._pace = pace
+        self._latency = latency
         self._weights = self._wanted_weights()
         self._order = QueueOrder(self._weights)
         self._backlog = False
@@ -73,6 +81,7 @@ class Fetcher:
                 asked_at = time.monotonic()
                 fetched = await self._claim(room, request_id)
                 request_id = uuid4().hex
+                self._pace.spend(len(fetched.deliveries))
                 self._executor.accept(fetched.deliveries, asked_at)
                 self._backlog = len(fetched.deliveries) >= room
                 if fetched.deliveries:
@@ -97,12 +106,15 @@ class Fetcher:
         if self._backlog and room < self._options.concurrency // 8:
             await wait_for(self.stop, LINGER)
             room = self._executor.slots.room()
-        return room
+        allowed = self._pace.allowed()
+        if allowed == 0:
+            await wait_for(self.stop, self._pace.pause())
+        return min(room, allowed)
 
     async def _claim(self, room: int, request_id: str) -> Fetched:
-        return await self._broker.fetch(
-            self._next_queues(), room, worker=self._worker, lease=self._options.lease, request_id=request_id
-        )
+        queues, lease = self._next_queues(), self._options.lease
+        with self._latency.timed():
+            return await self._broker.fetch(queues, room, worker=self._worker, lease=lease, request_id=request_id)
 
     def _next_queues(self) -> Sequence[str]:
         """The queues in the order of this claim, by their weights as they are now."""

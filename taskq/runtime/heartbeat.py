@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from taskq.config import WorkerOptions
 from taskq.domain.message import Delivery
 from taskq.ports import Backend, Extension, WorkerCommand, WorkerInfo
+from taskq.runtime.latency import Latency
 from taskq.runtime.service import every
 
 logger = logging.getLogger("taskq.worker")
@@ -32,6 +33,7 @@ class Heartbeat:
         report: what the worker says of itself.
         on_extension: is given what was asked about, the answer, and the monotonic time from before the question.
         on_commands: is given what the worker is told.
+        latency: is told how long the store took.
     """
 
     def __init__(
@@ -41,21 +43,25 @@ class Heartbeat:
         report: Report,
         on_extension: Callable[[Sequence[Delivery], Extension, float], None],
         on_commands: Callable[[Sequence[WorkerCommand]], None],
+        latency: Latency,
     ) -> None:
         self._options = options
         self._held = held
         self._report = report
         self._on_extension = on_extension
         self._on_commands = on_commands
+        self._latency = latency
 
     async def tick(self, backend: Backend) -> float:
         """Extend and report once; returns the seconds to the next time."""
         asked_at = time.monotonic()
         deliveries = self._held()
         if deliveries:
-            extension = await backend.broker.extend(deliveries, self._options.lease)
+            with self._latency.timed():
+                extension = await backend.broker.extend(deliveries, self._options.lease)
             self._on_extension(deliveries, extension, asked_at)
-        commands = await backend.registry.report(self._report(), ttl=3 * self._options.heartbeat)
+        with self._latency.timed():
+            commands = await backend.registry.report(self._report(), ttl=3 * self._options.heartbeat)
         if commands:
             self._on_commands(commands)
         return max(0.0, self._options.heartbeat - (time.monotonic() - asked_at))

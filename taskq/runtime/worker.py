@@ -10,7 +10,6 @@ import socket
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 from uuid import uuid4
@@ -24,16 +23,12 @@ from taskq.ports.events import CONTROL
 from taskq.runtime import cache
 from taskq.runtime.executor import Executor
 from taskq.runtime.exits import contained_exits
-from taskq.runtime.fetcher import Fetcher
 from taskq.runtime.heartbeat import Heartbeat, HeartbeatThread
 from taskq.runtime.leases import Leases
 from taskq.runtime.maintenance import Maintenance
-from taskq.runtime.progress import ProgressWriter
-from taskq.runtime.queue_settings import SettingsWatch
+from taskq.runtime.parts import Parts, build
 from taskq.runtime.run import StopReason
 from taskq.runtime.service import every
-from taskq.runtime.settler import Settler
-from taskq.runtime.transactions import Transactions
 
 WATCH_EVERY = 0.05
 IDLE_WATCH = 0.5
@@ -47,17 +42,6 @@ LISTEN_AGAIN = 1.0
 FAREWELL = 1.0
 """Seconds that a store which is away may hold up the very end."""
 logger = logging.getLogger("taskq.worker")
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The parts of a worker that has started."""
-
-    settler: Settler
-    executor: Executor
-    fetcher: Fetcher
-    progress: ProgressWriter
-    settings: SettingsWatch
 
 
 class Worker:
@@ -166,8 +150,12 @@ class Worker:
     @property
     def info(self) -> WorkerInfo:
         """What this worker says of itself."""
-        running = 0 if self.parts is None else len(self.parts.executor.runs)
+        parts = self.parts
+        running = 0 if parts is None else len(parts.executor.runs)
+        pressure = "" if parts is None else parts.restraint.reason
         state = WorkerState.BUSY if running else WorkerState.IDLE
+        if pressure:
+            state = WorkerState.PRESSED
         if self._is_paused:
             state = WorkerState.PAUSED
         if self._stopping.is_set():
@@ -182,7 +170,9 @@ class Worker:
             running=running,
             concurrency=self.options.concurrency,
             started_at=self._started_at,
-            unresponsive=() if self.parts is None else self.parts.executor.unresponsive.ids(),
+            unresponsive=() if parts is None else parts.executor.unresponsive.ids(),
+            pressure=pressure,
+            runs={} if parts is None else parts.restraint.figures(),
         )
 
     # ------------------------------------------------------------ the life
@@ -220,7 +210,8 @@ class Worker:
                     logger.warning(warning)
                 await self.app.stores.detached_results()
                 state = await stack.enter_async_context(life_of(self.app))
-                work = self._build(backend, state)
+                work = build(self.app, self.options, self.id, backend, state, lambda: self._is_paused)
+                self.parts = work
                 await work.settings.tick()
         except TimeoutError:
             if not self._stopping.is_set():
@@ -229,36 +220,6 @@ class Worker:
         finally:
             self._starting = None
         return backend, work
-
-    def _build(self, backend: Backend, state: object) -> Parts:
-        settler = Settler(backend.broker, self.app.middleware.on_settled)
-        progress = ProgressWriter(
-            backend.annotations,
-            lambda: executor.runs.values(),
-            lambda run: executor.stop_run(run, StopReason.LOST),
-        )
-        settings = SettingsWatch(backend.queues, tuple(self.options.queues))
-        executor = Executor(
-            self.app,
-            self.options,
-            settle=settler.put,
-            unsettled=lambda: len(settler.held),
-            last_word=progress.last_word,
-            inspector=backend.inspector,
-            settings=settings.of,
-            state=state,
-            work_of=Transactions(self.app, self.options, backend, settler.accepted).work_of,
-        )
-        fetcher = Fetcher(
-            backend.broker,
-            executor,
-            self.options,
-            self.id,
-            lambda: self._is_paused or settler.is_full,
-            lambda queue: settings.of(queue).weight,
-        )
-        self.parts = Parts(settler, executor, fetcher, progress, settings)
-        return self.parts
 
     async def _say_farewell(self, backend: Backend, heartbeat: HeartbeatThread) -> None:
         """Stop the heartbeat first: a tick that came later would bring the worker back among the living."""
@@ -277,6 +238,7 @@ class Worker:
                     group.create_task(every(work.progress.tick, ended, logger, "progress")),
                     group.create_task(every(work.settings.tick, ended, logger, "the settings of the queues")),
                     group.create_task(every(lambda: self._listen(backend, work), ended, logger, "listening")),
+                    *(group.create_task(every(tick, ended, logger, name)) for name, tick in work.restraint.ticks()),
                 ]
                 fetching = group.create_task(work.fetcher.run())
                 forget_results = partial(cache.expire, self.app)
@@ -370,7 +332,8 @@ class Worker:
         def on_commands(commands: Sequence[WorkerCommand]) -> None:
             loop.call_soon_threadsafe(self._obey, commands)
 
-        return Heartbeat(self.options, leases.held, lambda: self.info, leases.extended, on_commands)
+        latency = work.restraint.latency
+        return Heartbeat(self.options, leases.held, lambda: self.info, leases.extended, on_commands, latency)
 
     def _obey(self, commands: Sequence[WorkerCommand]) -> None:
         for command in commands:
@@ -381,6 +344,7 @@ class Worker:
                 case WorkerCommand.RESUME:
                     self._is_paused = False
                     if self.parts is not None:
+                        self.parts.restraint.resume()
                         self.parts.executor.freed.set()
                 case WorkerCommand.SHUTDOWN:
                     self.is_dismissed = True

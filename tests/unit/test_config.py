@@ -55,6 +55,14 @@ LIMITS: list[tuple[str, list[Any], list[Any], str]] = [
      "shutdown_timeout must be over 0 and at most 86,400 seconds"),
     ("max_tasks", [None, 1], [0, -1, 1.5, True, "1", math.inf], "max_tasks must be a whole number over 0"),
     ("max_memory", [None, 1], [0, -1, 1.5, True, "1", math.inf], "max_memory must be a whole number over 0"),
+    ("max_rss", [None, 1], [0, -1, 1.5, True, "1", math.inf], "max_rss must be a whole number over 0"),
+    ("max_loop_lag", [None, 0.1, 86_400], [0, -1, 86_401, True, "1", math.nan, math.inf],
+     "max_loop_lag must be over 0 and at most 86,400 seconds"),
+    ("max_backend_latency", [None, 0.1, 86_400], [0, -1, 86_401, True, "1", math.nan, math.inf],
+     "max_backend_latency must be over 0 and at most 86,400 seconds"),
+    ("rate", [None, 1 / 86_400, 50, 1e6], [0, -1, 1e-9, 1e7, True, "50/s", math.nan, math.inf],
+     "rate must be from one start in ten years to a million a second"),
+    ("compare", [True, False], [None, 0, 1, "yes"], "compare must be True or False"),
     ("poll", [0.05, 60], [0, 0.04, 61, *NO_NUMBERS], "poll must be from 0.05 to 60 seconds"),
     ("queues", [{"a": 1, "b": 1000}], [{}, "a", ["a"], None, 5],
      "queues must be a mapping of at least one queue to its weight"),
@@ -82,6 +90,8 @@ def test_a_worker_by_default() -> None:
     assert options.queues == {"default": None}
     assert (options.concurrency, options.threads, options.processes) == (100, 4 * cores(), cores())
     assert (options.lease, options.heartbeat, options.shutdown_timeout) == (30.0, 10.0, 30.0)
+    assert (options.rate, options.max_rss, options.max_loop_lag, options.max_backend_latency) == (None, None, 1.0, 5.0)
+    assert options.compare
 
 
 @pytest.mark.parametrize("option", ["max_payload", "max_result"])

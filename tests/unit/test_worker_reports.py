@@ -16,7 +16,15 @@ from taskq.cli import store
 from taskq.ports import WorkerInfo, WorkerState
 
 INFO = WorkerInfo(
-    id="w1", name="mailer", host="host-1", pid=4711, queues=("default",), state=WorkerState.IDLE, unresponsive=("5b",)
+    id="w1",
+    name="mailer",
+    host="host-1",
+    pid=4711,
+    queues=("default",),
+    state=WorkerState.PRESSED,
+    unresponsive=("5b",),
+    pressure="memory 512 MiB of 400 MiB",
+    runs={"mail.send": (20, 3)},
 )
 READERS: dict[str, Callable[[str], WorkerInfo]] = {
     "redis": lambda text: taskq_redis.registry._info(text.encode(), b"0"),
@@ -30,11 +38,14 @@ def test_reports_of_other_releases_are_read(backend: str) -> None:
     read = READERS[backend]
     assert read(json.dumps(fields)) == INFO
     assert read(json.dumps({**fields, "of_a_later_release": [1]})) == INFO
-    del fields["unresponsive"]
-    assert read(json.dumps(fields)).unresponsive == ()
+    assert read(json.dumps({**fields, "state": "of a later release"})).state is WorkerState.OTHER
+    for name in ("unresponsive", "pressure", "runs"):
+        del fields[name]
+    earlier = read(json.dumps(fields))
+    assert (earlier.unresponsive, earlier.pressure, earlier.runs) == ((), "", {})
 
 
-async def test_the_doctor_names_what_a_worker_cannot_end() -> None:
+async def test_the_doctor_names_what_a_worker_cannot_end_and_why_it_takes_no_tasks() -> None:
     async def workers() -> list[WorkerInfo]:
         return [INFO]
 
@@ -42,3 +53,4 @@ async def test_the_doctor_names_what_a_worker_cannot_end() -> None:
     status, detail = await store._workers(backend)
     assert status == "warning"
     assert "mailer (w1) cannot end 5b" in detail
+    assert "mailer (w1) takes no tasks: memory 512 MiB of 400 MiB" in detail

@@ -17,7 +17,8 @@ from taskq.domain.record import TaskRecord
 from taskq.errors import BackendUnavailable, OutcomeUnknown
 from taskq.handle import TaskHandle
 from taskq.ports import Settled
-from taskq.runtime.worker import Parts, Worker
+from taskq.runtime.parts import Parts
+from taskq.runtime.worker import Worker
 from taskq.task import AsyncTask
 
 PATIENCE = 30.0
@@ -84,6 +85,19 @@ def parts(worker: Worker) -> Parts:
     """The parts of a worker that has started."""
     assert worker.parts is not None
     return worker.parts
+
+
+async def until_held_back(worker: Worker) -> None:
+    """Wait until the fetcher has looked and seen that it must not claim: then no claim is on its way either."""
+    fetcher, seen = parts(worker).fetcher, [False]
+    look = fetcher._is_held_back
+
+    def noted() -> bool:
+        seen[0] = look()
+        return seen[0]
+
+    fetcher._is_held_back = noted
+    await until(lambda: seen[0], "it is held back")
 
 
 @contextlib.asynccontextmanager

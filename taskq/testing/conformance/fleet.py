@@ -28,6 +28,8 @@ def worker_info(**fields: object) -> WorkerInfo:
         started_at=1_700_000_000.5,
         version="1.2.3",
         unresponsive=("0198f3b2-7c1d-7e7a-9f6e-2b1a6f0c8d01", "0198f3b2-7c1d-7e7a-9f6e-2b1a6f0c8d02"),
+        pressure="memory 512 MiB of 400 MiB",
+        runs={"mail.send": (20, 3), "größe": (1, 0)},
     )
     return replace(info, **fields)  # type: ignore[arg-type]
 
@@ -57,6 +59,15 @@ class RegistryRules(Kit):
         await bench.backend.registry.report(replace(info, state=WorkerState.SHUTTING_DOWN, running=0), LONG)
         [known] = await bench.backend.registry.workers()
         assert (known.state, known.running) == (WorkerState.SHUTTING_DOWN, 0)
+
+    async def test_what_holds_a_worker_back_is_known_while_it_lasts(self, bench: Bench) -> None:
+        info = worker_info(state=WorkerState.PRESSED, runs={f"task.{n}": (n, 0) for n in range(50)})
+        await bench.backend.registry.report(info, LONG)
+        [pressed] = await bench.backend.registry.workers()
+        assert replace(pressed, seen_at=0.0) == info
+        await bench.backend.registry.report(replace(info, state=WorkerState.IDLE, pressure="", runs={}), LONG)
+        [relieved] = await bench.backend.registry.workers()
+        assert (relieved.state, relieved.pressure, relieved.runs) == (WorkerState.IDLE, "", {})
 
     async def test_a_worker_that_falls_silent_is_forgotten(self, bench: Bench) -> None:
         silent, alive = worker_info(), worker_info()
