@@ -59,7 +59,7 @@ async def _work(app: App) -> int:
     from taskq.runtime.process import serve
 
     await look_at_store(app)
-    queues = dict.fromkeys((task.queue for task in app.tasks), 1.0) or {"default": 1.0}
+    queues = dict.fromkeys(task.queue for task in app.tasks) or {"default": None}
     names = ", ".join(sorted(task.name for task in app.tasks)) or "none"
     place = "in memory" if app.url.startswith(_MEMORY) else f"on {redact(app.url)}"
     click.echo(f"{place}, tasks: {names}\ntype NAME {{JSON}} to enqueue one, Ctrl-C to end", err=True)
