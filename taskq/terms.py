@@ -43,6 +43,12 @@ class Terms:
         return bool(self.rates or self.slots or self.breaker or isinstance(self.unique, KeepLatest))
 
     @property
+    def names(self) -> frozenset[str]:
+        """The names under which its limits are counted together with those of other tasks."""
+        given: list[RateLimit | Concurrency | Breaker | None] = [*self.rates, *self.slots, self.breaker]
+        return frozenset(one.name for one in given if one is not None and one.name is not None)
+
+    @property
     def replaces(self) -> bool:
         """Whether a newer call replaces the arguments of the one that waits."""
         return isinstance(self.unique, Debounce | KeepLatest)
