@@ -72,7 +72,7 @@ class StoreSubmitter:
             answers = await sending.run(as_seconds(call.block))
         except (NotApplied, OutcomeUnknown) as error:
             raise sending.partly(task.name, error) from error
-        return self._handles(task, answers, refuse_any=atomic)
+        return self._handles(task, call.queue or self.queue_of(task), answers, refuse_any=atomic)
 
     def _send(self, call: CallOptions, *, atomic: bool) -> Send:
         """What sends messages to where the call says: the store, or the caller's own transaction."""
@@ -94,7 +94,7 @@ class StoreSubmitter:
 
         # Nothing in it waits: there is no loop to wait in.
         answers = run_at_once(Sending(self._writer(task, call), payloads, Send(send, None)).run(None))
-        return self._handles(task, answers)
+        return self._handles(task, call.queue or self.queue_of(task), answers)
 
     def _writer(self, task: Task[..., Any], call: CallOptions) -> Writer:
         queue = call.queue or self.queue_of(task)
@@ -167,7 +167,7 @@ class StoreSubmitter:
         return Parent(context.id, context.fence, context.worker_id)
 
     def _handles(
-        self, task: Task[..., R], answers: Sequence[Enqueued], *, refuse_any: bool = False
+        self, task: Task[..., R], queue: str, answers: Sequence[Enqueued], *, refuse_any: bool = False
     ) -> list[TaskHandle[R]]:
         raises = isinstance(task.terms.unique, Unique) and task.terms.unique.on_duplicate == "raise"
         for answer in answers:
@@ -175,7 +175,7 @@ class StoreSubmitter:
                 refuse(task.name, answer)
                 if raises and answer.status is EnqueueStatus.DUPLICATE:
                     raise DuplicateTask(task.name, answer.id)
-        self._fullness.note(self.queue_of(task), answers)
+        self._fullness.note(queue, answers)
         codec = None if task.function is stands_for_unknown else task.codec
         return [TaskHandle(answer.id, self._stores, codec, answer.status) for answer in answers]
 
