@@ -65,6 +65,11 @@ class Sending:
             await self._wait_for_room(block)
         return self._answers
 
+    @property
+    def ids(self) -> list[str]:
+        """The ids under which they were sent."""
+        return [message.id for message in self._messages]
+
     def partly(self, name: str, error: NotApplied | OutcomeUnknown) -> NotApplied | OutcomeUnknown:
         """The error as it is true of the whole call: "nothing happened" may be true of its last step alone."""
         stored, total = len(self._answers), len(self._messages)

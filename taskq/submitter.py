@@ -72,6 +72,7 @@ class StoreSubmitter:
             answers = await sending.run(as_seconds(call.block))
         except (NotApplied, OutcomeUnknown) as error:
             raise sending.partly(task.name, error) from error
+        self._refuse_duplicates(task, sending.ids, answers)
         return self._handles(task, call.queue or self.queue_of(task), answers, refuse_any=atomic)
 
     def _send(self, call: CallOptions, *, atomic: bool) -> Send:
@@ -93,7 +94,9 @@ class StoreSubmitter:
             return list(backend.enqueue_in(call.connection, messages))
 
         # Nothing in it waits: there is no loop to wait in.
-        answers = run_at_once(Sending(self._writer(task, call), payloads, Send(send, None)).run(None))
+        sending = Sending(self._writer(task, call), payloads, Send(send, None))
+        answers = run_at_once(sending.run(None))
+        self._refuse_duplicates(task, sending.ids, answers)
         return self._handles(task, call.queue or self.queue_of(task), answers)
 
     def _writer(self, task: Task[..., Any], call: CallOptions) -> Writer:
@@ -166,15 +169,21 @@ class StoreSubmitter:
             return None
         return Parent(context.id, context.fence, context.worker_id)
 
+    @staticmethod
+    def _refuse_duplicates(task: Task[..., Any], ids: Sequence[str], answers: Sequence[Enqueued]) -> None:
+        """Raise where a task asks for that: one of its own id is only said again, and no duplicate."""
+        unique = task.terms.unique
+        if isinstance(unique, Unique) and unique.on_duplicate == "raise" and len(answers) == 1:
+            [answer], [id] = answers, ids
+            if answer.status is EnqueueStatus.DUPLICATE and answer.id != id:
+                raise DuplicateTask(task.name, answer.id)
+
     def _handles(
         self, task: Task[..., R], queue: str, answers: Sequence[Enqueued], *, refuse_any: bool = False
     ) -> list[TaskHandle[R]]:
-        raises = isinstance(task.terms.unique, Unique) and task.terms.unique.on_duplicate == "raise"
         for answer in answers:
             if refuse_any or len(answers) == 1 or answer.status is EnqueueStatus.STALE_PARENT:
                 refuse(task.name, answer)
-                if raises and answer.status is EnqueueStatus.DUPLICATE:
-                    raise DuplicateTask(task.name, answer.id)
         self._fullness.note(queue, answers)
         codec = None if task.function is stands_for_unknown else task.codec
         return [TaskHandle(answer.id, self._stores, codec, answer.status) for answer in answers]
