@@ -69,7 +69,7 @@ class StoreSubmitter:
             answers = await sending.run(as_seconds(call.block))
         except (NotApplied, OutcomeUnknown) as error:
             raise sending.partly(task.name, error) from error
-        return self._handles(task, answers, refuse_any=atomic)
+        return self._handles(task, call, sending.ids, answers, refuse_any=atomic)
 
     def _send(self, call: CallOptions, *, atomic: bool) -> Send:
         """What sends messages to where the call says: the store, or the caller's own transaction."""
@@ -90,8 +90,9 @@ class StoreSubmitter:
             return list(backend.enqueue_in(call.connection, messages))
 
         # Nothing in it waits: there is no loop to wait in.
-        answers = run_at_once(Sending(self._writer(task, call), payloads, Send(send, None)).run(None))
-        return self._handles(task, answers)
+        sending = Sending(self._writer(task, call), payloads, Send(send, None))
+        answers = run_at_once(sending.run(None))
+        return self._handles(task, call, sending.ids, answers)
 
     def _writer(self, task: Task[..., Any], call: CallOptions) -> Writer:
         queue = call.queue or self.queue_of(task)
@@ -162,15 +163,22 @@ class StoreSubmitter:
         return Parent(context.id, context.fence, context.worker_id)
 
     def _handles(
-        self, task: Task[..., R], answers: Sequence[Enqueued], *, refuse_any: bool = False
+        self,
+        task: Task[..., R],
+        call: CallOptions,
+        ids: Sequence[str],
+        answers: Sequence[Enqueued],
+        *,
+        refuse_any: bool = False,
     ) -> list[TaskHandle[R]]:
         raises = isinstance(task.terms.unique, Unique) and task.terms.unique.on_duplicate == "raise"
-        for answer in answers:
+        for id, answer in zip(ids, answers, strict=True):
             if refuse_any or len(answers) == 1 or answer.status is EnqueueStatus.STALE_PARENT:
                 refuse(task.name, answer)
-                if raises and answer.status is EnqueueStatus.DUPLICATE:
+                # A duplicate of itself was said again: after a lost reply, or under its idempotency key.
+                if raises and answer.status is EnqueueStatus.DUPLICATE and answer.id != id:
                     raise DuplicateTask(task.name, answer.id)
-        self._fullness.note(self.queue_of(task), answers)
+        self._fullness.note(call.queue or self.queue_of(task), answers)
         codec = None if task.function is stands_for_unknown else task.codec
         return [TaskHandle(answer.id, self._stores, codec, answer.status) for answer in answers]
 

@@ -92,7 +92,7 @@ def parse_queues(text: str) -> Mapping[str, float | None]:
         ConfigError: a weight is no number, or a queue is named twice.
 
     >>> parse_queues("high=3,default")
-    {'high': 3.0, 'default': 1.0}
+    {'high': 3.0, 'default': None}
     """
     queues: dict[str, float | None] = {}
     for part in text.split(","):

@@ -198,7 +198,7 @@ def test_doctor_finds_a_store_that_is_away() -> None:
 
 
 def test_queues_with_weights() -> None:
-    assert parse_queues("high=3,default") == {"high": 3.0, "default": 1.0}
+    assert parse_queues("high=3,default") == {"high": 3.0, "default": None}
     with pytest.raises(ConfigError, match="weight of high"):
         parse_queues("high=lots")
     with pytest.raises(ConfigError, match=r"^-Q 'a=1,b,a=2': the queue a is named twice$"):
