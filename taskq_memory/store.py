@@ -88,8 +88,9 @@ class Store:
         self.keys.take(task)
         if message.digest:
             self.digests[task.id] = (message.digest, now + DIGEST_RETENTION)
-        if message.expires is not None:
-            task.expires_at = now + message.expires
+        expires = self.queues[task.queue].settings.expires if message.expires is None else message.expires
+        if expires is not None:
+            task.expires_at = now + expires
             heapq.heappush(self.expiring, (task.expires_at, task.id))
         due_at = message.eta if message.eta is not None else now + (message.delay or 0)
         if due_at > now:

@@ -76,14 +76,15 @@ begin
                 case when w.due_at > v_now then 1 else 0 end, v_now,
                 case when w.due_at > v_now then null else v_now end,
                 case when w.due_at > v_now then w.due_at end,
-                v_now + u.expires * interval '1 second', u.max_lost_leases, u.dead_letter, u.retention, u.tenant,
+                v_now + coalesce(u.expires, q.expires) * interval '1 second', u.max_lost_leases, u.dead_letter, u.retention, u.tenant,
                 p_specials -> u.ord::text ->> 0, p_specials -> u.ord::text ->> 1,
                 (p_specials -> u.ord::text ->> 2)::float8, p_specials -> u.ord::text ->> 3,
                 (p_specials -> u.ord::text ->> 4)::float8
             from unnest(p_ids::uuid[], p_names, p_bodies, p_queues, p_priorities, p_groups, p_delays, p_etas, p_expires,
                     p_max_lost_leases, p_dead_letter, p_retentions, p_tenants) with ordinality
                 u(id, name, body, queue, priority, lane_group, delay, eta, expires, max_lost_leases, dead_letter,
-                    retention, tenant, ord),
+                    retention, tenant, ord)
+                left join {schema}.queue q on q.name = u.queue,
                 lateral (select coalesce(to_timestamp(u.eta), v_now + u.delay * interval '1 second')) w(due_at)
             where (p_digests is null or p_digests[u.ord] = '' or u.id = any(v_fresh)) and u.ord <> all(v_skip)
             order by u.ord

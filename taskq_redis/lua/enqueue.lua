@@ -60,13 +60,15 @@ local function special_of(head)
   return specials[head]
 end
 
--- How full a queue is: tasks that wait, or will once this call is done; tasks that may; the warning level.
+-- How full a queue is: tasks that wait, or will once this call is done; tasks that may; the warning level. And the time
+-- to live (ms) of tasks that say nothing of it.
 local depths = {}
 local function depth_of(name)
   local queue = depths[name]
   if not queue then
-    local v = call('HMGET', key('queue', name), 'w', 'ms', 'wa')
+    local v = call('HMGET', key('queue', name), 'w', 'ms', 'wa', 'ex')
     queue = {depth = tonumber(v[1]) or 0, limit = tonumber(v[2]) or MAX_SIZE}
+    queue.expires = v[4] and math.ceil(v[4] * 1000) or ''
     queue.warn_at = (tonumber(v[3]) or WARN_AT) * queue.limit
     depths[name] = queue
   end
@@ -122,8 +124,9 @@ local function store(i, head)
   local id, task, name, lane = ids[i], tasks[i], ARGV[head], ARGV[head + 1]
   local queue, fields, special = queue_of(name), {}, special_of(head)
   local due = ARGV[head + 3] ~= '' and tonumber(ARGV[head + 3]) or ARGV[head + 2] ~= '' and now + ARGV[head + 2] or now
-  if ARGV[head + 4] ~= '' or ARGV[head + 5] ~= '' then
-    local expires = ARGV[head + 4] ~= '' and now + ARGV[head + 4] or '-'
+  local lives = ARGV[head + 4] ~= '' and ARGV[head + 4] or depth_of(name).expires
+  if lives ~= '' or ARGV[head + 5] ~= '' then
+    local expires = lives ~= '' and now + lives or '-'
     fields = {'o', expires .. ' ' .. (ARGV[head + 5] ~= '' and ARGV[head + 5] or '- - - ')}
     if expires ~= '-' then expire_at(id, expires) end
   end
