@@ -11,12 +11,15 @@ import pytest
 from taskq import App, Concurrency, NoRetry, RateLimit, TaskState, Throttled
 from taskq.handle import TaskHandle
 from taskq.ports import GateState
-from tests.worker.support import Crowd, Gate, ended, gated, twin, until, until_state, work
+from tests.worker.support import Crowd, Gate, configure, ended, gated, twin, until, until_state, work
 
 
 async def gate_of(handle: TaskHandle[Any], place: int = 0) -> GateState:
     """How a limit of a task stands."""
-    backend, record = await handle._access.backend(), await handle.ainfo()
+    record = await handle.ainfo()
+    if not record.limits:
+        return GateState("")
+    backend = await handle._access.backend()
     [state] = await backend.queues.gates(record.queue, [record.limits[place].gate])
     return state
 
@@ -217,6 +220,26 @@ async def test_who_knows_no_limits_may_enqueue_and_they_hold_all_the_same(any_ap
             record = await ended(handle)
             assert (record.state, record.attempt) == (TaskState.COMPLETED, 1)
             assert record.limits == (await known.ainfo()).limits
+    await stranger.aclose()
+
+
+async def test_late_limits_hold_in_a_queue_that_has_limits_of_its_own(any_app: App) -> None:
+    gate = Gate()
+
+    @any_app.task(name="limited", concurrency=Concurrency(1))
+    async def limited() -> None:
+        await gate.passed()
+
+    stranger = twin(any_app)
+    await configure(any_app, workers=10)
+    handles = [await stranger.aenqueue("limited") for _ in range(3)]
+    async with work(any_app):
+        await gate.until_arrived(1)
+        await parked(handles[0], 2)
+        assert gate.arrived == 1
+        gate.open()
+        for handle in handles:
+            await ended(handle)
     await stranger.aclose()
 
 

@@ -156,6 +156,7 @@ class QueueLimitRules(Kit):
         await bench.backend.queues.configure(bench.queue, QueueConfig(workers=2))
         deliveries = await bench.take(5)
         assert [delivery.id for delivery in deliveries] == ids[:2]
+        assert not any(delivery.is_limited for delivery in deliveries)
         assert await bench.take(5) == []
         await bench.apply(deliveries[0], Complete())
         assert await bench.take_ids(5) == ids[2:3]
