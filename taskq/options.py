@@ -143,7 +143,7 @@ class CallOptions:
     unique_key: str | None = None
     """While a task with the same key waits or runs, no other is enqueued: takes the place of the task's `unique`."""
     block: float | timedelta | None = None
-    """Seconds to wait for room where the queue is full, instead of raising QueueFull at once."""
+    """Seconds to wait for room where the queue is full, instead of raising QueueFull at once; not with a connection."""
     metadata: Mapping[str, Any] | None = None
     connection: Any = None
     """A connection or session of yours (Postgres): the task is enqueued inside its transaction."""
@@ -173,6 +173,8 @@ class CallOptions:
         own = self.unique_key
         _require(own is None or is_label(own), "unique_key must have 1 to 255 printable characters", own)
         _seconds("block", as_seconds(self.block))
+        waits = self.block is not None and self.connection is not None
+        _require(not waits, "give block or connection, not both: your transaction would wait", self.block)
         _require(isinstance(self.metadata, Mapping | None), "metadata must be a mapping", self.metadata)
         if isinstance(self.retry, Mapping):
             from_dict(self.retry)

@@ -106,7 +106,7 @@ class Codec(Generic[R]):
     def _encode(self, named: dict[str, object]) -> bytes:
         plain = self._dump_rich(named) if self._rich else named
         msgspec.convert(plain, self._struct, strict=True, from_attributes=True, dec_hook=_check_rich)
-        payload = msgspec.json.encode(plain, enc_hook=_write_rich)
+        payload = msgspec.json.encode(plain, enc_hook=write_rich)
         # What was written must be what the worker can read: an instance may hold what its class forbids.
         (self._read if self._rich or self._var_keyword else self._decoder.decode)(payload)
         check_depth(payload)
@@ -235,7 +235,7 @@ class Codec(Generic[R]):
     def _unwritable(self, named: dict[str, object], error: Exception) -> InvalidPayload:
         for name, value in named.items():
             try:
-                check_depth(msgspec.json.encode({name: value}, enc_hook=_write_rich))
+                check_depth(msgspec.json.encode({name: value}, enc_hook=write_rich))
             except Exception as own:  # noqa: BLE001 - an argument's own code may raise anything
                 return self._refuse(name, _why(own))
         return InvalidPayload(f"{self._name}: the arguments: {_why(error)}")
@@ -248,7 +248,7 @@ class Codec(Generic[R]):
         """
         try:
             plain = _dump(self._rich["return"], value) if "return" in self._rich else value
-            data = msgspec.json.encode(plain, enc_hook=_write_rich)
+            data = msgspec.json.encode(plain, enc_hook=write_rich)
             check_depth(data)
             if value is None or b"null" not in data or not _has_not_finite(value):
                 return data
@@ -355,7 +355,7 @@ def _use(use: Callable[[Any, object], object], hint: Any, value: object) -> obje
         raise ValueError(f"expected `{hint.__name__}`, got `{type(value).__name__}`") from None
 
 
-def _write_rich(value: Any, mode: str = "json") -> Any:
+def write_rich(value: Any, mode: str = "json") -> Any:
     """Write a value of a type that msgspec does not know, by the value's own type."""
     kind: Any = type(value)
     if hasattr(kind, "model_dump"):
@@ -379,7 +379,7 @@ def _pydantic_text(error: Exception) -> str:
 
 def _has_not_finite(value: object) -> bool:
     # pydantic writes null for what is not finite, so its models are asked for their Python values.
-    return holds_not_finite(msgspec.to_builtins(value, enc_hook=lambda model: _write_rich(model, mode="python")))
+    return holds_not_finite(msgspec.to_builtins(value, enc_hook=lambda model: write_rich(model, mode="python")))
 
 
 def _why(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,10 @@ from taskq.domain.unique import UniqueKey
 from taskq.errors import InvalidOption
 from taskq.limits import Breaker, Concurrency, Debounce, KeepLatest, Key, RateLimit, Uniqueness
 from taskq.options import TaskOptions
+from taskq.payload import write_rich
+
+_EXACT = 2.0**53
+"""Below it every whole number is a float of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +27,7 @@ class Terms:
 
     Attributes:
         task: the task's name.
-        defaults: what its parameters are where a call says nothing.
+        defaults: what its parameters are where a call says nothing, as plain JSON data.
     """
 
     task: str
@@ -90,7 +95,7 @@ def terms_of(name: str, function: Callable[..., Any], options: TaskOptions) -> T
     if not (rates or slots or options.breaker or options.unique):
         return Terms(name, {})
     parameters = inspect.signature(function).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    defaults = _plain({p.name: p.default for p in parameters if p.default is not p.empty})
     terms = Terms(name, defaults, rates, slots, options.breaker, options.unique)
     check_keys(function, terms)
     return terms
@@ -126,33 +131,48 @@ class _Values:
     """The values of one call that keys speak of."""
 
     def __init__(self, payload: bytes, tenant: str, defaults: Mapping[str, Any]) -> None:
-        self._payload = payload
         self._tenant = tenant
-        self._defaults = defaults
+        self._given = {**defaults, **msgspec.json.decode(payload)}
 
     def digest(self, key: Key | None) -> str:
         """A hash of the tuple of values."""
-        given = msgspec.json.decode(self._payload)
         if key is None:
-            value: Any = given
+            value: Any = self._given
         elif isinstance(key, str | tuple):
             names = (key,) if isinstance(key, str) else key
-            value = [self._value(given, *name.split(".")) for name in names]
+            value = [self._value(*name.split(".")) for name in names]
         else:
-            value = key(**given)
-        text = msgspec.json.encode(value, order="deterministic", enc_hook=str)
+            value = key(**self._given)
+        text = msgspec.json.encode(_alike(value), order="deterministic", enc_hook=str)
         return _hash(text)
 
-    def _value(self, given: Mapping[str, Any], name: str, *path: str) -> Any:
-        if name in given:
-            value = given[name]
-        elif name in self._defaults:
-            value = self._defaults[name]
-        else:
-            value = self._tenant if name == "tenant" else None
+    def _value(self, name: str, *path: str) -> Any:
+        value = self._given.get(name, self._tenant if name == "tenant" else None)
         for part in path:
-            value = value.get(part) if isinstance(value, Mapping) else getattr(value, part, None)
+            value = value.get(part) if isinstance(value, dict) else None
         return value
+
+
+def _plain(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults as the arguments of a call would arrive; one that could not be an argument is no value."""
+    found = {}
+    for name, value in defaults.items():
+        with suppress(Exception):  # a value's own code may raise anything
+            found[name] = msgspec.json.decode(msgspec.json.encode(value, enc_hook=write_rich))
+    return found
+
+
+def _alike(value: Any) -> Any:
+    """The same with one way to write each number: a parameter that is a float may be given, or default to, an int.
+
+    >>> _alike({"x": [2.0, 2.5, True]})
+    {'x': [2, 2.5, True]}
+    """
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _alike(item) for key, item in value.items()}
+    return [_alike(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _hash(text: bytes) -> str:

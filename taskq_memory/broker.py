@@ -200,7 +200,7 @@ class MemoryBroker:
             task.dead_letter,
             task.tenant,
             (task.started_at or task.created_at) - task.created_at,
-            bool(task.gates) or self._store.queues[task.queue].settings.workers is not None,
+            bool(task.gates),
         )
 
     # ------------------------------------------------------------ wait

@@ -64,6 +64,8 @@ class PostgresBroker:
         self._holdings = Holdings()
         self._chunk = max(CHUNK, store.options.batch)
         self._drained: set[str] = set()
+        self._counted: set[str] = set()
+        # queues that may run only so many of their tasks: others may wait for the end of each
         self._newest: dict[str, tuple[str, int, bool]] = {}
         # of each worker: its newest request, its number, and whether that request took nothing
         self._poll = FIRST_POLL
@@ -109,6 +111,8 @@ class PostgresBroker:
             self._drained.update(queues)
         else:
             self._drained.difference_update(queues)
+        self._counted.difference_update(queues)
+        self._counted.update(last[19] or ())
         self._holdings.claimed(worker, last[15], deliveries)
         self._remember(worker, request_id, last[15], is_empty=not deliveries)
         self._poll = FIRST_POLL if deliveries else self._poll
@@ -182,13 +186,19 @@ class PostgresBroker:
         self._hints.ended(item.delivery.id for item in chunk)
         # What waits for its time is worth a look too: who looks learns when that is.
         again = Release | Crash | Retry | Snooze
-        if back := {i.delivery.queue for i in chunk if i.delivery.is_limited or isinstance(i.settlement, again)}:
+        if back := {i.delivery.queue for i in chunk if self._waits_for(i.delivery) or isinstance(i.settlement, again)}:
             self._hint(back)
+
+    def _waits_for(self, delivery: Delivery) -> bool:
+        """Whether others may wait for the end of a run."""
+        return delivery.is_limited or delivery.queue in self._counted
 
     def completed(self, delivery: Delivery) -> None:
         """A run of this worker was completed elsewhere: in a transaction of its task."""
         self._holdings.settled([delivery])
         self._hints.ended([delivery.id])
+        if self._waits_for(delivery):
+            self._hint([delivery.queue])
 
     # ------------------------------------------------------------ extend, cancel
 

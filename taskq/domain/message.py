@@ -96,7 +96,7 @@ class Delivery(NamedTuple):
     age: float = 0.0
     """Seconds from the enqueue to this claim, by the store's clock."""
     is_limited: bool = False
-    """Whether a limit counts this run: others may wait for its end."""
+    """Whether the task carries limits: others may wait for the end of this run."""
 
     @property
     def put_offs(self) -> int:

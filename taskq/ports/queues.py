@@ -21,7 +21,8 @@ DEFAULT_WARN_AT = 0.8
 class QueueConfig:
     """What can be set for a queue at run time; None leaves it as it is, and a text "default" takes it back.
 
-    The last four are defaults for tasks of the queue that say nothing themselves; the store only keeps them.
+    The last four are defaults for tasks of the queue that say nothing themselves: `expires` the store gives them when
+    they are enqueued, of the others it only keeps what workers look up.
     """
 
     max_finished: int | str | None = None

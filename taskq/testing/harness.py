@@ -27,7 +27,17 @@ from taskq.handle import TaskHandle
 from taskq.headers import Headers, decode_headers
 from taskq.lifespan import life_of
 from taskq.middleware import CallNext
-from taskq.ports import Backend, BackendOptions, Broker, Enqueued, EnqueueStatus, Fetched, Parent, Settled
+from taskq.ports import (
+    Backend,
+    BackendOptions,
+    Broker,
+    Enqueued,
+    EnqueueStatus,
+    Fetched,
+    Parent,
+    QueueSettings,
+    Settled,
+)
 from taskq.runtime.cache import cache_id, may_be_cached, recall, remember
 from taskq.runtime.failures import outcome_of, result_of, undecodable
 from taskq.runtime.opening import UNREADABLE, lacking, open_call, plain_payload_of, seal_outcome
@@ -170,17 +180,20 @@ class Harness:
         if task is not None:
             payload, headers = unseal(delivery.id, delivery.name, delivery.body)
             said = decode_headers(headers)
-            policy = from_dict(said.retry) if said.retry else task.declared.retry or DEFAULT_RETRY
-            outcome = lacking(task, said, payload) or await self._attempt(task, delivery, said, payload)
+            queue = await self._backend.queues.settings(delivery.queue)
+            policy = _policy(said.retry, task.declared.retry, queue.retry)
+            outcome = lacking(task, said, payload) or await self._attempt(task, delivery, said, payload, queue)
         settlement = domain.settle(delivery, outcome, policy, random.random, delivery.age)
         await self._backend.broker.settle([Settled(delivery, settlement)])
         for hook in self.app.middleware.on_settled:
             hook(delivery, settlement)
 
-    async def _attempt(self, task: Task[..., Any], delivery: Delivery, said: Headers, payload: bytes) -> Outcome:
+    async def _attempt(
+        self, task: Task[..., Any], delivery: Delivery, said: Headers, payload: bytes, queue: QueueSettings
+    ) -> Outcome:
         run = _Run(delivery, self._backend)
         context = TaskContext(delivery, run, metadata=said.metadata, state=self._state, origin=task.submitter)
-        inner: CallNext = partial(_call, task, context, said, payload)
+        inner: CallNext = partial(_call, task, context, said, payload, queue)
         if may_be_cached(task, said):
             inner = partial(_recalled, self.app, task, delivery.tenant, payload, inner)
         call = self.app.middleware.wrap(context, inner)
@@ -202,13 +215,22 @@ class Harness:
         return EnqueuedTask(handle, message.name, msgspec.json.decode(payload), message)
 
 
-async def _call(task: Task[..., Any], context: TaskContext, said: Headers, payload: bytes) -> Outcome:
+def _policy(call: dict[str, Any] | None, task: RetryStrategy | None, queue: dict[str, Any] | None) -> RetryStrategy:
+    if call is not None:
+        return from_dict(call)
+    return task or (DEFAULT_RETRY if queue is None else from_dict(queue))
+
+
+async def _call(
+    task: Task[..., Any], context: TaskContext, said: Headers, payload: bytes, queue: QueueSettings
+) -> Outcome:
     try:
         args, kwargs = task.codec.inject(*open_call(task, context.id, said, payload), context)
     except UNREADABLE as error:
         return undecodable(error)
-    timeout = timeout_of(said.timeout, task.declared.timeout, None)
-    soft = task.declared.soft_timeout if said.soft_timeout is None else said.soft_timeout
+    timeout = timeout_of(said.timeout, task.declared.timeout, queue.timeout)
+    softs = (said.soft_timeout, task.declared.soft_timeout, queue.soft_timeout)
+    soft = next((one for one in softs if one is not None), None)
     limit = asyncio.timeout(timeout)
     try:
         async with limit:
@@ -259,7 +281,7 @@ class _Run:
 
 
 class _Recorder:
-    """A broker that notes what was stored: no duplicate, and nothing that was refused."""
+    """A broker that notes what was stored: no duplicate, nothing that was refused, and the newest arguments."""
 
     def __init__(self, broker: Broker, messages: list[Message], queues: set[str]) -> None:
         self._broker = broker
@@ -272,6 +294,9 @@ class _Recorder:
         answers = await self._broker.enqueue(messages, parent=parent, atomic=atomic)
         created = [m for m, answer in zip(messages, answers, strict=True) if answer.status is EnqueueStatus.CREATED]
         self._messages += created
+        for newer, answer in zip(messages, answers, strict=True):
+            if answer.status is EnqueueStatus.REPLACED:
+                self._messages[:] = [m._replace(body=newer.body) if m.id == newer.id else m for m in self._messages]
         self._queues.update(message.queue for message in created)
         return answers
 

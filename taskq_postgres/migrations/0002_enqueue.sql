@@ -80,7 +80,8 @@ begin
                 case when w.due_at > v_now then null else v_now end,
                 case when w.due_at > v_now then w.due_at end,
                 v_now + case when v_expires is null then u.expires
-                    else coalesce(u.expires, (v_expires ->> u.queue)::float8) end * interval '1 second', u.max_lost_leases, u.dead_letter, u.retention, u.tenant,
+                    else coalesce(u.expires, (v_expires ->> u.queue)::float8) end * interval '1 second',
+                u.max_lost_leases, u.dead_letter, u.retention, u.tenant,
                 s.terms ->> 0, s.terms ->> 1, (s.terms ->> 2)::float8, s.terms ->> 3, (s.terms ->> 4)::float8
             from unnest(p_ids::uuid[], p_names, p_bodies, p_queues, p_priorities, p_groups, p_delays, p_etas, p_expires,
                     p_max_lost_leases, p_dead_letter, p_retentions, p_tenants) with ordinality

@@ -60,7 +60,8 @@ local function special_of(head)
   return specials[head]
 end
 
--- How full a queue is: tasks that wait, or will once this call is done; tasks that may; the warning level.
+-- How full a queue is: tasks that wait, or will once this call is done; tasks that may; the warning level. And the time
+-- to live (ms) of tasks that say nothing of it.
 local depths = {}
 local function depth_of(name)
   local queue = depths[name]

@@ -25,7 +25,7 @@ import signal
 import sys
 import threading
 import time
-from taskq import App, NoRetry, TaskContext, current
+from taskq import App, Concurrency, NoRetry, TaskContext, current
 
 app = App(os.environ["SITE_URL"])
 
@@ -53,6 +53,14 @@ async def hold(ctx: TaskContext, number: int) -> int:
 async def quick(number: int) -> int:
     witness("quick", number)
     return number
+
+
+@app.task(concurrency=Concurrency(5))
+async def share(number: int) -> None:
+    """Hold one of five places for a while."""
+    witness("in", number)
+    await asyncio.sleep(0.1)
+    witness("out", number)
 
 
 @app.task
@@ -238,6 +246,11 @@ class Site:
         for child in self._workers:
             _quietly(child.kill)
         self.app.close()
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    """Whether all of these have ended."""
+    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
 
 
 def _quietly(act: Callable[[], object]) -> None:

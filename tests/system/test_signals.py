@@ -5,20 +5,14 @@ from __future__ import annotations
 import os
 import signal
 
-import psutil
 import pytest
 
 from taskq import TaskState
 from taskq.ports import WorkerCommand
 from tests.servers import wait_until
-from tests.system.support import PATIENCE, Site
+from tests.system.support import PATIENCE, Site, gone
 
 pytestmark = pytest.mark.timeout(180)
-
-
-def gone(processes: list[psutil.Process]) -> bool:
-    """Whether all of these have ended."""
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
 
 
 def test_sigterm_with_a_hundred_running_loses_nothing(site: Site) -> None:

@@ -16,7 +16,7 @@ from taskq.domain.outcome import Crash
 from taskq.domain.record import TaskRecord
 from taskq.errors import BackendUnavailable, OutcomeUnknown
 from taskq.handle import TaskHandle
-from taskq.ports import Settled
+from taskq.ports import QueueConfig, Settled
 from taskq.runtime.parts import Parts
 from taskq.runtime.worker import Worker
 from taskq.task import AsyncTask
@@ -287,3 +287,26 @@ def gated(app: App) -> tuple[Gate, AsyncTask[[], str]]:
         return "done"
 
     return gate, waits
+
+
+class Crowd:
+    """Counts who is inside, and how many there ever were at once; each stays until others had a chance to come."""
+
+    def __init__(self) -> None:
+        self.inside: Counter[Any] = Counter()
+        self.most: Counter[Any] = Counter()
+        self.came = 0
+
+    async def visit(self, key: Any = None) -> None:
+        """Come in, stay for some turns of the loop, and go."""
+        self.came += 1
+        self.inside[key] += 1
+        self.most[key] = max(self.most[key], self.inside[key])
+        for _ in range(10):
+            await asyncio.sleep(0)
+        self.inside[key] -= 1
+
+
+async def configure(app: App, queue: str = "default", **settings: Any) -> None:
+    """Set something for a queue."""
+    await (await app.backend()).queues.configure(queue, QueueConfig(**settings))

@@ -114,6 +114,20 @@ class AgingRules(Kit):
         taken = await bench.take_ids(2 * AGED_EVERY, aging=bench.short)
         assert sorted(taken) == sorted(aged[:2] + urgent[:14])
 
+    async def test_an_endless_stream_of_urgent_tasks_keeps_nobody_longer_than_its_age_and_eight_claims(
+        self, bench: Bench
+    ) -> None:
+        low = await bench.put(priority=Priority.LOW)
+        await bench.lapse()
+        await bench.put_many(AGED_EVERY + 3, priority=Priority.HIGH)
+        assert low.id not in await bench.take_ids_one_by_one(3)
+        for claims in range(1, AGED_EVERY + 1):
+            await bench.put_many(2, priority=Priority.HIGH)
+            [taken] = await bench.take_ids_one_by_one(1, aging=bench.short)
+            if taken == low.id:
+                break
+        assert taken == low.id, f"it has not begun after {claims} claims"
+
     async def test_what_has_not_waited_long_enough_gets_no_share(self, bench: Bench) -> None:
         _, urgent = await self._aged_backlog(bench)
         assert await bench.take_ids_one_by_one(16, aging=10_000.0) == urgent[:16]

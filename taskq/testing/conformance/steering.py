@@ -81,6 +81,28 @@ class SettingsRules(Kit):
         await bench.backend.queues.resume(bench.queue)
         assert await bench.backend.queues.settings(bench.queue) == QueueSettings()
 
+    async def test_a_task_that_says_nothing_lives_as_long_as_its_queue_says(self, bench: Bench) -> None:
+        queues = bench.backend.queues
+        await queues.configure(bench.queue, QueueConfig(expires=LONG))
+        silent, own = await bench.put(), await bench.put(expires=2 * LONG)
+        await queues.configure(bench.queue, QueueConfig(expires="default"))
+        ever = await bench.put()
+        lives = [await self._seconds_to_live(bench, task.id) for task in (silent, own, ever)]
+        assert lives == [pytest.approx(LONG, rel=0.001), pytest.approx(2 * LONG, rel=0.001), None]
+
+    @staticmethod
+    async def _seconds_to_live(bench: Bench, id: str) -> float | None:
+        record = await bench.record(id)
+        return None if record.expires_at is None else (record.expires_at - record.created_at).total_seconds()
+
+    async def test_a_queue_s_time_to_live_ends_its_tasks(self, bench: Bench) -> None:
+        await bench.backend.queues.configure(bench.queue, QueueConfig(expires=bench.kit.tick))
+        task = await bench.put()
+        await bench.pass_time(bench.kit.tick)
+        assert await bench.take() == []
+        await bench.backend.maintenance.expire()
+        assert await bench.state(task.id) is TaskState.EXPIRED
+
 
 class CapacityRules(Kit):
     """A queue holds as many waiting tasks as it may, and says so when it is full."""
@@ -149,6 +171,7 @@ class QueueLimitRules(Kit):
         await bench.backend.queues.configure(bench.queue, QueueConfig(workers=2))
         deliveries = await bench.take(5)
         assert [delivery.id for delivery in deliveries] == ids[:2]
+        assert not any(delivery.is_limited for delivery in deliveries)
         assert await bench.take(5) == []
         await bench.apply(deliveries[0], Complete())
         assert await bench.take_ids(5) == ids[2:3]

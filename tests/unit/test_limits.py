@@ -1,0 +1,262 @@
+"""Rate, concurrency and breaker as a task declares them, and what keys make of its arguments."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from taskq import App, Breaker, Concurrency, Debounce, InvalidOption, KeepLatest, RateLimit, Unique
+from taskq.domain.limits import Circuit, Limit, Rate, Slots
+from tests.unit.support import record_of
+
+WHOLE = "a concurrency limit must be a whole number from 1 to 1,000,000, not "
+IN_DAY = "must be over 0 and at most 86,400 s, not "
+KEY = "key must be the name of a parameter, a tuple of names, or a function of the arguments, not "
+MISTAKES: list[tuple[Callable[..., Any], dict[str, list[Any]], str]] = [
+    (RateLimit, {"rate": ["", "5", "m", "-1/s", "5/0.1y", None, []]}, 'a rate must be like "100/m"'),
+    (RateLimit, {"rate": [0, -1.0, 1e7, "0/s", "1/9999999999s"]}, "a rate must be from one in"),
+    (RateLimit, {"burst": [0, 0.5, 1e10, math.nan, "2", True]}, "burst must be from 1"),
+    (RateLimit, {"adaptive": ["yes", 1, None]}, "adaptive must be True or False, not "),
+    (Concurrency, {"limit": [0, -1, 1_000_001, 1.5, "3", True, None]}, WHOLE),
+    (Breaker, {"failure_rate": [0, 1.1, math.nan, "1"]}, "failure_rate must be over 0 and at most 1"),
+    (Breaker, {"window": [0, 86_401, "5"]}, f"window {IN_DAY}"),
+    (Breaker, {"cooldown": [0, 86_401, "5"]}, f"cooldown {IN_DAY}"),
+    (Breaker, {"least": [0, 1.5, 10_001]}, "least must be from 1 to 10,000, not "),
+    (Breaker, {"probes": [0, 1.5, 10_001]}, "probes must be from 1 to 10,000, not "),
+    (Debounce, {"delay": [0, -1, "5", None]}, "delay must be over 0 s and at most ten years"),
+    (Debounce, {"longest": [0, 4, "6"]}, "longest must be at least the delay and at most ten years"),
+    (Unique, {"until": ["end", None, 5]}, "until must be start, done or ttl, not "),
+    (Unique, {"until": ["ttl"]}, r'Unique\(until="ttl"\) needs a ttl'),
+    (Unique, {"ttl": [0, -1, math.inf, "60"]}, "ttl must be over 0 s and at most ten years"),
+    (Unique, {"on_duplicate": ["ignore", None]}, "on_duplicate must be return or raise, not "),
+    *((kind, {"key": [5, ("x", 5), ["x"]]}, KEY) for kind in (Unique, KeepLatest, Debounce, RateLimit, Concurrency)),
+    *((kind, {"name": ["a b", ""]}, "limit '") for kind in (RateLimit, Concurrency, Breaker)),
+]
+LEAST: dict[Callable[..., Any], dict[str, Any]] = {
+    RateLimit: {"rate": 1},
+    Concurrency: {"limit": 1},
+    Debounce: {"delay": 5},
+}
+
+
+@pytest.mark.parametrize(("kind", "mistakes", "message"), MISTAKES)
+def test_a_limit_out_of_range_is_refused_where_it_is_made(
+    kind: Callable[..., Any], mistakes: dict[str, list[Any]], message: str
+) -> None:
+    [(option, values)] = mistakes.items()
+    for value in values:
+        with pytest.raises(InvalidOption, match=f"^{message}"):
+            kind(**{**LEAST.get(kind, {}), option: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("rate_limit", "100/m", "rate_limit must be a RateLimit, or a tuple of such"),
+        ("rate_limit", (RateLimit(1), Concurrency(1)), "rate_limit must be a RateLimit, or a tuple of such"),
+        ("rate_limit", [RateLimit(1)], "rate_limit must be a RateLimit, or a tuple of such"),
+        ("concurrency", 5, "concurrency must be a Concurrency, or a tuple of such"),
+        ("breaker", True, "breaker must be a Breaker"),
+        ("unique", "x", "unique must be Unique, Debounce or KeepLatest"),
+        ("unique", Unique, "unique must be Unique, Debounce or KeepLatest"),
+    ],
+)
+def test_a_task_s_option_that_is_no_limit(app: App, option: str, value: Any, message: str) -> None:
+    with pytest.raises(InvalidOption, match=f"^{message}"):
+        app.task(name="bad", **{option: value})
+    assert app.tasks.find("bad") is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rate_limit": RateLimit(1, key="z")}, r"task job: RateLimit\(key='z'\): it has no parameter 'z'"),
+        ({"concurrency": Concurrency(1, key=("x", "z.id"))}, r"Concurrency\(key='z.id'\): it has no parameter 'z'"),
+        ({"unique": Unique(key="z")}, r"task job: Unique\(key='z'\): it has no parameter 'z'"),
+        ({"unique": Debounce(1, key="z")}, r"task job: Debounce\(key='z'\): it has no parameter 'z'"),
+        ({"unique": KeepLatest(key="z")}, r"task job: KeepLatest\(key='z'\): it has no parameter 'z'"),
+    ],
+)
+def test_a_key_that_names_no_parameter(app: App, options: dict[str, Any], message: str) -> None:
+    def job(x: int) -> None: ...
+
+    with pytest.raises(InvalidOption, match=message):
+        app.task(name="job", **options)(job)
+    app.task(name="any", **options)(_anything)
+
+
+def _anything(**values: Any) -> None: ...
+
+
+async def limits_of(app: App, function: Callable[..., Any], *args: Any, **options: Any) -> tuple[Limit, ...]:
+    """The limits of a call as the store holds them."""
+    call = app.task(name=options.pop("name", "job"), **options)(function)
+    return (await record_of(app, await call.aenqueue(*args))).limits
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [
+        ("100/s", Rate("job", 100.0, 10.0)),
+        ("60/m", Rate("job", 1.0, 1.0)),
+        ("5/10 seconds", Rate("job", 0.5, 1.0)),
+        ("3/d", Rate("job", 3 / 86_400, 1.0)),
+        (2000, Rate("job", 2000.0, 200.0)),
+    ],
+)
+async def test_a_rate_is_so_many_a_second_and_its_burst_a_tenth_of_that(
+    app: App, rate: str | float, expected: Rate
+) -> None:
+    assert await limits_of(app, _anything, rate_limit=RateLimit(rate)) == (expected,)
+
+
+async def test_a_task_carries_all_its_limits_a_breaker_first_and_what_is_used_up_last(app: App) -> None:
+    limits = await limits_of(
+        app,
+        _anything,
+        rate_limit=(RateLimit("1/s", burst=3), RateLimit(5, name="mail", adaptive=True)),
+        concurrency=(Concurrency(2), Concurrency(1, name="printer")),
+        breaker=Breaker(failure_rate=0.25, window=10, least=4, cooldown=5, probes=2, name="far"),
+        unique=KeepLatest(),
+    )
+    circuit, two, one, latest, *rates = limits
+    assert circuit == Circuit("far", 0.25, 10, 4, 5, 2)
+    assert (two, one) == (Slots("job", 2), Slots("printer", 1))
+    assert isinstance(latest, Slots)
+    assert (latest.key.startswith("job:latest:"), latest.limit) == (True, 1)
+    assert rates == [Rate("job", 1.0, 3.0), Rate("mail", 5.0, 1.0, adaptive=True)]
+
+
+async def test_what_asks_for_nothing_carries_nothing(app: App) -> None:
+    assert await limits_of(app, _anything, unique=Unique()) == ()
+
+
+# ---------------------------------------------------------------- keys
+
+
+class User(BaseModel):
+    """An argument with parts."""
+
+    id: int
+    name: str = "anna"
+
+
+@dataclass
+class Place:
+    """Another."""
+
+    city: str = "Berlin"
+
+
+async def key_of(key: Any, function: Callable[..., Any], *args: Any, tenant: str = "", **more: Any) -> str:
+    """The key of one call in the store, where this is the key of its task's concurrency."""
+    app = App("memory://")
+    call = app.task(name="job", concurrency=Concurrency(5, key=key))(function)
+    [limit] = (await record_of(app, await call.options(tenant=tenant).aenqueue(*args, **more))).limits
+    return limit.key
+
+
+def send(to: str, subject: str = "hello", user: User = User(id=1), place: Place = Place()) -> None: ...  # noqa: B008
+
+
+async def test_a_key_takes_the_values_that_it_names_and_no_others() -> None:
+    one = await key_of("to", send, "a", "x")
+    assert one == await key_of("to", send, "a", "y")
+    assert one != await key_of("to", send, "b", "x")
+    both = await key_of(("to", "subject"), send, "a", "x")
+    assert both == await key_of(("to", "subject"), send, subject="x", to="a")
+    assert both != await key_of(("to", "subject"), send, "x", "a")
+    assert await key_of((), send, "a") == await key_of((), send, "b")
+
+
+async def test_a_key_goes_into_an_object() -> None:
+    first = await key_of("user.id", send, "a", user=User(id=7, name="berta"))
+    assert first == await key_of("user.id", send, "a", user=User(id=7))
+    assert first != await key_of("user.id", send, "a", user=User(id=8))
+    nowhere = await key_of("user.id.more", send, "a", user=User(id=7))
+    assert nowhere == await key_of("user.nothing", send, "a")
+
+
+async def test_a_tenant_is_that_of_the_call_unless_a_parameter_has_its_name() -> None:
+    def bill(tenant: str) -> None: ...
+
+    assert await key_of("tenant", send, "a", tenant="acme") != await key_of("tenant", send, "a", tenant="emca")
+    assert await key_of("tenant", send, "a", tenant="acme") == await key_of("tenant", send, "b", tenant="acme")
+    assert await key_of("tenant", bill, "x", tenant="acme") == await key_of("tenant", bill, "x", tenant="emca")
+
+
+async def test_a_function_is_asked_with_all_arguments_by_name_as_plain_data() -> None:
+    seen: list[dict[str, Any]] = []
+
+    def domain(**given: Any) -> str:
+        seen.append(given)
+        return str(given["to"]).partition("@")[2]
+
+    assert await key_of(domain, send, "a@x") == await key_of(domain, send, "b@x")
+    assert await key_of(domain, send, "a@x") != await key_of(domain, send, "a@y")
+    assert seen[0] == {
+        "to": "a@x",
+        "subject": "hello",
+        "user": {"id": 1, "name": "anna"},
+        "place": {"city": "Berlin"},
+    }
+
+
+def rich(
+    number: float = 2,
+    when: datetime = datetime(2026, 1, 1, tzinfo=UTC),
+    cents: Decimal = Decimal("1.50"),
+    tags: frozenset[str] = frozenset({"a"}),
+    user: User = User(id=1),  # noqa: B008
+    place: Place = Place(),  # noqa: B008
+    nothing: object = object(),
+) -> None: ...
+
+
+GIVEN: list[dict[str, Any]] = [
+    {"number": 2.0},
+    {"number": 2},
+    {"when": datetime(2026, 1, 1, tzinfo=UTC)},
+    {"cents": Decimal("1.50")},
+    {"tags": frozenset({"a"})},
+    {"user": User(id=1)},
+    {"place": Place()},
+]
+
+
+@pytest.mark.parametrize("given", GIVEN, ids=lambda given: next(iter(given)))
+async def test_a_default_counts_as_if_it_were_given(given: dict[str, Any]) -> None:
+    [name] = given
+    assert await key_of(name, rich) == await key_of(name, rich, **given)
+    assert await key_of(lambda **all: all, rich) == await key_of(lambda **all: all, rich, **given)
+
+
+async def test_what_is_equal_as_json_is_one_key() -> None:
+    def job(x: Any) -> None: ...
+
+    assert await key_of("x", job, {"a": 1, "b": [2]}) == await key_of("x", job, {"b": (2.0,), "a": 1.0})
+    texts = [await key_of("x", job, value) for value in (1, "1", True, 1.5, None, [1], {"1": 1})]
+    assert len(set(texts)) == len(texts)
+
+
+async def test_a_key_in_the_store_tells_nothing_of_the_values() -> None:
+    key = await key_of(("to", "user.name"), send, "anna@example.org", user=User(id=1, name="berta"))
+    assert re.fullmatch("job:[0-9a-f]{32}", key)
+
+
+async def test_a_name_is_shared_among_tasks_and_keeps_its_keys_apart(app: App) -> None:
+    shared = [
+        await limits_of(app, send, "a", name=name, concurrency=Concurrency(limit, key="to", name="far"))
+        for name, limit in (("one", 1), ("two", 2))
+    ]
+    assert [one[0].gate for one in shared] == [shared[0][0].gate] * 2
+    own = await limits_of(app, send, "a", name="three", concurrency=Concurrency(1, key="to"))
+    assert own[0].gate != shared[0][0].gate
