@@ -14,6 +14,7 @@ from taskq.backends import Stores
 from taskq.config import Settings, backend_url, check_identifier, check_url, require, shown
 from taskq.context import TaskContext
 from taskq.crypto import crypto_from_environment
+from taskq.dead_letters import DeadLetters
 from taskq.errors import ConfigError
 from taskq.handle import TaskHandle
 from taskq.middleware import Stack
@@ -186,6 +187,15 @@ class App:
         0
         """
         return await self.stores.backend()
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The tasks that were given up: to look at, to start anew, to forget.
+
+        >>> App("memory://").dead_letters.list().letters
+        []
+        """
+        return DeadLetters(self)
 
     async def aclose(self) -> None:
         """Close what the running loop has opened; what is used afterwards is opened anew.
