@@ -7,14 +7,13 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import lru_cache
 from inspect import iscoroutinefunction
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 
 from taskq import blocking
 from taskq.backends import Stores
 from taskq.config import Settings, backend_url, check_identifier, check_url, require, shown
 from taskq.context import TaskContext
 from taskq.crypto import crypto_from_environment
-from taskq.dead_letters import DeadLetters
 from taskq.errors import ConfigError
 from taskq.handle import TaskHandle
 from taskq.middleware import Stack
@@ -25,6 +24,9 @@ from taskq.registry import TaskRegistry, default_name
 from taskq.submitter import Routes, StoreSubmitter, stands_for_unknown
 from taskq.task import AsyncTask, Task
 from taskq.versions import FIRST
+
+if TYPE_CHECKING:
+    from taskq.dead_letters import DeadLetters
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -195,6 +197,8 @@ class App:
         >>> App("memory://").dead_letters.list().letters
         []
         """
+        from taskq.dead_letters import DeadLetters  # `import taskq` does without it
+
         return DeadLetters(self)
 
     async def aclose(self) -> None:

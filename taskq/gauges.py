@@ -113,6 +113,10 @@ async def reset(store: Store, queue: str, limits: Sequence[Limit]) -> None:
         store: an application, or an open backend.
         queue: limits are kept where their queue is.
         limits: see `limits_of`.
+
+    >>> import asyncio
+    >>> from taskq import App
+    >>> asyncio.run(reset(App("memory://"), "default", [Rate("mail.send", 1.0, 1.0)]))
     """
     control = (await opened(store)).queues
     for limit in limits:
