@@ -270,7 +270,8 @@ def _act(
                 _print_groups(found)
             click.echo(f"would {verb}: {number}")
             return None
-        click.confirm(f"{verb} {number} dead letters?", abort=True, err=True)
+        if number != "0":
+            click.confirm(f"{verb} {number} dead letters?", abort=True, err=True)
     return _ask(app, act(which, limit))
 
 

@@ -179,6 +179,7 @@ def test_acting_by_a_filter_asks_with_the_number(kept: str, bury: Bury, verb: st
     assert counts(kept) == {"dead": 3}
     assert taskq(*act, input="y\n").exit_code == 0
     assert counts(kept) == left
+    assert taskq(*act).exit_code == 0  # there is nothing to ask for
 
 
 @pytest.mark.parametrize("verb", ["retry", "purge"])
