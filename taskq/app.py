@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import lru_cache
 from inspect import iscoroutinefunction
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 
 from taskq import blocking
 from taskq.backends import Stores
@@ -24,6 +24,9 @@ from taskq.registry import TaskRegistry, default_name
 from taskq.submitter import Routes, StoreSubmitter, stands_for_unknown
 from taskq.task import AsyncTask, Task
 from taskq.versions import FIRST
+
+if TYPE_CHECKING:
+    from taskq.dead_letters import DeadLetters
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -187,6 +190,17 @@ class App:
         0
         """
         return await self.stores.backend()
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The tasks that were given up: to look at, to start anew, to forget.
+
+        >>> App("memory://").dead_letters.list().letters
+        []
+        """
+        from taskq.dead_letters import DeadLetters  # `import taskq` does without it
+
+        return DeadLetters(self)
 
     async def aclose(self) -> None:
         """Close what the running loop has opened; what is used afterwards is opened anew.

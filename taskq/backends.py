@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 from weakref import WeakSet
 
 from taskq import blocking
@@ -68,6 +68,24 @@ def redact(url: str) -> str:
     if mark == ":" and not colon:  # there is no scheme: what looked like one is the user
         return f"{scheme}:***@{tail}"
     return f"{scheme}{mark}{name}{':***' if colon else ''}@{tail}"
+
+
+@runtime_checkable
+class Opens(Protocol):
+    """What has a store: an application."""
+
+    async def backend(self) -> Backend:
+        """The open backend of the running loop."""
+        ...
+
+
+Store = Opens | Backend
+"""What a use case is given: an application, or a backend that is open."""
+
+
+async def opened(store: Store) -> Backend:
+    """The backend of the running loop."""
+    return await store.backend() if isinstance(store, Opens) else store
 
 
 class Opener(Protocol):

@@ -9,6 +9,7 @@ from taskq.domain.message import Priority
 from taskq.domain.record import TaskRecord
 from taskq.domain.state import FINAL, REDRIVABLE, Event, TaskState
 from taskq.domain.unique import Until
+from taskq.errors import InvalidOption
 from taskq.ports import Page, Redriven, RedriveStatus, TaskQuery
 from taskq_memory.record import to_record
 from taskq_memory.rows import Task
@@ -33,7 +34,7 @@ class MemoryInspector:
         """A page of tasks, the newest entry into the state first."""
         with self._store.lock:
             found = [t for t in self._store.tasks.values() if t.queue == query.queue and t.state is query.state]
-            below = int(query.cursor) if query.cursor else None
+            below = _entry(query.cursor)
             found = sorted((t for t in found if below is None or t.entry < below), key=lambda t: -t.entry)
             page = found[: query.limit]
             cursor = str(page[-1].entry) if len(found) > len(page) else None
@@ -103,3 +104,10 @@ class MemoryInspector:
             for task in doomed:
                 self._store.forget(task)
             return len(doomed)
+
+
+def _entry(cursor: str | None) -> int | None:
+    try:
+        return int(cursor) if cursor else None
+    except ValueError:
+        raise InvalidOption(f"{cursor!r} is not a cursor of an earlier page") from None

@@ -9,6 +9,7 @@ from typing import Any
 
 from taskq.domain.record import TaskRecord
 from taskq.domain.state import TaskState
+from taskq.errors import InvalidOption
 from taskq.ports import Page, Redriven, RedriveStatus, TaskQuery
 from taskq_postgres.hints import Hints
 from taskq_postgres.record import CODES, STATES, is_id, plain, to_record
@@ -112,8 +113,11 @@ def _listing(query: TaskQuery) -> tuple[str, Any]:
 def _below(cursor: str | None) -> tuple[float, int]:
     if cursor is None:
         return inf, _LAST_PLACE
-    first, place = cursor.split("_")
-    return float(first), int(place)
+    try:
+        first, place = cursor.split("_")
+        return float(first), int(place)
+    except ValueError:
+        raise InvalidOption(f"{cursor!r} is not a cursor of an earlier page") from None
 
 
 def _cursor(row: Row) -> str:

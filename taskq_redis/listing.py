@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from heapq import merge
 from itertools import islice
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from taskq.domain.state import FINAL, TaskState
 from taskq.errors import InvalidOption
 from taskq.ports import Page, TaskQuery
 from taskq_redis.keys import Keys
-from taskq_redis.record import LETTERS
+from taskq_redis.record import LETTERS, milliseconds
 from taskq_redis.store import Store
 
 _MOST_READ = 1000
@@ -32,12 +33,16 @@ class Place(NamedTuple):
     ms: int
     number: int
     member: str
-    """What stands there; it begins with the task's id."""
+    """What stands there; it begins with the task's id, after which that of an ended one has the instant of its end."""
 
     @property
     def id(self) -> str:
         """The task's id."""
         return self.member[:_ID_LENGTH]
+
+    def is_of(self, record: TaskRecord) -> bool:
+        """Whether a task stands here still: one that was redriven and has ended again stands at its old place too."""
+        return record.completed_at is None or _ended_at(record.completed_at) == self.member[_ID_LENGTH:]
 
     @property
     def cursor(self) -> str:
@@ -74,10 +79,7 @@ class Listing:
         while len(records) < query.limit and looked_at < _MOST_READ:
             wanted = query.limit - len(records)
             places = await self._places(shard, query, below, wanted)
-            ids = [place.id for place in places]
-            # The leases of a shard are one index: most of what stands there may be of other queues.
-            found = await self._read(await self._of(shard, query, ids) if query.state is TaskState.RUNNING else ids)
-            records += [r for r in found if r is not None and r.state is query.state and r.queue == query.queue]
+            records += await self._found(shard, query, places)
             if len(places) < wanted:
                 return Page(records)
             below = places[-1]
@@ -85,11 +87,20 @@ class Listing:
         rest = await self._places(shard, query, below, 1)
         return Page(records, below.cursor if rest and below is not None else None)
 
-    async def _of(self, shard: int, query: TaskQuery, ids: Sequence[str]) -> list[str]:
-        """Those of these tasks that are in the queue and the state; two fields are read of each, not the record."""
+    async def _found(self, shard: int, query: TaskQuery, places: Sequence[Place]) -> list[TaskRecord]:
+        """The records of those that are what their places say."""
+        if query.state is TaskState.RUNNING:
+            # The leases of a shard are one index: most of what stands there may be of other queues.
+            places = await self._of(shard, query, places)
+        rows = zip(places, await self._read([place.id for place in places]), strict=True)
+        known = [(place, r) for place, r in rows if r is not None and r.state is query.state and r.queue == query.queue]
+        return [record for place, record in known if place.is_of(record)]
+
+    async def _of(self, shard: int, query: TaskQuery, places: Sequence[Place]) -> list[Place]:
+        """Those whose tasks are in the queue and the state; two fields are read of each, not the record."""
         keys, wanted = self._store.keys[shard], [query.queue.encode(), LETTERS[query.state].encode()]
-        rows = await asyncio.gather(*(self._store.command(shard, "HMGET", keys.task(id), "q", "s") for id in ids))
-        return [id for id, row in zip(ids, rows, strict=True) if row == wanted]
+        rows = await asyncio.gather(*(self._store.command(shard, "HMGET", keys.task(p.id), "q", "s") for p in places))
+        return [place for place, row in zip(places, rows, strict=True) if row == wanted]
 
     async def _places(self, shard: int, query: TaskQuery, below: Place | None, wanted: int) -> list[Place]:
         """The newest places before `below`, at most `wanted`."""
@@ -145,8 +156,8 @@ class _Index(NamedTuple):
         places = []
         for entry, fields in rows:
             ms, number = _moment(entry)
-            ids = fields[3].decode().split(",")
-            places += [Place(ms, number * _IDS_PER_ENTRY + n, ids[n]) for n in range(len(ids) - 1, -1, -1)]
+            ended_at, ids = fields[1].decode(), fields[3].decode().split(",")
+            places += [Place(ms, number * _IDS_PER_ENTRY + n, ids[n] + ended_at) for n in range(len(ids) - 1, -1, -1)]
         return places
 
     async def sorted_set(self, name: str) -> list[Place]:
@@ -172,6 +183,10 @@ class _Index(NamedTuple):
         rows = await self.command("ZREVRANGEBYSCORE", name, high, low, "WITHSCORES", *limit)
         members = zip(rows[::2], rows[1::2], strict=True)
         return [Place(int(float(score)) - low, int(text[:6]), text[6:].decode()) for text, score in members]
+
+
+def _ended_at(instant: datetime) -> str:
+    return str(milliseconds(instant.timestamp()))
 
 
 def _moment(entry: bytes) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ("encryption", "payload-versions", "pressure")
+PAGES = ("dead-letters", "encryption", "payload-versions", "pressure", "queues")
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -10,7 +10,8 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -129,6 +130,27 @@ def app_or_store(app_path: str | None, url: str | None) -> App:
     if not url:
         raise ConfigError("which store? Give -A module:app (or TASKQ_APP), or --backend URL (or TASKQ_BACKEND)")
     return App(url)
+
+
+def store_app(app_path: str | None, url: str | None) -> App:
+    """The same for a command that reads and writes what is kept, and waits for no store that is away.
+
+    Raises:
+        ConfigError: also where the store is gone when the command ends.
+    """
+    app = app_or_store(app_path, url)
+    if app.url == "memory://":
+        raise ConfigError("memory:// is gone when this command ends: give --backend redis://… or postgres://…")
+    app.stores.hurry()
+    return app
+
+
+@asynccontextmanager
+async def opened_app(app: App) -> AsyncIterator[None]:
+    """Have the store of an application open meanwhile."""
+    async with app:
+        await tell_damage(await app.backend())
+        yield
 
 
 async def look_at_store(app: App, said: Sequence[str] = (), *, is_for_others: bool = False) -> list[str]:

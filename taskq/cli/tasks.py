@@ -5,35 +5,18 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import click
 import msgspec
 
 from taskq.app import App
-from taskq.cli.commands import app_option, app_or_store, backend_option, run, says_errors, tell_damage
+from taskq.cli.commands import app_option, backend_option, opened_app, run, says_errors, store_app
 from taskq.crypto import key_of, unescaped
 from taskq.domain.envelope import unseal
 from taskq.domain.record import Attempt, TaskRecord
 from taskq.errors import ConfigError, CorruptRecord, InvalidPayload, ResultError, TaskFailed
 from taskq.telemetry.logs import printable
-
-
-def _app(app_path: str | None, url: str | None) -> App:
-    app = app_or_store(app_path, url)
-    if app.url == "memory://":
-        raise ConfigError("memory:// is gone when this command ends: give --backend redis://… or postgres://…")
-    app.stores.hurry()
-    return app
-
-
-@asynccontextmanager
-async def _opened(app: App) -> AsyncIterator[None]:
-    async with app:
-        await tell_damage(await app.backend())
-        yield
 
 
 def _wait(_ctx: click.Context, _param: click.Parameter, given: str | None) -> float | None:
@@ -66,12 +49,12 @@ def enqueue(
     app_path: str | None, url: str | None, name: str, payload: str, wait: float | None, as_json: bool, **options: Any
 ) -> None:
     """Submit the task NAME with a JSON object of its arguments ("-" reads it from standard input)."""
-    arguments = _arguments(sys.stdin.read() if payload == "-" else payload)
+    arguments = read_arguments(sys.stdin.read() if payload == "-" else payload)
     given = {key: value for key, value in options.items() if value is not None}
-    app = _app(app_path, url)
+    app = store_app(app_path, url)
 
     async def submit() -> tuple[str, Any]:
-        async with _opened(app):
+        async with opened_app(app):
             handle = await app.aenqueue(name, arguments, **given)
             if wait is None:
                 return handle.id, None
@@ -94,7 +77,12 @@ async def _result(app: App, id: str, timeout: float | None) -> Any:
         raise ResultError(f"task {id} failed: {error}") from error
 
 
-def _arguments(text: str) -> dict[str, Any]:
+def read_arguments(text: str) -> dict[str, Any]:
+    """Arguments as they were typed.
+
+    Raises:
+        ConfigError, InvalidPayload: they are no JSON, or no object.
+    """
     try:
         arguments = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -117,17 +105,18 @@ def tasks() -> None:
 @says_errors()
 def show(app_path: str | None, url: str | None, id: str, as_json: bool) -> None:
     """Show all that is known of the task ID."""
-    app = _app(app_path, url)
+    app = store_app(app_path, url)
 
     async def find() -> TaskRecord:
-        async with _opened(app):
+        async with opened_app(app):
             return await app.handle(id).ainfo()
 
     record = run(find())
-    click.echo(json.dumps(_plain(record), indent=2) if as_json else _text(record))
+    click.echo(json.dumps(plain(record), indent=2) if as_json else _text(record))
 
 
-def _plain(record: TaskRecord) -> dict[str, Any]:
+def plain(record: TaskRecord) -> dict[str, Any]:
+    """All of a record as JSON data."""
     fields: dict[str, Any] = msgspec.to_builtins(record, enc_hook=str)
     fields["priority"] = record.priority.name.lower()
     del fields["body"]
@@ -152,9 +141,9 @@ def _encrypted(data: bytes) -> str:
 
 
 def _text(record: TaskRecord) -> str:
-    fields = _plain(record)
+    fields = plain(record)
     lines = [f"{key.replace('_', ' '):13} {_value(fields[key])}" for key in _SHOWN if fields.get(key) not in (None, "")]
-    lines += [_attempt(attempt) for attempt in record.attempts]
+    lines += [attempt_line(attempt) for attempt in record.attempts]
     if record.failure is not None:
         failure = f"{record.failure.type}: {record.failure.message}"
         lines += ["", *(record.failure.traceback.rstrip() or failure).splitlines()]
@@ -171,7 +160,8 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _attempt(attempt: Attempt) -> str:
+def attempt_line(attempt: Attempt) -> str:
+    """One run in one line."""
     failure = f" ({attempt.failure.type})" if attempt.failure else ""
     start = attempt.started_at.isoformat(timespec="milliseconds")
     end = f"{attempt.outcome.value}{failure}, {start}, {attempt.seconds:.3f} s, by {attempt.worker}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.support import TASKS, Shell
+from tests.cli.support import LIMITED, TASKS, Shell
 
 
 @pytest.fixture
@@ -38,3 +39,20 @@ def write(shell: Shell) -> Write:
         (shell.folder / name).write_text(text)
 
     return write
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> str:
+    """The URL of an empty store in a file, which commands in this process share with the test."""
+    return f"memory://?snapshot={tmp_path / 'kept'}"
+
+
+@pytest.fixture
+def limited(kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The -A of an application whose tasks have limits, and whose store is `kept`."""
+    name = f"limited_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(LIMITED.format(url=kept))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield f"{name}:app"
+    sys.modules.pop(name, None)

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from click.testing import CliRunner, Result
+
+from taskq.cli import cli
 from tests.servers import wait_until
 
 TIMEOUT = 60.0
@@ -58,6 +61,26 @@ def when_told(path: str) -> None:
     if not Path("go").exists():
         raise Snooze(0.05)
     Path(path).write_text(VERSION)
+"""
+
+LIMITED = """
+from taskq import App, Breaker, Concurrency, RateLimit
+
+app = App({url!r})
+
+
+@app.task(name="free")
+def free() -> None: ...
+
+
+@app.task(
+    name="mail.send",
+    queue="mail",
+    rate_limit=(RateLimit("60/h", burst=5), RateLimit("1/m", key="to")),
+    concurrency=Concurrency(2),
+    breaker=Breaker(least=2, cooldown=3600),
+)
+def send(to: str) -> None: ...
 """
 
 
@@ -160,6 +183,13 @@ class Program:
         """Send a signal and wait for the end; returns the exit status."""
         self.process.send_signal(number)
         return self.process.wait(TIMEOUT)
+
+
+def taskq(*arguments: str, input: str | None = None) -> Result:
+    """Run a command in this process, without the cost of a new interpreter."""
+    result = CliRunner().invoke(cli, arguments, input=input)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+    return result
 
 
 def command(*arguments: str) -> list[str]:

@@ -10,15 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from taskq import App
-from taskq.cli import cli
 from taskq.cli.worker import parse_queues
 from taskq.crypto import Crypto, escaped
 from taskq.domain.outcome import Complete
 from taskq.errors import ConfigError
 from taskq.ports import Settled
+from tests.cli.support import taskq
 
 APP = """
 from taskq import App
@@ -45,10 +44,6 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield f"{name}:app"
     sys.modules.pop(name, None)
-
-
-def taskq(*arguments: str, input: str | None = None) -> Result:
-    return CliRunner().invoke(cli, arguments, input=input)
 
 
 def test_enqueue_and_show(site: str) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
 import msgspec
 
-from taskq import App, TaskRecord
+from taskq import App, Failure, TaskRecord
 from taskq.domain.envelope import unseal
 from taskq.domain.message import Delivery
-from taskq.domain.outcome import Settlement
+from taskq.domain.outcome import Bury, Fail, Settlement
 from taskq.handle import TaskHandle
 from taskq.headers import Headers, decode_headers
 from taskq.ports import Settled, SettleStatus
+
+BROKEN = Failure("ConnectionError", "no route to host", "Traceback …", "0123456789abcdef")
 
 
 async def record_of(app: App, handle: TaskHandle[Any]) -> TaskRecord:
@@ -50,3 +53,21 @@ async def settle(app: App, delivery: Delivery, settlement: Settlement) -> None:
     """Be a worker: say what becomes of the run."""
     [status] = await (await app.backend()).broker.settle([Settled(delivery, settlement)])
     assert status is SettleStatus.APPLIED
+
+
+async def buried(
+    app: App,
+    name: str = "mail.send",
+    *,
+    queue: str = "default",
+    reason: str = "exhausted",
+    failure: Failure | None = BROKEN,
+    dead_letter: bool = True,
+    payload: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> str:
+    """A task that was given up, in a queue in which nothing else waits; returns its id."""
+    handle = await app.aenqueue(name, payload, queue=queue, **options)
+    how = Bury if dead_letter else Fail
+    await settle(app, await claim(app, queue), how(reason, failure or Failure("", "")))
+    return handle.id

@@ -16,6 +16,8 @@ import taskq.contrib
 import taskq.runtime
 from taskq import App, Middleware, Task, TaskContext, TaskHandle, errors
 from taskq.config import Settings, WorkerOptions
+from taskq.dead_letters import DeadLetters
+from taskq.queues import Queues
 from taskq.task import AsyncTask
 
 MODULES = [
@@ -24,7 +26,17 @@ MODULES = [
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
     if not module.ispkg and module.name != "taskq.__main__"
 ]
-CLASSES: tuple[type[Any], ...] = (App, Task, TaskHandle, TaskContext, Middleware, Settings, WorkerOptions)
+CLASSES: tuple[type[Any], ...] = (
+    App,
+    Task,
+    TaskHandle,
+    TaskContext,
+    Middleware,
+    Settings,
+    WorkerOptions,
+    DeadLetters,
+    Queues,
+)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from taskq.domain.message import Priority
 from taskq.domain.outcome import Bury, Cancel, Complete, Fail, Release, Retry, Settlement, Snooze
 from taskq.domain.state import TaskState
+from taskq.errors import InvalidOption
 from taskq.ports import TaskQuery
 from taskq.testing.conformance.bench import FAILURE, LONG, Bench, new_id
 from taskq.testing.conformance.kit import Kit
@@ -113,6 +116,12 @@ class LookingRules(Kit):
             cursor = page.next_cursor
         assert listed == ids[::-1]
         assert sizes == [3, 3, 1]
+
+    async def test_a_cursor_that_is_none_is_refused(self, bench: Bench) -> None:
+        await bench.put()
+        for state in (TaskState.PENDING, TaskState.DEAD):
+            with pytest.raises(InvalidOption, match="'nonsense' is not a cursor of an earlier page"):
+                await bench.backend.inspector.list(TaskQuery(queue=bench.queue, state=state, cursor="nonsense"))
 
     async def test_a_peek_shows_the_order_of_the_next_claims(self, bench: Bench) -> None:
         low = await bench.put_many(2, priority=Priority.LOW)

@@ -121,7 +121,7 @@ class AgingRules(Kit):
         await bench.lapse()
         await bench.put_many(AGED_EVERY + 3, priority=Priority.HIGH)
         assert low.id not in await bench.take_ids_one_by_one(3)
-        for claims in range(1, AGED_EVERY + 1):
+        for _ in range(AGED_EVERY):
             await bench.put_many(2, priority=Priority.HIGH)
             [taken] = await bench.take_ids_one_by_one(1, aging=bench.short)
             if taken == low.id:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from taskq.domain.message import Delivery, Priority
 from taskq.domain.outcome import Bury, Cancel, Complete, Fail, Retry, Settlement
 from taskq.domain.record import AttemptOutcome, Progress
 from taskq.domain.state import TaskState
+from taskq.ports import TaskQuery
 from taskq.testing.conformance.bench import FAILURE, LONG, Bench, moved, new_id
 from taskq.testing.conformance.kit import Kit
 from taskq.testing.conformance.settle import name_of
@@ -101,6 +103,24 @@ class RedriveRules(Kit):
         record = await bench.apply(await bench.take_one(), Bury("again", FAILURE))
         assert (record.state, record.reason) == (TaskState.DEAD, "again")
         assert await bench.counts() == {TaskState.DEAD: 1}
+
+    async def test_a_task_that_dies_again_is_listed_once_where_it_died_last(self, bench: Bench) -> None:
+        first = await self._dead(bench)
+        await bench.pass_time(bench.short)
+        second = await self._dead(bench)
+        for _ in range(2):
+            await bench.pass_time(bench.short)
+            await self._redrive(bench, first.id)
+            await bench.apply(await bench.take_one(), Bury("again", FAILURE))
+        listed: list[str] = []
+        query = TaskQuery(queue=bench.queue, state=TaskState.DEAD, limit=1)
+        while True:
+            page = await bench.backend.inspector.list(query)
+            listed += [record.id for record in page.records]
+            if page.next_cursor is None:
+                break
+            query = replace(query, cursor=page.next_cursor)
+        assert listed == [first.id, second.id]
 
     @staticmethod
     async def _dead(bench: Bench, **fields: Any) -> Delivery:

@@ -1,0 +1,140 @@
+"""`taskq limits …`: how the limits of a task stand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import click
+
+from taskq.app import App
+from taskq.cli.commands import app_option, backend_option, opened_app, run, says_errors, store_app
+from taskq.cli.tasks import read_arguments
+from taskq.cli.values import print_table, seconds_of
+from taskq.config import check_identifier
+from taskq.domain.limits import Circuit, Limit, Rate, Slots
+from taskq.errors import ConfigError, TaskNotRegistered
+from taskq.gauges import Gauge, gauges, keyed_of, limits_of
+from taskq.gauges import reset as reset_limits
+from taskq.task import Task
+
+_HOLDERS = 3
+"""Holders that a line names."""
+
+
+@click.group()
+def limits() -> None:
+    """Look at the limits and breakers of a task, and reset them."""
+
+
+def _of_task(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What the commands take."""
+    for option in reversed(
+        [
+            click.argument("name"),
+            click.option("--key", metavar="JSON", help="Arguments of a run, for the limits that count by them."),
+            click.option("--tenant", default="", help="The tenant of the run."),
+            click.option("--queue", "-q", metavar="NAME", help="As it is met there.  [default: the task's own]"),
+            click.option("--json", "as_json", is_flag=True),
+        ]
+    ):
+        command = option(command)
+    return app_option()(backend_option(command))
+
+
+@limits.command()
+@_of_task
+@says_errors()
+def show(app_path: str, url: str | None, as_json: bool, **said: Any) -> None:
+    """Show how the limits of the task NAME stand."""
+    app = store_app(app_path, url)
+    task, queue, meant = _meant(app, **said)
+    found = run(_within(app, lambda: gauges(app, queue, meant)))
+    if as_json:
+        click.echo(json.dumps([_plain(gauge) for gauge in found], indent=2))
+    else:
+        print_table(("gate", "limit", "stands", "waiting"), [_row(gauge) for gauge in found])
+    _note_keyed(task, said["key"])
+
+
+@limits.command()
+@_of_task
+@says_errors()
+def reset(app_path: str, url: str | None, as_json: bool, **said: Any) -> None:
+    """Take the limits of the task NAME back to where they began: full buckets, closed breakers."""
+    app = store_app(app_path, url)
+    task, queue, meant = _meant(app, **said)
+    run(_within(app, lambda: reset_limits(app, queue, meant)))
+    gates = [limit.gate for limit in meant]
+    click.echo(json.dumps({"reset": gates}) if as_json else f"reset: {', '.join(gates) or 'none'}")
+    _note_keyed(task, said["key"])
+
+
+async def _within(app: App, act: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    async with opened_app(app):
+        return await act()
+
+
+def _meant(
+    app: App, name: str, key: str | None, tenant: str, queue: str | None
+) -> tuple[Task[..., Any], str, Sequence[Limit]]:
+    """The task, the queue, and the limits that are meant.
+
+    Raises:
+        ConfigError: the application has no such task, or the arguments are no JSON object.
+    """
+    try:
+        task = app.tasks.get(name)
+    except TaskNotRegistered as error:
+        raise ConfigError(str(error)) from None
+    arguments = None if key is None else read_arguments(key)
+    if tenant:
+        check_identifier("tenant", tenant)
+    return task, check_identifier("queue", queue or task.queue), limits_of(task, arguments, tenant)
+
+
+def _note_keyed(task: Task[..., Any], key: str | None) -> None:
+    if task.terms.breaker is None and not task.terms.has_limits:
+        click.echo(f"taskq: {task.name} has no limits", err=True)
+    elif key is None and (keyed := keyed_of(task)):
+        which = "one counts" if keyed == 1 else f"{keyed} count"
+        click.echo(f"taskq: {which} by the arguments of a run: give them with --key JSON", err=True)
+
+
+def _row(gauge: Gauge) -> tuple[object, ...]:
+    return gauge.limit.gate, _limit(gauge.limit), _stands(gauge), gauge.parked
+
+
+def _limit(limit: Limit) -> str:
+    match limit:
+        case Rate():
+            return f"{limit.per_second:g}/s, burst {limit.burst:g}"
+        case Slots():
+            return f"{limit.limit} at once"
+        case Circuit():
+            return f"{limit.failure_rate:.0%} of {limit.least} in {limit.window:g} s"
+
+
+def _stands(gauge: Gauge) -> str:
+    match gauge.limit:
+        case Rate():
+            cut = "" if gauge.share is None or gauge.share == 1.0 else f", slowed to {gauge.share:.0%}"
+            return f"{gauge.tokens or 0.0:.1f} tokens{cut}"
+        case Slots():
+            named = ", ".join(gauge.holders[:_HOLDERS]) + (" …" if len(gauge.holders) > _HOLDERS else "")
+            return f"{len(gauge.holders)} run" + (f": {named}" if named else "")
+        case Circuit():
+            return f"{gauge.status}" + (f" since {seconds_of(gauge.since)}" if gauge.since else "")
+
+
+def _plain(gauge: Gauge) -> dict[str, Any]:
+    told = {"gate": gauge.limit.gate, "kind": gauge.kind, "limit": gauge.limit._asdict(), "waiting": gauge.parked}
+    match gauge.limit:
+        case Rate():
+            return {**told, "tokens": gauge.tokens, "share": gauge.share}
+        case Slots():
+            return {**told, "holders": list(gauge.holders)}
+        case Circuit():
+            since = None if gauge.since is None else gauge.since.isoformat()
+            return {**told, "status": gauge.status, "since": since}

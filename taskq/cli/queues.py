@@ -1,0 +1,259 @@
+"""`taskq queues …`: how full they are, pause and resume, what is set for them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+import msgspec
+
+from taskq.app import App
+from taskq.cli.commands import FAILED, app_option, backend_option, opened_app, run, says_errors, store_app
+from taskq.cli.values import duration, instant, print_table, seconds_of
+from taskq.config import check_identifier
+from taskq.domain.limits import Rate
+from taskq.domain.record import TaskRecord
+from taskq.domain.state import TaskState
+from taskq.errors import ConfigError
+from taskq.ports import QueueSettings
+from taskq.queues import Queues, QueueState
+from taskq.telemetry.logs import printable
+
+_COUNTED = (TaskState.PENDING, TaskState.SCHEDULED, TaskState.RETRYING, TaskState.RUNNING, TaskState.DEAD)
+
+
+@click.group()
+def queues() -> None:
+    """Look at queues and steer them, for the whole fleet."""
+
+
+def _of_one(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The arguments of a command on one queue."""
+    return app_option(required=False)(backend_option(click.argument("name")(command)))
+
+
+# ------------------------------------------------------------ looking
+
+
+@queues.command("list")
+@app_option(required=False)
+@backend_option
+@click.option("--json", "as_json", is_flag=True)
+@says_errors()
+def list_queues(app_path: str | None, url: str | None, as_json: bool) -> None:
+    """List the queues that hold tasks, and those of the application."""
+    app = store_app(app_path, url)
+    found = run(_states(app, {task.queue for task in app.tasks}))
+    if as_json:
+        click.echo(json.dumps([_plain(state) for state in found], indent=2))
+        return
+    rows = [
+        (state.name, *(state.counts.get(counted, 0) for counted in _COUNTED), *_limits(state.settings))
+        for state in found
+    ]
+    print_table(("queue", *_COUNTED, "paused", "max_size", "workers", "rate"), rows)
+
+
+def _limits(settings: QueueSettings) -> tuple[object, ...]:
+    return _pause(settings), settings.max_size, settings.workers or "-", _rate(settings.rate)
+
+
+def _pause(settings: QueueSettings) -> str:
+    if settings.paused_reason is None:
+        return "-"
+    end = "" if settings.paused_until is None else f"until {seconds_of(settings.paused_until)}"
+    return ": ".join(part for part in (end or "yes", settings.paused_reason) if part)
+
+
+def _rate(rate: Rate | None) -> str:
+    return "-" if rate is None else f"{rate.per_second:g}/s"
+
+
+async def _states(app: App, names: Iterable[str]) -> Sequence[QueueState]:
+    async with opened_app(app):
+        return await Queues(app).alist(names)
+
+
+def _plain(state: QueueState) -> dict[str, Any]:
+    settings: dict[str, Any] = msgspec.to_builtins(state.settings)
+    if state.settings.rate is not None:
+        settings["rate"] = {"per_second": state.settings.rate.per_second, "burst": state.settings.rate.burst}
+    counts = {str(counted): number for counted, number in state.counts.items()}
+    return {"name": state.name, "counts": counts, "is_paused": state.is_paused, "settings": settings}
+
+
+@queues.command()
+@_of_one
+@click.option("--json", "as_json", is_flag=True)
+@says_errors()
+def show(app_path: str | None, url: str | None, name: str, as_json: bool) -> None:
+    """Show how full the queue NAME is, and what is set for it."""
+    app = store_app(app_path, url)
+    found = run(_states(app, [check_identifier("queue", name)]))
+    [state] = [state for state in found if state.name == name]
+    if as_json:
+        click.echo(json.dumps(_plain(state), indent=2))
+        return
+    _note_stranger(app, name, found)
+    for counted in (counted for counted in TaskState if state.counts.get(counted)):
+        click.echo(f"{counted:13} {state.counts[counted]}")
+    _print_settings(state.settings)
+
+
+def _print_settings(settings: QueueSettings) -> None:
+    click.echo(f"{'paused':13} {printable(_pause(settings))}")
+    for field in QueueSettings.__slots__:
+        value = getattr(settings, field)
+        if field.startswith("paused") or value is None:
+            continue
+        shown = _rate(value) if isinstance(value, Rate) else json.dumps(value)
+        mark = "" if value == getattr(QueueSettings(), field) else "  (set)"
+        click.echo(f"{field:13} {shown}{mark}")
+
+
+@queues.command()
+@_of_one
+@click.option("--limit", type=click.IntRange(1, 1000), default=10, show_default=True)
+@click.option("--json", "as_json", is_flag=True)
+@says_errors()
+def peek(app_path: str | None, url: str | None, name: str, limit: int, as_json: bool) -> None:
+    """Show the tasks that the next claims would take of the queue NAME, without taking them."""
+    app = store_app(app_path, url)
+    check_identifier("queue", name)
+
+    async def look() -> Sequence[TaskRecord]:
+        async with opened_app(app):
+            return await (await app.backend()).inspector.peek(name, limit)
+
+    records = run(look())
+    if as_json:
+        told = [{"id": r.id, "name": r.name, "priority": r.priority.name.lower()} for r in records]
+        waits = [{"waits_at": r.waits_at, "created_at": r.created_at.isoformat()} for r in records]
+        click.echo(json.dumps([{**one, **wait} for one, wait in zip(told, waits, strict=True)], indent=2))
+        return
+    rows = [(r.id, r.name, r.priority.name.lower(), seconds_of(r.created_at), r.waits_at or "-") for r in records]
+    print_table(("id", "name", "priority", "enqueued", "waits at"), rows)
+
+
+# ------------------------------------------------------------ steering
+
+
+@queues.command()
+@_of_one
+@click.option("--reason", default="", help="Why, for people.")
+@click.option("--until", callback=instant, metavar="ISO", help="When it ends by itself.")
+@click.option("--for", "lasts", callback=duration, metavar="2h", help="How long it lasts.")
+@says_errors()
+def pause(
+    app_path: str | None, url: str | None, name: str, reason: str, until: datetime | None, lasts: timedelta | None
+) -> None:
+    """Hand out no task of the queue NAME to any worker; what runs goes on."""
+    if until is not None and lasts is not None:
+        raise ConfigError("give --until or --for, not both")
+    _steer(app_path, url, name, lambda queues: queues.apause(name, reason, until or lasts))
+
+
+@queues.command()
+@_of_one
+@says_errors()
+def resume(app_path: str | None, url: str | None, name: str) -> None:
+    """End the pause of the queue NAME."""
+    _steer(app_path, url, name, lambda queues: queues.aresume(name))
+
+
+@queues.command("set")
+@_of_one
+@click.argument("settings", nargs=-1, required=True, metavar="KEY=VALUE…")
+@says_errors()
+def set_(app_path: str | None, url: str | None, name: str, settings: tuple[str, ...]) -> None:
+    """Change what is set for the queue NAME; the value "default" takes a setting back.
+
+    \b
+    max_size=1000       waiting tasks that it may hold
+    warn_at=0.8         the share of max_size at which it gives warning
+    max_finished=1000   finished tasks to keep
+    workers=5           of its tasks run at once in the whole fleet
+    rate=100/s          of its tasks start in a time
+    weight=3            how often it is served
+    timeout=30          seconds; for tasks that say nothing themselves, as
+    soft_timeout=25     expires=3600   retry='{"strategy":"fixed","delay":5}'
+    """
+    given = _pairs(settings)
+    _steer(app_path, url, name, lambda queues: queues.aconfigure(name, **given))
+
+
+def _pairs(settings: Sequence[str]) -> dict[str, Any]:
+    """What was typed, by its key.
+
+    Raises:
+        ConfigError: something is no KEY=VALUE, or a key is given twice.
+    """
+    pairs: dict[str, Any] = {}
+    for text in settings:
+        key, mark, value = text.partition("=")
+        if not (key and mark and value):
+            raise ConfigError(f"{text!r} is not of the form KEY=VALUE, such as max_size=1000")
+        if key in pairs:
+            raise ConfigError(f"{key} is given twice")
+        pairs[key] = _value(value)
+    return pairs
+
+
+def _value(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text  # "100/s", "default"
+    return text if value is None else value
+
+
+def _steer(app_path: str | None, url: str | None, name: str, act: Callable[[Queues], Any]) -> None:
+    """Do something with a queue, and print what holds for it then."""
+    app = store_app(app_path, url)
+
+    async def steer() -> Sequence[QueueState]:
+        async with opened_app(app):
+            await act(Queues(app))
+            return await Queues(app).alist([name])
+
+    found = run(steer())
+    _note_stranger(app, name, found)
+    [state] = [state for state in found if state.name == name]
+    _print_settings(state.settings)
+
+
+def _note_stranger(app: App, name: str, found: Sequence[QueueState]) -> None:
+    """Say where a name may be misspelt; it may as well be of a queue that is to be used."""
+    known = {state.name for state in found if state.counts} | {task.queue for task in app.tasks}
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        click.echo(f"taskq: no task is in the queue {name} yet{hint}", err=True)
+
+
+@queues.command()
+@_of_one
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True)
+@says_errors()
+def purge(app_path: str | None, url: str | None, name: str, yes: bool, as_json: bool) -> None:
+    """Cancel what waits in the queue NAME; what runs goes on."""
+    app = store_app(app_path, url)
+    found = run(_states(app, [check_identifier("queue", name)]))
+    [state] = [state for state in found if state.name == name]
+    if state.waiting and not yes:
+        typed = click.prompt(f"{state.waiting:,} tasks wait. To cancel them type the name of the queue", err=True)
+        if typed != name:
+            click.echo(f"taskq: nothing was cancelled: {typed!r} is not {name!r}", err=True)
+            raise SystemExit(FAILED)
+
+    async def cancel() -> int:
+        async with opened_app(app):
+            return await Queues(app).apurge(name)
+
+    purged = run(cancel())
+    click.echo(json.dumps({"purged": purged}) if as_json else f"{purged:,} were cancelled")
