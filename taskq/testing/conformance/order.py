@@ -126,7 +126,7 @@ class AgingRules(Kit):
             [taken] = await bench.take_ids_one_by_one(1, aging=bench.short)
             if taken == low.id:
                 break
-        assert taken == low.id, f"it has not begun after {claims} claims"
+        assert taken == low.id, f"it has not begun after {AGED_EVERY} claims"
 
     async def test_what_has_not_waited_long_enough_gets_no_share(self, bench: Bench) -> None:
         _, urgent = await self._aged_backlog(bench)
