@@ -109,7 +109,9 @@ def run(coroutine: Coroutine[Any, Any, T], what: str, twin: str) -> T:
         WouldBlock: an event loop runs in this thread.
     """
     if inline.get():
-        return _step_through(coroutine, what, twin)
+        return at_once(
+            coroutine, f"{what} would wait for what cannot happen meanwhile in a harness: write `await {twin}`"
+        )
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -128,14 +130,19 @@ def run(coroutine: Coroutine[Any, Any, T], what: str, twin: str) -> T:
         raise
 
 
-def _step_through(coroutine: Coroutine[Any, Any, T], what: str, twin: str) -> T:
+def at_once(coroutine: Coroutine[Any, Any, T], refusal: str) -> T:
+    """The result of a coroutine that never waits.
+
+    Raises:
+        WouldBlock: it would wait; the message is `refusal`.
+    """
     try:
         coroutine.send(None)
     except StopIteration as ended:
         result: T = ended.value
         return result
     coroutine.close()
-    raise WouldBlock(f"{what} would wait for what cannot happen meanwhile in a harness: write `await {twin}`")
+    raise WouldBlock(refusal)
 
 
 def is_background(loop: asyncio.AbstractEventLoop) -> bool:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
 from taskq.domain.message import Message
 from taskq.errors import IdempotencyConflict, LeaseLost, NotApplied, OutcomeUnknown, QueueFull
 from taskq.ports import Enqueued, EnqueueStatus
 from taskq.writing import Writer
 
-T = TypeVar("T")
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
 """Seconds between two looks whether a full queue has room."""
@@ -140,14 +139,3 @@ def refuse(name: str, answer: Enqueued) -> None:
 
 def _stale(name: str, what: str) -> str:
     return f"{name}: the task that enqueues it has lost its lease; {what}"
-
-
-def run_at_once(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that never waits."""
-    try:
-        coroutine.send(None)
-    except StopIteration as ended:
-        result: T = ended.value
-        return result
-    coroutine.close()
-    raise RuntimeError("it waits")  # pragma: no cover - nothing that is sent inside a blocking transaction does

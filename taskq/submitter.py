@@ -6,6 +6,7 @@ import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
+from taskq import blocking
 from taskq.backends import Stores
 from taskq.config import check_identifier
 from taskq.context import current_or_none
@@ -17,7 +18,7 @@ from taskq.limits import Unique
 from taskq.options import CallOptions, as_seconds
 from taskq.ports import Capability, Enqueued, EnqueueStatus, Parent
 from taskq.ports.backend import TransactionalBackend
-from taskq.sending import Fullness, Send, Sending, refuse, run_at_once
+from taskq.sending import Fullness, Send, Sending, refuse
 from taskq.task import Task
 from taskq.writing import Limits, Place, Writer
 
@@ -95,7 +96,7 @@ class StoreSubmitter:
 
         # Nothing in it waits: there is no loop to wait in.
         sending = Sending(self._writer(task, call), payloads, Send(send, None))
-        answers = run_at_once(sending.run(None))
+        answers = blocking.at_once(sending.run(None), f"{task.name}: the statement would wait")
         self._refuse_duplicates(task, sending.ids, answers)
         return self._handles(task, call.queue or self.queue_of(task), answers)
 
