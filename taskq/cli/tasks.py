@@ -30,6 +30,17 @@ def _wait(_ctx: click.Context, _param: click.Parameter, given: str | None) -> fl
     return seconds
 
 
+def _retry(_ctx: click.Context, _param: click.Parameter, given: str | None) -> Any:
+    """The policy of --retry as plain data."""
+    try:
+        policy = None if given is None else json.loads(given)
+    except (ValueError, RecursionError) as error:
+        raise click.BadParameter(f"it is not JSON: {error}") from None
+    if policy is not None and not isinstance(policy, dict):
+        raise click.BadParameter('it must be a JSON object, such as {"strategy":"fixed","delay":5}')
+    return policy
+
+
 @click.command()
 @app_option(required=False)
 @backend_option
@@ -40,6 +51,11 @@ def _wait(_ctx: click.Context, _param: click.Parameter, given: str | None) -> fl
 @click.option("--delay", type=float, metavar="SECONDS")
 @click.option("--expires", type=float, metavar="SECONDS")
 @click.option("--idempotency-key", metavar="KEY")
+@click.option("--unique-key", metavar="KEY", help="Enqueue no second task while one with this key waits or runs.")
+@click.option("--retry", callback=_retry, metavar="JSON",
+              help='A retry policy, such as {"strategy":"fixed","delay":5,"max_retries":2}.')  # fmt: skip
+@click.option("--timeout", type=float, metavar="SECONDS")
+@click.option("--block", type=float, metavar="SECONDS", help="Wait so long for room where the queue is full.")
 @click.option("--version", type=int, metavar="N", help="The version that the arguments are of.")
 @click.option("--wait", callback=_wait, is_flag=False, flag_value="inf", metavar="[SECONDS]",
               help="Wait for the end and print the result.")  # fmt: skip

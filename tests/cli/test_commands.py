@@ -142,6 +142,12 @@ def test_an_idempotency_key_makes_one_task(shell: Shell, here: tuple[str, ...]) 
     assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
 
 
+def test_a_unique_key_makes_one_task_while_it_waits(shell: Shell, here: tuple[str, ...]) -> None:
+    add = ("enqueue", *here, "tasks.add", "--unique-key", "k", "--retry", '{"strategy":"fixed","delay":7}')
+    first = shell.output(*add, '{"x": 1, "y": 2}')
+    assert shell.output(*add, '{"x": 3, "y": 4}') == first
+
+
 def test_doctor(shell: Shell, here: tuple[str, ...]) -> None:
     alone = shell.output("doctor", *here)
     assert "none lives" in alone

@@ -180,6 +180,11 @@ def test_a_wrong_option_of_a_call(shell: Shell) -> None:
     assert "delay" in complaint(shell, 2, *enqueue, "--delay", "-1")
     assert "queue" in complaint(shell, 2, *enqueue, "--queue", "a b")
     assert "idempotency_key" in complaint(shell, 2, *enqueue, "--idempotency-key", "k" * 300)
+    assert "unique_key" in complaint(shell, 2, *enqueue, "--unique-key", "")
+    assert "block" in complaint(shell, 2, *enqueue, "--block", "-1")
+    assert "retry policy 'fixed'" in complaint(shell, 2, *enqueue, "--retry", '{"strategy": "fixed", "delays": 1}')
+    assert "it is not JSON" in shell.run(*enqueue, "--retry", "fixed").stderr
+    assert "it must be a JSON object" in shell.run(*enqueue, "--retry", "[]").stderr
     assert "task 'a b'" in complaint(shell, 2, *enqueue[:5], "a b")
 
 
