@@ -52,6 +52,12 @@ class Terms:
         """Whether a newer call replaces the arguments of the one that waits."""
         return isinstance(self.unique, Debounce | KeepLatest)
 
+    @property
+    def shared_names(self) -> frozenset[str]:
+        """What its limits are called that other tasks may share."""
+        named = (*self.rates, *self.slots, *((self.breaker,) if self.breaker else ()))
+        return frozenset(one.name for one in named if one.name is not None)
+
     def limits(self, payload: bytes, tenant: str) -> tuple[Limit, ...]:
         """The gates of one task: a breaker first, then what frees itself, then what is used up."""
         if not self.has_limits:
