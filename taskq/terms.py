@@ -68,7 +68,7 @@ class Terms:
             found.append(self.breaker.circuit(self.breaker.name or self.task))
         found += (one.slots(self._counted(one, values)) for one in self.slots)
         if isinstance(self.unique, KeepLatest):
-            found.append(Slots(f"{self.task}:latest:{values.digest(self.unique.key)}", 1))
+            found.append(Slots(f"{self.task}:latest:{values.digest(self.unique.key or ())}", 1))
         found += (one.limit(self._counted(one, values)) for one in self.rates)
         return tuple(found)
 
@@ -80,9 +80,8 @@ class Terms:
         """The key of one task."""
         if self.unique is None:
             return None
-        return self.unique.unique_key(
-            named_key(self.task, tenant, _Values(payload, tenant, self.defaults).digest(self.unique.key))
-        )
+        key = (self.unique.key or ()) if self.replaces else self.unique.key
+        return self.unique.unique_key(named_key(self.task, tenant, _Values(payload, tenant, self.defaults).digest(key)))
 
 
 def terms_of(name: str, function: Callable[..., Any], options: TaskOptions) -> Terms:
