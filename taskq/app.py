@@ -98,7 +98,7 @@ class App:
             self.settings.max_payload,
             _checked_routes(routes),
             lambda: self.middleware.on_enqueue,
-            lambda: self.tasks,
+            self.tasks,
         )
 
         self._stranger = lru_cache(STRANGERS)(self._make_stranger)

@@ -90,7 +90,7 @@ class Concurrency:
     Arguments:
         limit: how many may run.
         key: what is counted together, beside the task's name; None: all its tasks.
-        name: tasks that give the same name are counted together: `Concurrency(1, name="the printer")` is a mutex.
+        name: tasks that give the same name are counted together: `Concurrency(1, name="printer")` is a mutex.
 
     Raises:
         InvalidOption: a value is out of its range.
@@ -213,7 +213,7 @@ class Debounce:
     """
 
     delay: float
-    key: Key | None = ()
+    key: Key | None = None
     longest: float | None = None
 
     def __post_init__(self) -> None:
@@ -239,7 +239,7 @@ class KeepLatest:
     'document'
     """
 
-    key: Key | None = ()
+    key: Key | None = None
 
     def __post_init__(self) -> None:
         _check_key_and_name(self.key, None)

@@ -37,7 +37,7 @@ class StoreSubmitter:
         max_payload: the most bytes that encoded arguments may take.
         routes: which task goes to which queue, where neither the call nor the task says so.
         hooks: gives the `on_enqueue` hooks of the application's middleware.
-        tasks: gives all tasks of the application.
+        tasks: all tasks of the application.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class StoreSubmitter:
         max_payload: int,
         routes: Routes,
         hooks: Callable[[], tuple[Callable[..., Any], ...]],
-        tasks: Callable[[], Iterable[Task[..., Any]]] = tuple,
+        tasks: Iterable[Task[..., Any]] = (),
     ) -> None:
         self._stores = stores
         self._namespace = namespace
@@ -103,22 +103,30 @@ class StoreSubmitter:
     def _writer(self, task: Task[..., Any], call: CallOptions) -> Writer:
         queue = call.queue or self.queue_of(task)
         shard = self._stores.root.shard_of(queue)
-        is_bound = call.unique_key is not None or not task.terms.are_none
-        if is_bound and Capability.LIMITS_SPAN_QUEUES not in self._stores.root.capabilities:
+        is_counted = not task.terms.are_none or call.unique_key is not None
+        if is_counted and Capability.LIMITS_SPAN_QUEUES not in self._stores.root.capabilities:
             self._check_shard(task, queue, shard)
         limits = Limits(self._max_payload, self._stores.has_detached_results)
         place = Place(self._namespace, queue, shard)
         return Writer(task, call, place, self._crypto_for(task, call), self._hooks(), limits)
 
     def _check_shard(self, task: Task[..., Any], queue: str, shard: int) -> None:
-        """Limits and unique keys are kept in a shard: all queues of tasks that share one must lie in the same."""
-        for other in (task, *(one for one in self._tasks() if one.terms.names & task.terms.names)):
+        """Limits and unique keys are kept in a shard: all queues of tasks that share such must lie in the same.
+
+        Of a task that is not known here nobody knows where it is at home.
+        """
+        sharing = () if task.function is stands_for_unknown else (task, *self._sharing(task))
+        for other in sharing:
             home = self.queue_of(other)
             if self._stores.root.shard_of(home) != shard:
                 raise CapabilityMissing(
-                    f"{task.name} has a limit or a unique key, which this store keeps where queue {home!r} of "
-                    f"{other.name} lies: queue {queue!r} lies in another shard"
+                    f"{other.name} has limits or a unique key, which this store keeps where its queue {home!r} lies: "
+                    f"queue {queue!r} of {task.name} lies in another shard"
                 )
+
+    def _sharing(self, task: Task[..., Any]) -> Iterable[Task[..., Any]]:
+        names = task.terms.shared_names
+        return (other for other in self._tasks if names and names & other.terms.shared_names)
 
     def _transactional(self) -> TransactionalBackend:
         backend = self._stores.root

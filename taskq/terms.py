@@ -48,15 +48,15 @@ class Terms:
         return bool(self.rates or self.slots or self.breaker or isinstance(self.unique, KeepLatest))
 
     @property
-    def names(self) -> frozenset[str]:
-        """The names under which its limits are counted together with those of other tasks."""
-        given: list[RateLimit | Concurrency | Breaker | None] = [*self.rates, *self.slots, self.breaker]
-        return frozenset(one.name for one in given if one is not None and one.name is not None)
-
-    @property
     def replaces(self) -> bool:
         """Whether a newer call replaces the arguments of the one that waits."""
         return isinstance(self.unique, Debounce | KeepLatest)
+
+    @property
+    def shared_names(self) -> frozenset[str]:
+        """What its limits are called that other tasks may share."""
+        named = (*self.rates, *self.slots, *((self.breaker,) if self.breaker else ()))
+        return frozenset(one.name for one in named if one.name is not None)
 
     def limits(self, payload: bytes, tenant: str) -> tuple[Limit, ...]:
         """The gates of one task: a breaker first, then what frees itself, then what is used up."""
@@ -68,7 +68,7 @@ class Terms:
             found.append(self.breaker.circuit(self.breaker.name or self.task))
         found += (one.slots(self._counted(one, values)) for one in self.slots)
         if isinstance(self.unique, KeepLatest):
-            found.append(Slots(f"{self.task}:latest:{values.digest(self.unique.key)}", 1))
+            found.append(Slots(f"{self.task}:latest:{values.digest(self.unique.key or ())}", 1))
         found += (one.limit(self._counted(one, values)) for one in self.rates)
         return tuple(found)
 
@@ -80,9 +80,8 @@ class Terms:
         """The key of one task."""
         if self.unique is None:
             return None
-        return self.unique.unique_key(
-            named_key(self.task, tenant, _Values(payload, tenant, self.defaults).digest(self.unique.key))
-        )
+        key = (self.unique.key or ()) if self.replaces else self.unique.key
+        return self.unique.unique_key(named_key(self.task, tenant, _Values(payload, tenant, self.defaults).digest(key)))
 
 
 def terms_of(name: str, function: Callable[..., Any], options: TaskOptions) -> Terms:

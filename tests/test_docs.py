@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ("dead-letters", "encryption", "payload-versions", "pressure", "queues")
+PAGES = (
+    *("dead-letters", "encryption", "payload-versions", "pressure", "queues"),
+    *("retries", "priorities", "limits", "unique", "breakers", "back-pressure"),
+)
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

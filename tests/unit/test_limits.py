@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from taskq import App, Breaker, Concurrency, Debounce, InvalidOption, KeepLatest, RateLimit, Unique
+from taskq import App, Breaker, CapabilityMissing, Concurrency, Debounce, InvalidOption, KeepLatest, RateLimit, Unique
 from taskq.domain.limits import Circuit, Limit, Rate, Slots
+from taskq.ports import Capability
+from taskq_memory import MemoryBackend
 from tests.unit.support import record_of
 
 WHOLE = "a concurrency limit must be a whole number from 1 to 1,000,000, not "
@@ -260,3 +262,55 @@ async def test_a_name_is_shared_among_tasks_and_keeps_its_keys_apart(app: App) -
     assert [one[0].gate for one in shared] == [shared[0][0].gate] * 2
     own = await limits_of(app, send, "a", name="three", concurrency=Concurrency(1, key="to"))
     assert own[0].gate != shared[0][0].gate
+
+
+# ---------------------------------------------------------------- several shards
+
+
+@pytest.fixture
+def shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that keeps the queue "far" in a shard of its own."""
+    monkeypatch.setattr(MemoryBackend, "capabilities", frozenset({Capability.VIRTUAL_TIME}))
+    monkeypatch.setattr(MemoryBackend, "shard_of", lambda self, queue: int(queue == "far"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rate_limit": RateLimit(1)},
+        {"concurrency": Concurrency(1, key="x")},
+        {"breaker": Breaker()},
+        {"unique": Unique()},
+        {"unique": KeepLatest()},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+async def test_no_limit_is_counted_in_two_shards(app: App, shards: None, options: dict[str, Any]) -> None:
+    job = app.task(name="job", **options)(_takes_x)
+    await job.aenqueue()
+    await job.options(queue="near").aenqueue()
+    with pytest.raises(CapabilityMissing, match=r"^job has limits or a unique key, .*'default' lies: queue 'far'"):
+        await job.options(queue="far").aenqueue()
+
+
+async def test_a_name_is_shared_within_one_shard(app: App, shards: None) -> None:
+    tasks = [
+        app.task(name=f"job-{queue}", queue=queue, concurrency=Concurrency(1, name=name))(_takes_x)
+        for queue, name in (("near", "printer"), ("nearby", "printer"), ("far", "other"))
+    ]
+    for task in tasks:
+        await task.aenqueue()
+    far = app.task(name="job-too-far", queue="far", concurrency=Concurrency(1, name="printer"))(_takes_x)
+    with pytest.raises(CapabilityMissing, match=r"^job-near has limits .* queue 'far' of job-too-far lies in another"):
+        await far.aenqueue()
+
+
+async def test_a_call_s_own_key_is_kept_where_its_task_is_at_home(app: App, shards: None) -> None:
+    job = app.task(name="job")(_takes_x)
+    await job.options(queue="far").aenqueue()
+    with pytest.raises(CapabilityMissing, match="queue 'far' of job lies in another shard"):
+        await job.options(queue="far", unique_key="o-17").aenqueue()
+    await app.aenqueue("elsewhere", {}, queue="far", unique_key="o-17")
+
+
+def _takes_x(x: int = 0) -> None: ...

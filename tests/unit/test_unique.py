@@ -165,8 +165,11 @@ async def test_a_newer_call_replaces_the_arguments_of_the_task_that_waits(app: A
     assert (await latest.aenqueue("b")).enqueued is CREATED
 
 
-async def test_of_many_at_once_the_last_remains(app: App) -> None:
-    handles = await task(app, KeepLatest()).aenqueue_many([(name,) for name in "abc"])
+@pytest.mark.parametrize(
+    "unique", [KeepLatest(), KeepLatest(key=None), KeepLatest(key=()), Debounce(5), Debounce(5, ())]
+)
+async def test_of_many_at_once_the_last_remains(app: App, unique: Any) -> None:
+    handles = await task(app, unique).aenqueue_many([(name,) for name in "abc"])
     assert [handle.enqueued for handle in handles] == [CREATED, REPLACED, REPLACED]
     assert payload_of(await record_of(app, handles[0])) == {"to": "c"}
 

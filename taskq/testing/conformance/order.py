@@ -121,12 +121,11 @@ class AgingRules(Kit):
         await bench.lapse()
         await bench.put_many(AGED_EVERY + 3, priority=Priority.HIGH)
         assert low.id not in await bench.take_ids_one_by_one(3)
+        taken: list[str] = []
         for _ in range(AGED_EVERY):
             await bench.put_many(2, priority=Priority.HIGH)
-            [taken] = await bench.take_ids_one_by_one(1, aging=bench.short)
-            if taken == low.id:
-                break
-        assert taken == low.id, f"it has not begun after {AGED_EVERY} claims"
+            taken += await bench.take_ids_one_by_one(1, aging=bench.short)
+        assert low.id in taken
 
     async def test_what_has_not_waited_long_enough_gets_no_share(self, bench: Bench) -> None:
         _, urgent = await self._aged_backlog(bench)
