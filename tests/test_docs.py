@@ -12,6 +12,7 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = (
     *("dead-letters", "encryption", "payload-versions", "pressure", "queues"),
+    *("timeouts", "middleware", "result-cache"),
     *("retries", "priorities", "limits", "unique", "breakers", "back-pressure"),
 )
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
