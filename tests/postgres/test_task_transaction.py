@@ -152,7 +152,7 @@ async def test_a_run_that_is_no_longer_the_newest_is_rolled_back(app: App, postg
     async with impatient(app, lease=30.0, heartbeat=10.0):
         await gate.until_arrived(1)
         take_away(postgres_url)
-        async with impatient(app):
+        async with impatient(app, lease=30.0, heartbeat=10.0):
             assert await handle.aresult(30) == 2
         gate.open()
         await until(lambda: raised, "the stale run was refused")

@@ -14,7 +14,7 @@ from taskq.ports import BackendOptions, EnqueueStatus, SettleStatus
 from taskq.testing.conformance import Bench, Kit
 from taskq.testing.conformance.bench import FAILURE
 from taskq_redis import create_backend
-from tests.redis.fake import ONE, Command, FakeRedis
+from tests.redis.fake import CREATED, Command, FakeRedis
 from tests.redis.helpers import until
 
 SURROGATE = chr(0xD800)
@@ -31,7 +31,7 @@ class TestTheEnd:
         ],
     )
     async def test_each_is_told_whether_its_message_may_be_stored(self, answered: int, expected: list[type]) -> None:
-        answers = iter([ONE] * answered)
+        answers = iter([CREATED] * answered)
 
         def answer(command: Command) -> bytes:
             return next(answers, b"")

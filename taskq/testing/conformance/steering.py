@@ -66,7 +66,7 @@ class SettingsRules(Kit):
         assert await queues.settings(bench.queue) == QueueSettings()
 
     async def test_tasks_that_say_nothing_expire_as_their_queue_says(self, bench: Bench) -> None:
-        await bench.backend.queues.configure(bench.queue, QueueConfig(expires=bench.kit.tick / 4))
+        await bench.backend.queues.configure(bench.queue, QueueConfig(expires=bench.short))
         silent = await bench.put()
         own = await bench.put(expires=LONG)
         assert (await bench.record(silent.id)).expires_at is not None
