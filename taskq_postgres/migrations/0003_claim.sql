@@ -251,6 +251,7 @@ begin
         v_before := coalesce(cardinality(v_rows), 0);
         v_passed := v_before;
         v_is_turn := false;
+        v_turn := null;
         v_limit := p_limit;
         if v_workers is not null or v_rate is not null then
             select q.p_free, q.p_opens into v_free, v_opens
@@ -301,8 +302,10 @@ begin
                 v_has_cleared := v_is_turn and exists (
                     select 1 from {schema}.task t where t.state = 5 and t.queue = v_queue);
                 if v_is_turn then
-                    if v_round = 1 then
+                    v_quota := 0;
+                    if v_turn.queue is null then  -- the first round that comes as far as the lanes
                         select * into v_turn from {schema}.turn k where k.queue = v_queue;
+                        v_quota := (v_turn.aging_counter + v_limit - v_before) / {aged_every};
                     end if;
                     select g.* into v_more from {schema}.task t, {schema}.groups_v1(v_queue) g
                         where t.queue = v_queue and t.state = 0 and not t.front and t.lane_group <> '' limit 1;
@@ -318,7 +321,6 @@ begin
                                 where t.queue = v_queue and t.priority = l.priority and t.lane_group = l.lane_group
                                     and t.state = 0 and not t.front and t.seq > l.after and t.lease_until is null
                                 order by t.queue, t.priority, t.lane_group, t.seq limit 1) h;
-                    v_quota := (v_turn.aging_counter + v_limit - v_before) / {aged_every};
                     if v_has_cleared and v_quota > 0 then
                         v_more_rows := {schema}.take_cleared_v1(
                             v_queue, null, v_aged, least(v_quota, v_reach - cardinality(v_rows)), v_now, v_taken);

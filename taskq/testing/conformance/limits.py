@@ -236,6 +236,30 @@ class SlotRules(Kit):
         assert await bench.backend.inspector.purge(bench.queue) == 2
         assert (await gate(bench, limit)).parked == 0
 
+    async def test_a_front_lane_that_meets_a_closed_gate_leaves_the_claim_to_the_groups(self, bench: Bench) -> None:
+        limit, there = one_at_a_time(bench), bench.beside("there")
+        lost = await bench.lost(limits=(limit,))
+        await there.running(limits=(limit,))
+        first = await bench.put(group="a")
+        second = await bench.put(group="b")
+        assert await bench.take_ids(1) == [first.id]
+        assert (await bench.record(lost.id)).waits_at == limit.gate
+        assert await bench.take_ids(1) == [second.id]
+
+    async def test_an_over_aged_task_passes_its_gate_once_though_others_of_the_claim_are_held_back(
+        self, bench: Bench
+    ) -> None:
+        one, other = one_at_a_time(bench, "-one"), one_at_a_time(bench, "-other")
+        await bench.beside("there").running(limits=(other,))
+        passes = await bench.put(limits=(one,), priority=Priority.LOW)
+        waits = await bench.put(limits=(other,))
+        free = await bench.put()
+        await bench.lapse()
+        taken = await bench.take_ids(3 * AGED_EVERY, aging=bench.short)
+        assert set(taken) == {passes.id, free.id}
+        assert (await gate(bench, one)) == GateState(one.gate, holders=(passes.id,))
+        assert (await bench.record(waits.id)).waits_at == other.gate
+
     async def _end_running(self, bench: Bench) -> None:
         await bench.apply(self._running, Complete())
 
