@@ -217,6 +217,8 @@ declare
     v_passed int;  -- rows that have passed their gates
     v_aged_count int;
     v_more_rows tid[];
+    v_left tid[];  -- rows that stay where they are, because somebody is at their gates
+    v_passed_over text[] := '{}';  -- queues with such: no cursor may pass them
     v_is_limited boolean;
     v_has_starts boolean := false;
     v_counted text[] := '{}';  -- queues whose running tasks are counted
@@ -250,6 +252,7 @@ begin
     loop
         v_before := coalesce(cardinality(v_rows), 0);
         v_passed := v_before;
+        v_left := '{}';
         v_is_turn := false;
         v_turn := null;
         v_limit := p_limit;
@@ -285,7 +288,7 @@ begin
             if v_is_front and cardinality(v_rows) < v_limit then
                 v_rows := v_rows || array(select t.ctid from {schema}.task t
                     where t.queue = v_queue and t.front and (t.expires_at is null or t.expires_at > v_now)
-                        and t.ctid <> all(v_rows)
+                        and t.ctid <> all(v_rows || v_left)
                     order by t.queue, t.priority desc, t.seq limit v_reach - cardinality(v_rows)
                     for no key update skip locked);
             end if;
@@ -295,7 +298,7 @@ begin
                 v_groups := array['', '', '', ''];
                 v_after := array[
                     p_after[v_index * 4], p_after[v_index * 4 - 1], p_after[v_index * 4 - 2], p_after[v_index * 4 - 3]];
-                v_taken := v_rows[v_before + 1:];  -- of an earlier round
+                v_taken := v_rows[v_before + 1:] || v_left;  -- of an earlier round
                 v_aged_count := 0;
                 v_is_contended := false;
                 v_is_turn := coalesce(v_queue = any(v_turns), false);
@@ -377,7 +380,8 @@ begin
                 select * into v_more from {schema}.pass_gates_v1(v_rows[v_passed + 1:], v_limit - v_passed, v_now);
                 v_rows := v_rows[1:v_passed] || v_more.p_passed;
                 v_passed := cardinality(v_rows);
-                v_parked := v_more.p_parked;
+                v_left := v_left || v_more.p_left;
+                v_parked := v_more.p_parked + cardinality(v_more.p_left);
             else
                 v_rows := v_rows[1:v_limit];
             end if;
@@ -386,6 +390,10 @@ begin
                 v_next := v_now;  -- there may be more behind
             end if;
         end loop;
+        if v_left <> '{}' then
+            v_next := v_now;
+            v_passed_over := v_passed_over || v_queue;
+        end if;
         if v_is_turn and cardinality(v_rows) > v_before then
             update {schema}.turn k set served = v_turn.served,
                     aging_counter = (v_turn.aging_counter + cardinality(v_rows) - v_before) % {aged_every}
@@ -408,7 +416,7 @@ begin
                 returning u.place, t.id, t.name, t.body, t.queue, t.priority, t.fence, t.attempt, t.lost_leases,
                     t.worker, t.max_lost_leases, t.dead_letter, t.tenant,
                     extract(epoch from v_now - t.created_at)::float8, t.gates is not null,
-                    t.seq, t.lane_group = '', null::float8, null::uuid[], null::text[]
+                    t.seq, t.lane_group = '' and t.queue <> all(v_passed_over), null::float8, null::uuid[], null::text[]
         ), noted as (
             insert into {schema}.claim (worker, request, no, lapses_at, ids)
             select p_worker, p_request, v_no, v_until, array_agg(k.id) from taken k

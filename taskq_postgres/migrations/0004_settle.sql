@@ -303,6 +303,7 @@ begin
     if v_known is not null then
         return v_known;
     end if;
+    perform 1 from {schema}.task k where k.id = any(p_ids) order by k.id for update;  -- before any room
     foreach v_id in array p_ids loop
         select * into t from {schema}.task k where k.id = v_id for update;
         if not found then
