@@ -233,6 +233,7 @@ declare
     r {schema}.room;
     g {schema}.gate;
     v_count int;
+    v_most int;
 begin
     for r in select * from {schema}.room k where k.queue = p_queue and k.opens_at <= p_now
         order by k.queue, k.opens_at limit 20
@@ -243,10 +244,11 @@ begin
             where k.gate = r.gate and k.queue = p_queue and k.opens_at <= p_now for update skip locked;
         continue when not found;
         g := {schema}.gate_now_v1(g, r.spec, v_now);
+        v_most := {schema}.gate_room_v1(g, r.spec, v_now);
         with passing as materialized (
             select t.ctid from {schema}.task t where t.state = 4 and t.waits_at = r.gate and t.queue = p_queue
                 order by t.waits_at, t.queue, t.priority desc, t.ready_at, t.seq
-                limit least(200, {schema}.gate_room_v1(g, r.spec, v_now)) for no key update skip locked)
+                limit least(200, v_most) for no key update skip locked)
         update {schema}.task t set state = 5, waits_at = null from passing p where t.ctid = p.ctid;
         get diagnostics v_count = row_count;
         if v_count > 0 then
@@ -263,7 +265,10 @@ begin
         end if;
         perform 1 from {schema}.task t where t.state = 4 and t.waits_at = r.gate and t.queue = p_queue limit 1;
         if found then
-            update {schema}.room k set opens_at = {schema}.gate_opens_v1(g, r.spec, v_now, v_count)
+            -- While it is open for more: at once, but for those that somebody is at.
+            update {schema}.room k set opens_at = case when v_count >= v_most
+                    then {schema}.gate_opens_v1(g, r.spec, v_now, v_count)
+                    else p_now + case when v_count < 200 then interval '1 second' else '0' end end
                 where k.queue = r.queue and k.gate = r.gate;
         else
             delete from {schema}.room k where k.queue = r.queue and k.gate = r.gate;
