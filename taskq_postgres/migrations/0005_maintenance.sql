@@ -174,6 +174,7 @@ declare
     v_now timestamptz := clock_timestamp();
     v_most int := 0;
     v_count int;
+    v_gates text[];
 begin
     delete from {schema}.tombstone k where k.id = any(array(select x.id from {schema}.tombstone x
         where x.forget_at <= v_now order by x.forget_at limit p_limit for update skip locked));
@@ -183,10 +184,14 @@ begin
         where x.forget_at <= v_now order by x.forget_at limit p_limit for update skip locked));
     get diagnostics v_count = row_count;
     v_most := greatest(v_most, v_count);
-    delete from {schema}.gate k where k.name = any(array(select x.name from {schema}.gate x
+    v_gates := array(select x.name from {schema}.gate x
         where x.forget_at <= v_now and not exists (select 1 from {schema}.room r where r.gate = x.name)
             and not exists (select 1 from {schema}.holder h where h.gate = x.name)
-        order by x.forget_at limit p_limit for update skip locked));
+        order by x.forget_at limit p_limit for update skip locked);
+    -- Who was at a gate until now may have left a holder there, or somebody who waits.
+    delete from {schema}.gate x where x.name = any(v_gates) and x.forget_at <= v_now
+        and not exists (select 1 from {schema}.room r where r.gate = x.name)
+        and not exists (select 1 from {schema}.holder h where h.gate = x.name);
     get diagnostics v_count = row_count;
     v_most := greatest(v_most, v_count);
     delete from {schema}.unique_key k where k.key = any(array(select x.key from {schema}.unique_key x
