@@ -248,12 +248,14 @@ local function claim_from(name, number, limit)
   if rate and claimed > 0 then rate.tokens, rate.is_changed = rate.tokens - claimed, true end
   -- A claim that leaves a backlog wakes the next worker, so that a burst of work wakes as many as it needs; one that was
   -- cut short wakes the same again.
-  if (claimed >= limit or is_cut_short) and call('EXISTS', key('front', name), key('lanes', name)) > 0 then
+  local at_gates = (settings[7] or 0) + (queue_of(name).counts.gw or 0)
+  local gate_opens = at_gates > 0 and ms_until(GATES, name) or math.huge
+  local is_full = claimed >= limit or is_cut_short
+  if is_full and (gate_opens == 0 or call('EXISTS', key('front', name), key('lanes', name), key('cleared', name)) > 0) then
     if not (settings[4] or settings[5]) or asked == limit then wake(name, 1) end
     if is_cut_short then reply[4] = 1 end
   end
-  local at_gates = (settings[7] or 0) + (queue_of(name).counts.gw or 0)
-  return claimed, math.min(opens or math.huge, at_gates > 0 and ms_until(GATES, name) or math.huge)
+  return claimed, math.min(opens or math.huge, gate_opens)
 end
 
 local limit, next_due = tonumber(ARGV[1]), math.huge

@@ -73,6 +73,18 @@ class FreedSlotRules(Kit):
             taken += fetched
         assert taken == ids
 
+    async def test_those_who_were_let_out_wake_one_after_another(self, bench: Bench) -> None:
+        circuit = Circuit(bench.queue, 0.5, LONG, 1, LONG, 1)
+        await bench.apply(await bench.running(limits=(circuit,)), Bury("rejected", FAILURE))
+        ids = await bench.put_many(3, limits=(circuit,))
+        assert await bench.take(3) == []
+        while await bench.backend.broker.wait([bench.queue], bench.short):  # earlier hints
+            assert await bench.take(3) == []
+        await bench.backend.queues.reset(bench.queue, circuit.gate)
+        for id in ids:
+            assert await bench.finish(bench.backend.broker.wait([bench.queue], LONG))
+            assert await bench.take_ids(1) == [id]
+
     async def _let_one_out(self, bench: Bench, running: Delivery) -> None:
         """End a run while another task fills the claim that lets one out for it."""
         filler = await bench.put(priority=Priority.CRITICAL)
