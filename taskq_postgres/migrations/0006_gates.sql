@@ -138,8 +138,9 @@ create function {schema}.pass_gates_v1(
 ) language plpgsql set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
     v_now float8 := extract(epoch from p_now);
-    v_mine text[] := {schema}.take_gates_v1({schema}.gate_names_v1(array(
-        select t.gates from {schema}.task t where t.ctid = any(p_rows) and t.gates is not null)));
+    v_names text[] := {schema}.gate_names_v1(array(
+        select t.gates from {schema}.task t where t.ctid = any(p_rows) and t.gates is not null));
+    v_mine text[] := {schema}.take_gates_v1(v_names);
     v_row record;
     l jsonb;
     g {schema}.gate;
@@ -157,7 +158,7 @@ begin
         join {schema}.task t on t.ctid = u.row order by u.ord
     loop
         exit when cardinality(p_passed) >= p_limit;
-        if not {schema}.gate_names_v1(array[v_row.gates]) <@ v_mine then
+        if cardinality(v_mine) < cardinality(v_names) and not {schema}.gate_names_v1(array[v_row.gates]) <@ v_mine then
             p_left := p_left || v_row.row;
             continue;
         end if;
