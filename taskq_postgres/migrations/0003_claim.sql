@@ -312,7 +312,7 @@ begin
                     end if;
                     select g.* into v_more from {schema}.task t, {schema}.groups_v1(v_queue) g
                         where t.queue = v_queue and t.state = 0 and not t.front and t.lane_group <> '' limit 1;
-                    if found then
+                    if v_more.p_groups is not null then  -- they may be gone in the later snapshot of groups_v1
                         v_priorities := v_priorities || v_more.p_priorities;
                         v_groups := v_groups || v_more.p_groups;
                         v_after := v_after || array_fill(0::bigint, array[cardinality(v_more.p_groups)]);
