@@ -7,7 +7,7 @@
 --        10 completed, 11 failed, 12 dead, 13 cancelled, 14 expired. priority 0 low … 3 critical.
 --
 -- Lock order, the same in every function: advisory locks, watch, claim, turn, task rows in the order of their ids (or
--- with SKIP LOCKED), gate, room, digest, unique_key, finished, dead, tombstone. What is periodic takes rows with SKIP LOCKED; only the reaper
+-- with SKIP LOCKED), gate, room, digest, finished and dead that are redriven, unique_key, finished, dead, tombstone. What is periodic takes rows with SKIP LOCKED; only the reaper
 -- waits for those that it takes away, in the order of their ids.
 
 create sequence {schema}.place;         -- places in lanes; cache 1, because cursors rely on nearly monotonic numbers

@@ -193,7 +193,13 @@ $$;
 -- Give the waiting holder of a key the arguments of a newer call; returns whether it was one.
 create function {schema}.replace_v1(p_id uuid, p_body bytea, p_key text, p_delay float8, p_now timestamptz)
 returns boolean language plpgsql set enable_seqscan = off as $$
+declare
+    v_let_out {schema}.task;
+    v_is_replaced boolean;
 begin
+    if p_delay is not null then
+        select * into v_let_out from {schema}.task t where t.id = p_id and t.state = 5 for update;
+    end if;
     update {schema}.task t set body = p_body,
             state = case when p_delay is null then t.state else 1 end,
             front = t.front and p_delay is null,
@@ -202,7 +208,11 @@ begin
                 t.created_at + t.longest_wait * interval '1 second') end
         where t.id = p_id and t.lease_until is null and t.unique_key = p_key
             and exists (select 1 from {schema}.unique_key k where k.key = p_key and k.id = p_id);
-    return found;
+    v_is_replaced := found;
+    if v_is_replaced and v_let_out.id is not null then
+        perform {schema}.make_way_v1(v_let_out.queue, v_let_out.gates, null, p_now);
+    end if;
+    return v_is_replaced;
 end $$;
 
 -- How many tasks of a queue wait, counted up to p_most.

@@ -217,6 +217,8 @@ declare
     v_passed int;  -- rows that have passed their gates
     v_aged_count int;
     v_more_rows tid[];
+    v_left tid[];  -- rows that stay where they are, because somebody is at their gates
+    v_passed_over text[] := '{}';  -- queues with such: no cursor may pass them
     v_is_limited boolean;
     v_has_starts boolean := false;
     v_counted text[] := '{}';  -- queues whose running tasks are counted
@@ -250,7 +252,9 @@ begin
     loop
         v_before := coalesce(cardinality(v_rows), 0);
         v_passed := v_before;
+        v_left := '{}';
         v_is_turn := false;
+        v_turn := null;
         v_limit := p_limit;
         if v_workers is not null or v_rate is not null then
             select q.p_free, q.p_opens into v_free, v_opens
@@ -284,7 +288,7 @@ begin
             if v_is_front and cardinality(v_rows) < v_limit then
                 v_rows := v_rows || array(select t.ctid from {schema}.task t
                     where t.queue = v_queue and t.front and (t.expires_at is null or t.expires_at > v_now)
-                        and t.ctid <> all(v_rows)
+                        and t.ctid <> all(v_rows || v_left)
                     order by t.queue, t.priority desc, t.seq limit v_reach - cardinality(v_rows)
                     for no key update skip locked);
             end if;
@@ -294,19 +298,21 @@ begin
                 v_groups := array['', '', '', ''];
                 v_after := array[
                     p_after[v_index * 4], p_after[v_index * 4 - 1], p_after[v_index * 4 - 2], p_after[v_index * 4 - 3]];
-                v_taken := v_rows[v_before + 1:];  -- of an earlier round
+                v_taken := v_rows[v_before + 1:] || v_left;  -- of an earlier round
                 v_aged_count := 0;
                 v_is_contended := false;
                 v_is_turn := coalesce(v_queue = any(v_turns), false);
                 v_has_cleared := v_is_turn and exists (
                     select 1 from {schema}.task t where t.state = 5 and t.queue = v_queue);
                 if v_is_turn then
-                    if v_round = 1 then
+                    v_quota := 0;
+                    if v_turn.queue is null then  -- the first round that comes as far as the lanes
                         select * into v_turn from {schema}.turn k where k.queue = v_queue;
+                        v_quota := (v_turn.aging_counter + v_limit - v_before) / {aged_every};
                     end if;
                     select g.* into v_more from {schema}.task t, {schema}.groups_v1(v_queue) g
                         where t.queue = v_queue and t.state = 0 and not t.front and t.lane_group <> '' limit 1;
-                    if found then
+                    if v_more.p_groups is not null then  -- they may be gone in the later snapshot of groups_v1
                         v_priorities := v_priorities || v_more.p_priorities;
                         v_groups := v_groups || v_more.p_groups;
                         v_after := v_after || array_fill(0::bigint, array[cardinality(v_more.p_groups)]);
@@ -318,7 +324,6 @@ begin
                                 where t.queue = v_queue and t.priority = l.priority and t.lane_group = l.lane_group
                                     and t.state = 0 and not t.front and t.seq > l.after and t.lease_until is null
                                 order by t.queue, t.priority, t.lane_group, t.seq limit 1) h;
-                    v_quota := (v_turn.aging_counter + v_limit - v_before) / {aged_every};
                     if v_has_cleared and v_quota > 0 then
                         v_more_rows := {schema}.take_cleared_v1(
                             v_queue, null, v_aged, least(v_quota, v_reach - cardinality(v_rows)), v_now, v_taken);
@@ -375,7 +380,8 @@ begin
                 select * into v_more from {schema}.pass_gates_v1(v_rows[v_passed + 1:], v_limit - v_passed, v_now);
                 v_rows := v_rows[1:v_passed] || v_more.p_passed;
                 v_passed := cardinality(v_rows);
-                v_parked := v_more.p_parked;
+                v_left := v_left || v_more.p_left;
+                v_parked := v_more.p_parked + cardinality(v_more.p_left);
             else
                 v_rows := v_rows[1:v_limit];
             end if;
@@ -384,6 +390,10 @@ begin
                 v_next := v_now;  -- there may be more behind
             end if;
         end loop;
+        if v_left <> '{}' then
+            v_next := v_now;
+            v_passed_over := v_passed_over || v_queue;
+        end if;
         if v_is_turn and cardinality(v_rows) > v_before then
             update {schema}.turn k set served = v_turn.served,
                     aging_counter = (v_turn.aging_counter + cardinality(v_rows) - v_before) % {aged_every}
@@ -406,7 +416,7 @@ begin
                 returning u.place, t.id, t.name, t.body, t.queue, t.priority, t.fence, t.attempt, t.lost_leases,
                     t.worker, t.max_lost_leases, t.dead_letter, t.tenant,
                     extract(epoch from v_now - t.created_at)::float8, t.gates is not null,
-                    t.seq, t.lane_group = '', null::float8, null::uuid[], null::text[]
+                    t.seq, t.lane_group = '' and t.queue <> all(v_passed_over), null::float8, null::uuid[], null::text[]
         ), noted as (
             insert into {schema}.claim (worker, request, no, lapses_at, ids)
             select p_worker, p_request, v_no, v_until, array_agg(k.id) from taken k

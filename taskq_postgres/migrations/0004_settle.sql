@@ -144,6 +144,9 @@ begin
                 gates = case when p_kind = 3 and p_result <> '' then convert_from(p_result, 'UTF8') else k.gates end,
                 due_at = case when p_kind = 3 then null else p_now + p_delay * interval '1 second' end
             where k.id = p_id;
+        if t.state = 5 and p_kind <> 3 then
+            perform {schema}.make_way_v1(t.queue, t.gates, null, p_now);
+        end if;
     end if;
     return 0;
 end $$;
@@ -303,6 +306,7 @@ begin
     if v_known is not null then
         return v_known;
     end if;
+    perform 1 from {schema}.task k where k.id = any(p_ids) order by k.id for update;  -- before any room
     foreach v_id in array p_ids loop
         select * into t from {schema}.task k where k.id = v_id for update;
         if not found then

@@ -174,6 +174,7 @@ declare
     v_now timestamptz := clock_timestamp();
     v_most int := 0;
     v_count int;
+    v_gates text[];
 begin
     delete from {schema}.tombstone k where k.id = any(array(select x.id from {schema}.tombstone x
         where x.forget_at <= v_now order by x.forget_at limit p_limit for update skip locked));
@@ -183,10 +184,14 @@ begin
         where x.forget_at <= v_now order by x.forget_at limit p_limit for update skip locked));
     get diagnostics v_count = row_count;
     v_most := greatest(v_most, v_count);
-    delete from {schema}.gate k where k.name = any(array(select x.name from {schema}.gate x
+    v_gates := array(select x.name from {schema}.gate x
         where x.forget_at <= v_now and not exists (select 1 from {schema}.room r where r.gate = x.name)
             and not exists (select 1 from {schema}.holder h where h.gate = x.name)
-        order by x.forget_at limit p_limit for update skip locked));
+        order by x.forget_at limit p_limit for update skip locked);
+    -- Who was at a gate until now may have left a holder there, or somebody who waits.
+    delete from {schema}.gate x where x.name = any(v_gates) and x.forget_at <= v_now
+        and not exists (select 1 from {schema}.room r where r.gate = x.name)
+        and not exists (select 1 from {schema}.holder h where h.gate = x.name);
     get diagnostics v_count = row_count;
     v_most := greatest(v_most, v_count);
     delete from {schema}.unique_key k where k.key = any(array(select x.key from {schema}.unique_key x
@@ -264,31 +269,43 @@ declare
     v_id uuid;
     v_now timestamptz := clock_timestamp();
     v_holder uuid;
+    v_taken jsonb := '{}';  -- key → id that takes it in this call
+    v_held jsonb := '{}';   -- id → the task that holds its key
+    v_ended uuid[];
     r {schema}.finished;
 begin
     if v_known is not null then
         return v_known;
     end if;
+    perform 1 from {schema}.dead d where d.id = any(p_ids) order by d.id for update;
+    perform 1 from {schema}.finished f where f.id = any(p_ids) and f.state <> 10 order by f.id for update;
+    v_ended := array(select d.id from {schema}.dead d where d.id = any(p_ids)
+        union all select f.id from {schema}.finished f where f.id = any(p_ids) and f.state <> 10);
+    -- In the order of the keys, as everybody who waits for one does.
+    for r in select * from (
+            select * from {schema}.dead d where d.id = any(v_ended)
+            union all select * from {schema}.finished f where f.id = any(v_ended) and f.state <> 10) x
+        where x.unique_until <> 'ttl' order by x.unique_key, x.id
+    loop
+        v_holder := coalesce((v_taken ->> r.unique_key)::uuid, {schema}.take_key_v1(
+            r.unique_key, r.id, r.unique_until, r.unique_ttl, v_now));
+        if v_holder is null then
+            v_taken := v_taken || jsonb_build_object(r.unique_key, r.id);
+        else
+            v_held := v_held || jsonb_build_object(r.id, v_holder);
+        end if;
+    end loop;
     foreach v_id in array p_ids loop
-        delete from {schema}.dead d where d.id = v_id returning * into r;
+        if v_held ? v_id::text then
+            v_answer := v_answer || (v_held ->> v_id::text);
+            continue;
+        end if;
+        delete from {schema}.dead d where d.id = v_id and v_id = any(v_ended) returning * into r;
         if not found then
-            delete from {schema}.finished f where f.id = v_id and f.state <> 10 returning * into r;
+            delete from {schema}.finished f where f.id = v_id and v_id = any(v_ended) and f.state <> 10 returning * into r;
         end if;
         if not found then
             v_answer := v_answer || 'not final'::text;
-            continue;
-        end if;
-        v_holder := null;
-        if r.unique_until <> 'ttl' then
-            v_holder := {schema}.take_key_v1(r.unique_key, r.id, r.unique_until, r.unique_ttl, v_now);
-        end if;
-        if v_holder is not null then
-            if r.state = 12 then
-                insert into {schema}.dead select r.*;
-            else
-                insert into {schema}.finished select r.*;
-            end if;
-            v_answer := v_answer || v_holder::text;
             continue;
         end if;
         insert into {schema}.task (

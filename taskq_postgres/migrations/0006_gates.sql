@@ -5,8 +5,9 @@
 --   ["r", key, per second, burst, adaptive]   ["c", key, limit]   ["b", key, failure rate, window, least, cooldown, probes]
 -- Instants are seconds since the epoch here.
 --
--- A claim never waits for a gate: one that somebody else is at counts as closed, for this moment. Whoever settles holds
--- its tasks and waits for the gates of all of them, in the order of their names.
+-- A claim never waits for a gate: a task of which somebody else is at a gate stays where it is, for this moment. Whoever
+-- settles holds its tasks and waits for the gates of all of them, in the order of their names. What a room says is for
+-- who is at its gate to change; anybody may call it due. So nobody waits for a room: who is there has called it due.
 
 -- The names of the gates of these tasks.
 create function {schema}.gate_names_v1(p_gates text[]) returns text[] language sql stable as $$
@@ -80,12 +81,15 @@ create function {schema}.keep_gate_v1(g {schema}.gate, l jsonb) returns void lan
         where k.name = g.name
 $$;
 
--- Take gates for this transaction: makes those that are missing, and returns those that nobody else is at.
+-- Take gates for this transaction: makes those that are missing and that nobody else is making, and returns those that
+-- nobody else is at.
 create function {schema}.take_gates_v1(p_names text[]) returns text[] language plpgsql
 set enable_seqscan = off as $$
 begin
     insert into {schema}.gate (name) select n from unnest(p_names) n
-        where not exists (select 1 from {schema}.gate k where k.name = n) order by n on conflict do nothing;
+        where case when not exists (select 1 from {schema}.gate k where k.name = n)
+            then pg_try_advisory_xact_lock(hashtextextended({literal} || n, 3)) end
+        order by n on conflict do nothing;
     return array(select k.name from {schema}.gate k where k.name = any(p_names) order by k.name for update skip locked);
 end $$;
 
@@ -126,15 +130,17 @@ begin
     return true;
 end $$;
 
--- Of tasks that are locked, in their order: those that may start, up to p_limit, having passed their gates. The others
--- wait at the first gate that is closed.
+-- Of tasks that are locked, in their order: those that may start, up to p_limit, having passed their gates; and those
+-- that stay where they are, because somebody else is at one of their gates. The others wait at the first gate that is
+-- closed.
 create function {schema}.pass_gates_v1(
-    p_rows tid[], p_limit int, p_now timestamptz, out p_passed tid[], out p_parked int
+    p_rows tid[], p_limit int, p_now timestamptz, out p_passed tid[], out p_left tid[], out p_parked int
 ) language plpgsql set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
     v_now float8 := extract(epoch from p_now);
-    v_mine text[] := {schema}.take_gates_v1({schema}.gate_names_v1(array(
-        select t.gates from {schema}.task t where t.ctid = any(p_rows) and t.gates is not null)));
+    v_names text[] := {schema}.gate_names_v1(array(
+        select t.gates from {schema}.task t where t.ctid = any(p_rows) and t.gates is not null));
+    v_mine text[] := {schema}.take_gates_v1(v_names);
     v_row record;
     l jsonb;
     g {schema}.gate;
@@ -142,6 +148,7 @@ declare
     v_opens timestamptz;
 begin
     p_parked := 0;
+    p_left := '{}';
     if cardinality(p_rows) <= p_limit and {schema}.pass_all_v1(p_rows, v_mine, v_now) then
         p_passed := p_rows;
         return;
@@ -151,13 +158,13 @@ begin
         join {schema}.task t on t.ctid = u.row order by u.ord
     loop
         exit when cardinality(p_passed) >= p_limit;
+        if cardinality(v_mine) < cardinality(v_names) and not {schema}.gate_names_v1(array[v_row.gates]) <@ v_mine then
+            p_left := p_left || v_row.row;
+            continue;
+        end if;
         v_opens := null;
         for l in select * from jsonb_array_elements(v_row.gates::jsonb) loop
             v_gate := (l ->> 0) || ':' || (l ->> 1);
-            if v_gate <> all(v_mine) then
-                v_opens := p_now;  -- somebody is at it: whoever claims next looks again
-                exit;
-            end if;
             select * into g from {schema}.gate k where k.name = v_gate;
             g := {schema}.gate_now_v1(g, l, v_now);
             if {schema}.gate_room_v1(g, l, v_now) = 0 then
@@ -170,8 +177,14 @@ begin
             p_passed := p_passed || v_row.row;
         else
             update {schema}.task k set state = 4, front = false, waits_at = v_gate where k.ctid = v_row.row;
-            insert into {schema}.room (queue, gate, spec, opens_at) values (v_row.queue, v_gate, l, v_opens)
-                on conflict (queue, gate) do update set spec = excluded.spec, opens_at = excluded.opens_at;
+            update {schema}.room k set spec = l, opens_at = v_opens where (k.queue, k.gate) in (
+                select x.queue, x.gate from {schema}.room x
+                    where x.queue = v_row.queue and x.gate = v_gate for update skip locked);
+            if not found then  -- there is none, or somebody calls it due
+                insert into {schema}.room (queue, gate, spec, opens_at) select v_row.queue, v_gate, l, v_opens
+                    where not exists (
+                        select 1 from {schema}.room x where x.queue = v_row.queue and x.gate = v_gate);
+            end if;
             if v_row.state = 5 then
                 perform {schema}.make_way_v1(v_row.queue, v_row.gates, v_gate, p_now);
             end if;
@@ -221,17 +234,22 @@ declare
     r {schema}.room;
     g {schema}.gate;
     v_count int;
+    v_most int;
 begin
     for r in select * from {schema}.room k where k.queue = p_queue and k.opens_at <= p_now
-        order by k.queue, k.opens_at limit 20 for update skip locked
+        order by k.queue, k.opens_at limit 20
     loop
         select * into g from {schema}.gate k where k.name = r.gate for update skip locked;
         continue when not found;
+        select * into r from {schema}.room k
+            where k.gate = r.gate and k.queue = p_queue and k.opens_at <= p_now for update skip locked;
+        continue when not found;
         g := {schema}.gate_now_v1(g, r.spec, v_now);
+        v_most := {schema}.gate_room_v1(g, r.spec, v_now);
         with passing as materialized (
             select t.ctid from {schema}.task t where t.state = 4 and t.waits_at = r.gate and t.queue = p_queue
                 order by t.waits_at, t.queue, t.priority desc, t.ready_at, t.seq
-                limit least(200, {schema}.gate_room_v1(g, r.spec, v_now)) for no key update skip locked)
+                limit least(200, v_most) for no key update skip locked)
         update {schema}.task t set state = 5, waits_at = null from passing p where t.ctid = p.ctid;
         get diagnostics v_count = row_count;
         if v_count > 0 then
@@ -248,7 +266,10 @@ begin
         end if;
         perform 1 from {schema}.task t where t.state = 4 and t.waits_at = r.gate and t.queue = p_queue limit 1;
         if found then
-            update {schema}.room k set opens_at = {schema}.gate_opens_v1(g, r.spec, v_now, v_count)
+            -- While it is open for more: at once, but for those that somebody is at.
+            update {schema}.room k set opens_at = case when v_count >= v_most
+                    then {schema}.gate_opens_v1(g, r.spec, v_now, v_count)
+                    else p_now + case when v_count < 200 then interval '1 second' else '0' end end
                 where k.queue = r.queue and k.gate = r.gate;
         else
             delete from {schema}.room k where k.queue = r.queue and k.gate = r.gate;
@@ -357,12 +378,13 @@ begin
     return g;
 end $$;
 
--- A gate may have opened: whoever claims next from a queue in which somebody waits for it looks.
+-- A gate, which this transaction is at, may have opened: whoever claims next from a queue in which somebody waits for it
+-- looks. Who is at a room at the same time has called it due.
 create function {schema}.open_gate_v1(p_gate text, p_now timestamptz) returns void language plpgsql as $$
 begin
-    perform 1 from {schema}.room k where k.gate = p_gate order by k.queue for update;
     perform pg_notify({literal}, 'q:' || k.queue) from {schema}.room k where k.gate = p_gate;
-    update {schema}.room k set opens_at = p_now where k.gate = p_gate;
+    update {schema}.room k set opens_at = p_now where (k.gate, k.queue) in (
+        select x.gate, x.queue from {schema}.room x where x.gate = p_gate for update skip locked);
 end $$;
 
 -- Runs have ended, or their leases were lost. p_failed: what each means to a breaker; p_throttled: whether the far side

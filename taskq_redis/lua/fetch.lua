@@ -156,18 +156,27 @@ local function let_out(name)
   has_made_way = false
   for _, gate_name in ipairs(call('ZRANGEBYSCORE', key('gates', name), '-inf', now, 'LIMIT', 0, ROOMS_PER_FETCH)) do
     local room = room_key(name, gate_name)
-    local first = call('ZRANGE', room, 0, 0)[1]
-    local limits = cjson.decode(call('HGET', key('task', string.sub(first, 7)), 'g'))
+    local first = call('ZRANGE', room, 0, 0, 'WITHSCORES')
+    local limits = cjson.decode(call('HGET', key('task', string.sub(first[1], 7)), 'g'))
+    local is_of_gate = false
     for _, limit in ipairs(limits) do
       if limit[1] .. ':' .. limit[2] == gate_name then
+        is_of_gate = true
         local gate = gate_of(limit)
-        local most = math.min(room_of(gate, limit), PROMOTE_PER_FETCH)
+        local free = room_of(gate, limit)
+        local most = math.min(free, PROMOTE_PER_FETCH)
         local members = most > 0 and call('ZRANGE', room, 0, most - 1, 'WITHSCORES') or {}
         for i = 1, #members, 2 do let_out_one(name, room, members[i], members[i + 1]) end
         is_any = is_any or #members > 0
         if #members > 0 then let_out_aged(name, room) end
-        call('ZADD', key('gates', name), now + ms_to_open(gate, limit, #members / 2), gate_name)
+        -- While it is open for more than one script lets out: at once.
+        local opens = #members / 2 < free and now or now + ms_to_open(gate, limit, #members / 2)
+        call('ZADD', key('gates', name), opens, gate_name)
       end
+    end
+    if not is_of_gate then -- it was given other limits while it waited
+      let_out_one(name, room, first[1], first[2])
+      is_any = true
     end
     if call('EXISTS', room) == 0 then
       call('ZREM', key('gates', name), gate_name)
@@ -239,12 +248,14 @@ local function claim_from(name, number, limit)
   if rate and claimed > 0 then rate.tokens, rate.is_changed = rate.tokens - claimed, true end
   -- A claim that leaves a backlog wakes the next worker, so that a burst of work wakes as many as it needs; one that was
   -- cut short wakes the same again.
-  if (claimed >= limit or is_cut_short) and call('EXISTS', key('front', name), key('lanes', name)) > 0 then
+  local at_gates = (settings[7] or 0) + (queue_of(name).counts.gw or 0)
+  local gate_opens = at_gates > 0 and ms_until(GATES, name) or math.huge
+  local is_full = claimed >= limit or is_cut_short
+  if is_full and (gate_opens == 0 or call('EXISTS', key('front', name), key('lanes', name), key('cleared', name)) > 0) then
     if not (settings[4] or settings[5]) or asked == limit then wake(name, 1) end
     if is_cut_short then reply[4] = 1 end
   end
-  local at_gates = (settings[7] or 0) + (queue_of(name).counts.gw or 0)
-  return claimed, math.min(opens or math.huge, at_gates > 0 and ms_until(GATES, name) or math.huge)
+  return claimed, math.min(opens or math.huge, gate_opens)
 end
 
 local limit, next_due = tonumber(ARGV[1]), math.huge

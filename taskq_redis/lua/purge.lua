@@ -12,7 +12,7 @@ for _, kind in ipairs({'due', 'retry'}) do
   end
 end
 -- Those who wait at closed gates.
-for _, gate in ipairs(call('ZRANGE', key('gates', name), 0, -1)) do
+for _, gate in ipairs(call('ZRANGE', key('gates', name), 0, limit - 1)) do
   if #ids >= limit then break end
   for _, member in ipairs(call('ZRANGE', room_key(name, gate), 0, limit - #ids - 1)) do
     ids[#ids + 1] = string.sub(member, 7)

@@ -13,13 +13,16 @@ import pytest
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import Complete, Release, Retry
 from taskq.domain.state import TaskState
-from taskq.ports import Extension, Settled
+from taskq.domain.unique import UniqueKey
+from taskq.ports import EnqueueStatus, Extension, Settled
 from taskq.testing.conformance import Bench
 from taskq.testing.conformance.bench import FAILURE, LONG, SILENCE, moved
 from taskq_postgres import PostgresBackend
 from taskq_postgres.errors import LostConnection, map_errors
 from taskq_postgres.statements import statements
 from tests.postgres.support import eventually
+
+CREATED = EnqueueStatus.CREATED
 
 
 class Meeting:
@@ -171,6 +174,21 @@ async def test_redrives_in_another_order(bench: Bench, meeting: Meeting) -> None
         f"taskq.finished where id = '{ids[0]}'", inspector.redrive(ids), inspector.redrive(ids[::-1])
     )
     assert [moved(answer) for answer in answers] == [[True, True], [False, False]]
+
+
+async def test_a_redrive_and_an_enqueue_of_the_same_keys_in_another_order(bench: Bench, meeting: Meeting) -> None:
+    one, other = UniqueKey("a"), UniqueKey("b")
+    old = sorted([bench.message(), bench.message()], key=lambda message: message.id)
+    assert await bench.enqueue(old[0]._replace(unique=other), old[1]._replace(unique=one)) == [CREATED, CREATED]
+    ids = [message.id for message in old]
+    await bench.backend.broker.cancel(ids)
+    redriven, enqueued = await meeting.of(
+        f"taskq.finished where id = '{ids[1]}'",
+        bench.backend.inspector.redrive(ids),
+        bench.enqueue(bench.message(unique=one), bench.message(unique=other)),
+    )
+    assert enqueued == [CREATED, CREATED]
+    assert moved(redriven) == [False, False]
 
 
 async def test_a_redrive_answers_in_the_order_of_the_question(bench: Bench) -> None:

@@ -153,12 +153,13 @@ async def test_a_run_that_is_no_longer_the_newest_is_rolled_back(app: App, postg
         await gate.until_arrived(1)
         take_away(postgres_url)
         async with impatient(app, lease=30.0, heartbeat=10.0):
-            assert await handle.aresult(30) == 2
+            newest = await handle.aresult(30)  # 2, or more: the first worker puts back what it claims while it runs it
         gate.open()
         await until(lambda: raised, "the stale run was refused")
-    assert effects(postgres_url) == ["run 2"]
+    assert newest > 1
+    assert effects(postgres_url) == [f"run {newest}"]
     assert "lease was lost" in str(raised[0])
-    assert (await handle.ainfo()).result == b"2"
+    assert (await handle.ainfo()).result == str(newest).encode()
 
 
 def take_away(url: str) -> None:

@@ -236,6 +236,30 @@ class SlotRules(Kit):
         assert await bench.backend.inspector.purge(bench.queue) == 2
         assert (await gate(bench, limit)).parked == 0
 
+    async def test_a_front_lane_that_meets_a_closed_gate_leaves_the_claim_to_the_groups(self, bench: Bench) -> None:
+        limit, there = one_at_a_time(bench), bench.beside("there")
+        lost = await bench.lost(limits=(limit,))
+        await there.running(limits=(limit,))
+        first = await bench.put(group="a")
+        second = await bench.put(group="b")
+        assert await bench.take_ids(1) == [first.id]
+        assert (await bench.record(lost.id)).waits_at == limit.gate
+        assert await bench.take_ids(1) == [second.id]
+
+    async def test_an_over_aged_task_passes_its_gate_once_though_others_of_the_claim_are_held_back(
+        self, bench: Bench
+    ) -> None:
+        one, other = one_at_a_time(bench, "-one"), one_at_a_time(bench, "-other")
+        await bench.beside("there").running(limits=(other,))
+        passes = await bench.put(limits=(one,), priority=Priority.LOW)
+        waits = await bench.put(limits=(other,))
+        free = await bench.put()
+        await bench.lapse()
+        taken = await bench.take_ids(3 * AGED_EVERY, aging=bench.short)
+        assert set(taken) == {passes.id, free.id}
+        assert (await gate(bench, one)) == GateState(one.gate, holders=(passes.id,))
+        assert (await bench.record(waits.id)).waits_at == other.gate
+
     async def _end_running(self, bench: Bench) -> None:
         await bench.apply(self._running, Complete())
 
@@ -256,67 +280,6 @@ class SlotRules(Kit):
         record = await bench.apply(lost, Complete(b"1"))
         assert (record.state, record.result, record.waits_at) == (TaskState.COMPLETED, b"1", "")
         assert (await gate(bench, limit)) == GateState(limit.gate, holders=(holder.id,))
-
-
-class FreedSlotRules(Kit):
-    """A slot that came free is never forgotten, whatever becomes of the one who was let out for it."""
-
-    async def test_one_who_was_let_out_and_meets_another_closed_gate_makes_way(self, bench: Bench) -> None:
-        one, other = one_at_a_time(bench, "-one"), one_at_a_time(bench, "-other")
-        blocker = await bench.running(limits=(other,))
-        running = await bench.running(limits=(one,))
-        both = await bench.put(limits=(one, other))
-        alone = await bench.put(limits=(one,))
-        assert await bench.take(3) == []
-        await bench.apply(running, Complete())
-        assert await self._take(bench) == alone.id
-        await bench.apply(blocker, Complete())
-        assert await bench.state(both.id) is TaskState.PENDING
-
-    @pytest.mark.parametrize("end", ["cancel", "expire", "purge"])
-    async def test_one_who_was_let_out_and_ends_makes_way(self, bench: Bench, end: str) -> None:
-        limit = one_at_a_time(bench)
-        running = await bench.running(limits=(limit,))
-        expires = bench.kit.tick * 2 if end == "expire" else None
-        first = await bench.put(limits=(limit,), expires=expires)
-        second = await bench.put(limits=(limit,))
-        assert await bench.take(3) == []
-        # Another task fills the claim that lets the first one out.
-        filler = await bench.put(priority=Priority.CRITICAL)
-        await bench.apply(running, Complete())
-        assert await bench.take_ids(1) == [filler.id]
-        if end == "cancel":
-            await bench.backend.broker.cancel([first.id])
-        elif end == "purge":
-            assert await bench.backend.inspector.purge(bench.queue, limit=1) == 1
-        else:
-            await bench.pass_time(bench.kit.tick * 3)
-            await bench.backend.maintenance.expire()
-        assert await self._take(bench) == second.id
-
-    async def test_nobody_starves_at_a_gate(self, bench: Bench) -> None:
-        limit = one_at_a_time(bench)
-        running = await bench.running(limits=(limit,))
-        low = await bench.put(limits=(limit,), priority=Priority.LOW)
-        await bench.lapse()
-        await bench.put_many(12, limits=(limit,), priority=Priority.HIGH)
-        assert await bench.take(13) == []
-        taken: list[str] = []
-        while low.id not in taken:
-            assert len(taken) <= AGED_EVERY, "an endless stream of urgent ones keeps it waiting"
-            await bench.apply(running, Complete())
-            running = await bench.take_one(aging=bench.short)
-            taken.append(running.id)
-
-    @staticmethod
-    async def _take(bench: Bench) -> str:
-        """The next task, which is there at once, perhaps after one more look."""
-        for _ in range(2):
-            fetched = await bench.fetch(1)
-            if fetched.deliveries:
-                return fetched.deliveries[0].id
-            assert fetched.next_due == pytest.approx(0.0, abs=0.01)
-        pytest.fail("a slot is free, and nobody is let in")
 
 
 class BreakerRules(Kit):

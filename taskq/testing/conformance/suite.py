@@ -9,10 +9,11 @@ from taskq.testing.conformance.enqueue import AtomicEnqueueRules, EnqueueRules, 
 from taskq.testing.conformance.fencing import FencedWrites, FreshWrites
 from taskq.testing.conformance.fetch import ExpiredFetchRules, FetchRules, ReplayRules
 from taskq.testing.conformance.fleet import EventRules, RegistryRules, WaitRules
+from taskq.testing.conformance.freed import FreedSlotRules
 from taskq.testing.conformance.inspector import LookingRules, SteeringRules
 from taskq.testing.conformance.late_settle import LateSettleRules
 from taskq.testing.conformance.leases import ExtendRules, OutageRules, ReapRules
-from taskq.testing.conformance.limits import BreakerRules, FreedSlotRules, RateRules, SlotRules
+from taskq.testing.conformance.limits import BreakerRules, RateRules, SlotRules
 from taskq.testing.conformance.order import AgingRules, FrontLaneRules, GroupRules, OrderRules
 from taskq.testing.conformance.random_runs import RandomRules
 from taskq.testing.conformance.redrive import RedriveRules

@@ -1,0 +1,73 @@
+"""Who waits for whom at the gates of limited tasks: a claim for nobody, and nobody for a room."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from taskq.domain.limits import Slots
+from taskq.domain.outcome import Complete
+from taskq.testing.conformance import Bench
+
+PATIENCE = 5.0
+
+
+@pytest.fixture
+def holder(postgres_url: str) -> Iterator[psycopg.Connection]:
+    """Somebody in the middle of a transaction."""
+    with psycopg.connect(postgres_url) as holder:
+        yield holder
+
+
+async def test_a_claim_leaves_a_task_where_it_is_while_somebody_is_at_its_gate(
+    bench: Bench, holder: psycopg.Connection
+) -> None:
+    limit = Slots(bench.queue, 1)
+    await bench.apply(await bench.running(limits=(limit,)), Complete())
+    holder.execute("select 1 from taskq.gate where name = %s for update", (limit.gate,))
+    limited, free = await bench.put(limits=(limit,)), await bench.put()
+    fetched = await asyncio.wait_for(bench.fetch(2), PATIENCE)
+    assert [delivery.id for delivery in fetched.deliveries] == [free.id]
+    assert fetched.next_due == 0
+    assert (await bench.record(limited.id)).waits_at == ""
+    holder.rollback()
+    assert await bench.take_ids() == [limited.id]
+
+
+async def test_a_claim_waits_for_nobody_who_makes_a_gate(bench: Bench, holder: psycopg.Connection) -> None:
+    limit = Slots(bench.queue, 1)
+    limited = await bench.put(limits=(limit,))
+    holder.execute("select taskq.take_gates_v1(%s)", ([limit.gate],))
+    fetched = await asyncio.wait_for(bench.fetch(1), PATIENCE)
+    assert (fetched.deliveries, fetched.next_due) == ([], 0)
+    holder.commit()
+    assert await bench.take_ids() == [limited.id]
+
+
+async def test_the_end_of_a_run_waits_for_nobody_who_has_called_a_room_due(
+    bench: Bench, holder: psycopg.Connection
+) -> None:
+    limit = Slots(bench.queue, 1)
+    running = await bench.running(limits=(limit,))
+    waits = await bench.put(limits=(limit,))
+    assert await bench.take() == []
+    holder.execute("update taskq.room set opens_at = clock_timestamp() where gate = %s", (limit.gate,))
+    await asyncio.wait_for(bench.apply(running, Complete()), PATIENCE)
+    holder.commit()
+    assert await bench.take_ids() == [waits.id]
+
+
+async def test_a_claim_that_finds_a_gate_closed_waits_for_nobody_who_has_called_its_room_due(
+    bench: Bench, holder: psycopg.Connection
+) -> None:
+    limit = Slots(bench.queue, 1)
+    await bench.running(limits=(limit,))
+    await bench.put(limits=(limit,))
+    assert await bench.take() == []
+    holder.execute("update taskq.room set opens_at = clock_timestamp() where gate = %s", (limit.gate,))
+    later = await bench.put(limits=(limit,))
+    assert await asyncio.wait_for(bench.take(), PATIENCE) == []
+    assert (await bench.record(later.id)).waits_at == limit.gate
