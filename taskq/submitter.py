@@ -81,24 +81,26 @@ class StoreSubmitter:
 
         async def send(messages: Sequence[Message]) -> list[Enqueued]:
             if call.connection is not None:
-                return list(await self._transactional().aenqueue_in(call.connection, messages))
+                return list(await self._transactional().aenqueue_in(call.connection, messages, atomic=atomic))
             broker = (await self._stores.trusted_backend()).broker
             return await broker.enqueue(messages, parent=self._parent(), atomic=atomic)
 
         return Send(send, None if call.connection is not None else self._stores.step)
 
-    def submit_inside(self, task: Task[..., R], payloads: Sequence[bytes], call: CallOptions) -> list[TaskHandle[R]]:
+    def submit_inside(
+        self, task: Task[..., R], payloads: Sequence[bytes], call: CallOptions, *, atomic: bool = False
+    ) -> list[TaskHandle[R]]:
         """Enqueue inside the transaction of a blocking connection."""
         backend = self._transactional()
 
         async def send(messages: Sequence[Message]) -> list[Enqueued]:
-            return list(backend.enqueue_in(call.connection, messages))
+            return list(backend.enqueue_in(call.connection, messages, atomic=atomic))
 
         # Nothing in it waits: there is no loop to wait in.
         sending = Sending(self._writer(task, call), payloads, Send(send, None))
         answers = blocking.at_once(sending.run(None), f"{task.name}: the statement would wait")
         self._refuse_duplicates(task, sending.ids, answers)
-        return self._handles(task, call.queue or self.queue_of(task), answers)
+        return self._handles(task, call.queue or self.queue_of(task), answers, refuse_any=atomic)
 
     def _writer(self, task: Task[..., Any], call: CallOptions) -> Writer:
         queue = call.queue or self.queue_of(task)

@@ -50,7 +50,9 @@ class Submitter(Protocol):
         """Enqueue one task for each payload."""
         ...
 
-    def submit_inside(self, task: Task[..., R], payloads: Sequence[bytes], call: CallOptions) -> list[TaskHandle[R]]:
+    def submit_inside(
+        self, task: Task[..., R], payloads: Sequence[bytes], call: CallOptions, *, atomic: bool = False
+    ) -> list[TaskHandle[R]]:
         """Enqueue inside the transaction of `call.connection`, a blocking one."""
         ...
 
@@ -269,7 +271,7 @@ class Task(Generic[P, R]):
 
         Arguments:
             items: for each task a tuple of positional arguments, or a mapping by name.
-            atomic: all or none, for at most one batch (BackendOptions.batch: 100 tasks).
+            atomic: all or none; for at most one batch (BackendOptions.batch: 100 tasks), except with a connection.
 
         Returns:
             A handle for each item, in their order; its `enqueued` says what became of it: FULL where it is not stored.
@@ -299,7 +301,7 @@ class Task(Generic[P, R]):
 
         Arguments:
             items: for each task a tuple of positional arguments, or a mapping by name.
-            atomic: all or none, for at most one batch (BackendOptions.batch: 100 tasks).
+            atomic: all or none; for at most one batch (BackendOptions.batch: 100 tasks), except with a connection.
 
         Returns:
             A handle for each item, in their order; its `enqueued` says what became of it: FULL where it is not stored.
@@ -316,7 +318,7 @@ class Task(Generic[P, R]):
         ['created', 'created', 'created']
         """
         if self._call.connection is not None:
-            return self.submitter.submit_inside(self, self._payloads(items), self._call)
+            return self.submitter.submit_inside(self, self._payloads(items), self._call, atomic=atomic)
         what = f"{self.name}.enqueue_many()"
         return blocking.run(self.aenqueue_many(items, atomic=atomic), what, f"{self.name}.aenqueue_many(…)")
 

@@ -76,21 +76,24 @@ class PostgresBackend:
         """The SQL of the migrations after `from_version`, for those who run their own."""
         return migrate.sql(self._target.schema, from_version)
 
-    def enqueue_in(self, connection: Any, messages: Sequence[Message]) -> list[Enqueued]:
+    def enqueue_in(self, connection: Any, messages: Sequence[Message], *, atomic: bool = False) -> list[Enqueued]:
         """Put tasks into the caller's own transaction: they exist if and when it commits.
 
         Arguments:
             connection: a psycopg connection or cursor, a SQLAlchemy Connection or Session, or a Django connection.
             messages: a few; each travels as text.
+            atomic: all or none.
 
         Never commits, opens no savepoint, tries once: the transaction is the caller's. Workers hear of the tasks with
         its commit.
         """
-        return transaction.enqueue(self._target.schema, connection, messages)
+        return transaction.enqueue(self._target.schema, connection, messages, atomic=atomic)
 
-    async def aenqueue_in(self, connection: Any, messages: Sequence[Message]) -> list[Enqueued]:
+    async def aenqueue_in(
+        self, connection: Any, messages: Sequence[Message], *, atomic: bool = False
+    ) -> list[Enqueued]:
         """The same for asynchronous connections: psycopg, asyncpg, SQLAlchemy AsyncConnection and AsyncSession."""
-        return await transaction.aenqueue(self._target.schema, connection, messages)
+        return await transaction.aenqueue(self._target.schema, connection, messages, atomic=atomic)
 
     def lender(self, most: int) -> PostgresLender:
         """Lends connections to tasks; they are closed with this backend."""

@@ -27,7 +27,9 @@ _PLAIN = (
     "id", "name", "queue", "group", "delay", "eta", "expires", "max_lost_leases", "dead_letter", "retention", "tenant",
     "digest",
 )  # fmt: skip
-ENQUEUE = "select {schema}.enqueue_json_v1(%s)"
+ENQUEUE = "select {schema}.enqueue_json_v1(%s, false)"
+ENQUEUE_ALL = "select {schema}.enqueue_json_v1(%s, true)"
+"""All or none."""
 COMPLETE = "select {schema}.complete_json_v1(%s)"
 _REFUSALS = {
     1: "it was settled before",
@@ -36,7 +38,7 @@ _REFUSALS = {
 }
 
 
-def enqueue(schema: str, connection: Any, messages: Sequence[Message]) -> list[Enqueued]:
+def enqueue(schema: str, connection: Any, messages: Sequence[Message], *, atomic: bool = False) -> list[Enqueued]:
     """Enqueue on a synchronous connection.
 
     Raises:
@@ -46,10 +48,13 @@ def enqueue(schema: str, connection: Any, messages: Sequence[Message]) -> list[E
         return []
     if is_async(connection):
         raise ConfigError("this connection is asynchronous: enqueue with the a-twin, such as `await add.aenqueue(…)`")
-    return enqueued(messages, _value(with_schema(ENQUEUE, schema), connection, to_json(messages)))
+    statement = with_schema(ENQUEUE_ALL if atomic else ENQUEUE, schema)
+    return enqueued(messages, _value(statement, connection, to_json(messages)))
 
 
-async def aenqueue(schema: str, connection: Any, messages: Sequence[Message]) -> list[Enqueued]:
+async def aenqueue(
+    schema: str, connection: Any, messages: Sequence[Message], *, atomic: bool = False
+) -> list[Enqueued]:
     """Enqueue on an asynchronous connection; on a synchronous one it blocks for as long as the statement takes.
 
     Raises:
@@ -58,8 +63,9 @@ async def aenqueue(schema: str, connection: Any, messages: Sequence[Message]) ->
     if not messages:
         return []
     if not is_async(connection):
-        return enqueue(schema, connection, messages)
-    return enqueued(messages, await _avalue(with_schema(ENQUEUE, schema), connection, to_json(messages)))
+        return enqueue(schema, connection, messages, atomic=atomic)
+    statement = with_schema(ENQUEUE_ALL if atomic else ENQUEUE, schema)
+    return enqueued(messages, await _avalue(statement, connection, to_json(messages)))
 
 
 class Completion(NamedTuple):

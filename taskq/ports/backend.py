@@ -124,19 +124,23 @@ class Backend(Protocol):
 class TransactionalBackend(Protocol):
     """What a backend with Capability.TRANSACTIONAL_ENQUEUE can do beside; it need not be open for it."""
 
-    def enqueue_in(self, connection: Any, messages: Sequence[Message]) -> Sequence[Enqueued]:
+    def enqueue_in(self, connection: Any, messages: Sequence[Message], *, atomic: bool = False) -> Sequence[Enqueued]:
         """Store messages inside the transaction of the caller's connection or session.
 
         Nothing is committed, repeated or rolled back here: the transaction is the caller's.
 
         Arguments:
             connection: a connection or session of a library that the backend knows.
+            messages: new tasks, or repetitions of such.
+            atomic: all or none, as for Broker.enqueue.
 
         Raises:
             ConfigError: the backend does not know it, it is asynchronous, or it is in no transaction.
         """
         ...
 
-    async def aenqueue_in(self, connection: Any, messages: Sequence[Message]) -> Sequence[Enqueued]:
+    async def aenqueue_in(
+        self, connection: Any, messages: Sequence[Message], *, atomic: bool = False
+    ) -> Sequence[Enqueued]:
         """The same for an asynchronous connection or session."""
         ...

@@ -330,7 +330,7 @@ $$;
 
 -- The same with one parameter of text, for any driver inside the caller's own transaction: a JSON array of objects with
 -- the fields of a message, its body in base64. The hint to the workers goes out with the caller's commit.
-create function {schema}.enqueue_json_v1(p_messages text) returns text language sql as $$
+create function {schema}.enqueue_json_v1(p_messages text, p_atomic boolean) returns text language sql as $$
     select pg_notify({literal}, 'q:' || k.queue)
         from (select distinct x.queue from json_to_recordset(p_messages::json) x(queue text)) k;
     select {schema}.enqueue_v1(
@@ -341,7 +341,7 @@ create function {schema}.enqueue_json_v1(p_messages text) returns text language 
             array_agg(m.max_lost_leases order by m.ord), array_agg(m.dead_letter order by m.ord),
             array_agg(m.retention order by m.ord), array_agg(m.tenant order by m.ord), array_agg(m.digest order by m.ord),
             jsonb_object_agg(m.ord, m.special) filter (where m.special is not null),
-            null, null, null, null, false, false)
+            null, null, null, null, p_atomic, false)
         from (select x.*, row_number() over () as ord from json_to_recordset(p_messages::json) x(
             id text, name text, body text, queue text, priority smallint, "group" text, delay float8, eta float8,
             expires float8, max_lost_leases int, dead_letter boolean, retention float8, tenant text, digest text, special jsonb)) m

@@ -386,12 +386,12 @@ begin
                 v_rows := v_rows[1:v_limit];
             end if;
             exit when v_parked = 0 or cardinality(v_rows) >= v_limit;
-            if v_round = {gate_rounds} then
+            if v_round = {gate_rounds} and v_more.p_parked > 0 then
                 v_next := v_now;  -- there may be more behind
             end if;
         end loop;
-        if v_left <> '{}' then
-            v_next := v_now;
+        if v_left <> '{}' then  -- whoever is at their gates is gone in a moment
+            v_next := least(v_next, v_now + interval '10 milliseconds');
             v_passed_over := v_passed_over || v_queue;
         end if;
         if v_is_turn and cardinality(v_rows) > v_before then

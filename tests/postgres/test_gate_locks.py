@@ -13,6 +13,8 @@ from taskq.domain.outcome import Complete
 from taskq.testing.conformance import Bench
 
 PATIENCE = 5.0
+MOMENT = pytest.approx(0.01)
+"""Seconds after which a claim looks again for those at whose gates somebody is: no spinning while he stays there."""
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ async def test_a_claim_leaves_a_task_where_it_is_while_somebody_is_at_its_gate(
     limited, free = await bench.put(limits=(limit,)), await bench.put()
     fetched = await asyncio.wait_for(bench.fetch(2), PATIENCE)
     assert [delivery.id for delivery in fetched.deliveries] == [free.id]
-    assert fetched.next_due == 0
+    assert fetched.next_due == MOMENT
     assert (await bench.record(limited.id)).waits_at == ""
     holder.rollback()
     assert await bench.take_ids() == [limited.id]
@@ -42,7 +44,8 @@ async def test_a_claim_waits_for_nobody_who_makes_a_gate(bench: Bench, holder: p
     limited = await bench.put(limits=(limit,))
     holder.execute("select taskq.take_gates_v1(%s)", ([limit.gate],))
     fetched = await asyncio.wait_for(bench.fetch(1), PATIENCE)
-    assert (fetched.deliveries, fetched.next_due) == ([], 0)
+    assert fetched.deliveries == []
+    assert fetched.next_due == MOMENT
     holder.commit()
     assert await bench.take_ids() == [limited.id]
 
@@ -71,3 +74,22 @@ async def test_a_claim_that_finds_a_gate_closed_waits_for_nobody_who_has_called_
     later = await bench.put(limits=(limit,))
     assert await asyncio.wait_for(bench.take(), PATIENCE) == []
     assert (await bench.record(later.id)).waits_at == limit.gate
+
+
+async def test_one_whom_somebody_is_at_while_his_gate_opens_is_looked_for_again_in_a_second(
+    bench: Bench, holder: psycopg.Connection
+) -> None:
+    limit = Slots(bench.queue, 1)
+    running = await bench.running(limits=(limit,))
+    waits = await bench.put(limits=(limit,))
+    assert await bench.take() == []
+    holder.execute("select 1 from taskq.task where id = %s for update", (waits.id,))
+    await bench.apply(running, Complete())
+    fetched = await bench.fetch(1)
+    assert fetched.deliveries == []
+    assert fetched.next_due is not None
+    assert fetched.next_due <= 1.0
+    holder.rollback()
+    while not (taken := await bench.take_ids()):  # at most for that second
+        await bench.lapse()
+    assert taken == [waits.id]

@@ -116,3 +116,18 @@ async def test_a_full_queue_refuses_and_leaves_the_transaction_whole(
     assert (caught.value.depth, caught.value.limit) == (1, 1)
     await connection.commit()
     assert (await first.ainfo()).limits != ()
+
+
+@pytest.mark.parametrize("waiting", [0, 1])
+async def test_all_find_room_or_none(app: App, connection: psycopg.AsyncConnection, waiting: int) -> None:
+    once, queues = app.tasks.get("once"), (await app.backend()).queues
+    await once.aenqueue_many([(-1,)] * waiting)
+    await queues.configure("default", QueueConfig(max_size=waiting + 2))
+    with pytest.raises(QueueFull):
+        await once.options(connection=connection).aenqueue_many([(1,), (2,), (3,)], atomic=True)
+    await connection.commit()
+    with psycopg.connect(app.url) as blocking, pytest.raises(QueueFull):
+        once.options(connection=blocking).enqueue_many([(1,), (2,), (3,)], atomic=True)
+    await queues.configure("default", QueueConfig(max_size=waiting + 3))
+    handles = await once.options(connection=connection).aenqueue_many([(1,), (2,), (3,)], atomic=True)
+    assert [handle.enqueued for handle in handles] == [CREATED] * 3
