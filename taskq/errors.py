@@ -280,7 +280,7 @@ class Snooze(TaskSignal):
     """Raised by a task: run me again later; this run does not count as an attempt.
 
     Arguments:
-        delay: seconds, or a timedelta, until then; what is past already means at once.
+        delay: seconds, or a timedelta, until then; at least a tenth of a second, so that nothing spins.
 
     Raises:
         TypeError, ValueError: the delay is no number of seconds.
@@ -334,7 +334,7 @@ class Throttled(TaskSignal):
     """Raised by a task whose remote side answered "too many requests": put off, without using up an attempt.
 
     Arguments:
-        retry_after: seconds, or a timedelta, until the next run; what is past already means at once.
+        retry_after: seconds, or a timedelta, until the next run; at least a tenth of a second.
 
     Raises:
         TypeError, ValueError: it is no number of seconds.

@@ -141,7 +141,7 @@ class Settler:
             for hook in self._hooks:
                 try:
                     hook(delivery, settlement)
-                except Exception as error:  # noqa: BLE001 - a hook of the user's must not undo what is settled
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - a hook must not undo what is settled
                     logger.error("a middleware's on_settled failed: %s", said(error))
 
 

@@ -17,6 +17,8 @@ from taskq.errors import NotApplied
 from taskq.runtime.run import Run
 from taskq.runtime.service import said
 
+LEAST_SNOOZE = 0.1
+"""Seconds for which a task is put off at the least: one that asks for none, again and again, must not spin."""
 logger = logging.getLogger("taskq.worker")
 
 
@@ -25,7 +27,7 @@ def verdict(run: Run, outcome: Outcome) -> Settlement:
     try:
         age = run.age(time.monotonic())
         return _within_time(domain.settle(run.delivery, outcome, _policy(run), random.random, age))
-    except Exception as error:  # noqa: BLE001 - see above
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
         logger.error("the retry strategy of %s failed: %s", run.delivery.name, said(error))
         failure = Failure(type(error).__name__, f"the retry strategy failed: {error}")
         return domain.settle(run.delivery, Rejected(failure, DeadReason.EXHAUSTED), DEFAULT_RETRY, random.random)
@@ -62,4 +64,5 @@ def _within_time(settlement: Settlement) -> Settlement:
         return settlement
     if math.isnan(settlement.delay):
         raise ValueError("a delay of nan seconds")
-    return settlement._replace(delay=min(max(settlement.delay, 0.0), LONGEST))
+    least = LEAST_SNOOZE if isinstance(settlement, domain.Snooze) else 0.0
+    return settlement._replace(delay=min(max(settlement.delay, least), LONGEST))

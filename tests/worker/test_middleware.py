@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from taskq import App, NoRetry, Snooze, TaskContext, TaskState
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import CancelledRun, Complete, Outcome, Settlement, Succeeded
@@ -101,13 +103,14 @@ async def test_one_that_raises_fails_the_run_and_not_the_worker(app: App) -> Non
         assert await (await lucky.aenqueue()).aresult(30) == "done"
 
 
-async def test_on_settled_is_told_what_the_store_has_accepted(any_app: App) -> None:
+@pytest.mark.parametrize("error", [RuntimeError("a counter overflows"), SystemExit(4)])
+async def test_on_settled_is_told_what_the_store_has_accepted(any_app: App, error: BaseException) -> None:
     settled: list[tuple[str, type]] = []
 
     class Counts:
         def on_settled(self, delivery: Delivery, settlement: Settlement) -> None:
             settled.append((delivery.name, type(settlement)))
-            raise RuntimeError("a counter overflows")
+            raise error
 
     any_app.add_middleware(Counts())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,9 +18,11 @@ from taskq import (
     NoRetry,
     Retry,
     RetryStrategy,
+    Snooze,
     TaskContext,
     TaskRecord,
     TaskState,
+    Throttled,
 )
 from taskq.domain.envelope import seal
 from taskq.domain.message import Message
@@ -28,6 +31,7 @@ from taskq.domain.retry import BuiltinRetry
 from taskq.handle import TaskHandle
 from taskq.headers import Headers, encode_headers
 from taskq.ids import new_id
+from taskq.runtime.verdict import LEAST_SNOOZE
 from taskq.testing.clock import VirtualClock
 from tests.worker.support import Gate, ended, until, work, wrap
 
@@ -244,3 +248,21 @@ async def test_an_idle_worker_keeps_to_the_delay_of_a_retry(any_app: App) -> Non
 
     async with work(any_app, poll=60.0):
         assert await (await fails_twice.aenqueue()).aresult(30) == 3
+
+
+@pytest.mark.parametrize("signal", [Snooze(0), Snooze(-5), Throttled(retry_after=-5)], ids=repr)
+async def test_one_that_is_put_off_for_no_time_does_not_spin(any_app: App, signal: Exception) -> None:
+    runs: list[None] = []
+
+    @any_app.task
+    async def put_off() -> None:
+        runs.append(None)
+        if len(runs) == 1:
+            raise signal
+
+    async with work(any_app):
+        record = await ended(await put_off.aenqueue())
+    first, second = record.attempts
+    assert first.ended_at is not None
+    assert second.started_at - first.ended_at >= timedelta(seconds=LEAST_SNOOZE - 0.001)
+    assert (record.state, record.attempt) == (TaskState.COMPLETED, 1)
