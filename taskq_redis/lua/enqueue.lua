@@ -157,9 +157,14 @@ local function replace(id, body, head)
   call('HSET', task, 'b', body)
   if ARGV[head + 2] ~= '' then
     local due = math.min(now + ARGV[head + 2], v[6] and v[5] + v[6] or math.huge)
-    leave_waiting(v[2], id, v[1], v[3], v[4])
+    if v[1] == 's' then -- it stays in the index, so that only one that is due sooner wakes somebody
+      local members = queue_of(v[2]).due
+      members[#members + 1], members[#members + 2] = due, id
+    else
+      leave_waiting(v[2], id, v[1], v[3], v[4])
+      to_delayed(queue_of(v[2]), 'due', id, due)
+    end
     call('HSET', task, 's', 's', 'd', due)
-    to_delayed(queue_of(v[2]), 'due', id, due)
   end
   return true
 end
