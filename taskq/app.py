@@ -156,6 +156,9 @@ class App:
         Arguments:
             middleware: an object with any of the methods of taskq.Middleware.
 
+        Raises:
+            ConfigError: it has none of them, or is a class.
+
         >>> class Stamp:
         ...     def on_enqueue(self, draft):
         ...         draft.metadata["by"] = "web"

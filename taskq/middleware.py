@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from taskq.config import shown
 from taskq.context import TaskContext
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import Outcome, Settlement
+from taskq.errors import ConfigError
 
 CallNext = Callable[[], Awaitable[Outcome]]
+HOOKS = ("on_enqueue", "around_run", "on_settled")
 
 
 class Draft:
@@ -137,7 +140,16 @@ class Stack:
         self.on_settled = self._hooks("on_settled")
 
     def adding(self, middleware: object) -> Stack:
-        """The stack with one more, innermost."""
+        """The stack with one more, innermost.
+
+        Raises:
+            ConfigError: it is a class, or has none of the methods.
+        """
+        if isinstance(middleware, type):
+            name = middleware.__name__
+            raise ConfigError(f"middleware must be an object, not the class {name}: write {name}(…)")
+        if not any(callable(getattr(middleware, hook, None)) for hook in HOOKS):
+            raise ConfigError(f"middleware must have one of the methods {', '.join(HOOKS)}, not {shown(middleware)}")
         return Stack((*self._all, middleware))
 
     def wrap(self, context: TaskContext, run: CallNext) -> CallNext:

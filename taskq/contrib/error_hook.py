@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable
 
+from taskq.config import shown
 from taskq.context import TaskContext
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import Bury, Crash, Fail, Outcome, Retry, Settlement, Succeeded
 from taskq.domain.record import Failure, Progress
+from taskq.errors import ConfigError
 from taskq.middleware import CallNext, Middleware
 
 MOST_CONTEXTS = 20_000
@@ -25,6 +28,9 @@ class ErrorHook(Middleware):
             What it raises is logged and changes nothing.
         retried: whether to be told also of failures after which the task is tried again; else only of the last.
 
+    Raises:
+        ConfigError: the callback is no function, or an `async def`, which nobody would await.
+
     Failures that no run has had (a damaged record, a name that no worker knows) are told too; their context has no
     metadata. So are runs that were given up. A task that rejects itself has failed, one that was cancelled has not.
 
@@ -34,6 +40,9 @@ class ErrorHook(Middleware):
     """
 
     def __init__(self, callback: Callback, *, retried: bool = False) -> None:
+        given: object = callback
+        if not callable(given) or inspect.iscoroutinefunction(given):
+            raise ConfigError(f"the callback of an ErrorHook must be a plain function, not {shown(given)}")
         self._callback = callback
         self._retried = retried
         self._contexts: OrderedDict[tuple[str, int], TaskContext] = OrderedDict()

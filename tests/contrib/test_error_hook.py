@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from taskq import App, Cancel, Fixed, NoRetry, Reject, TaskContext, TaskState
+from taskq import App, Cancel, ConfigError, Fixed, NoRetry, Reject, TaskContext, TaskState
 from taskq.contrib import ErrorHook, error_hook
 from taskq.domain.message import Message
 from taskq.domain.record import Failure
@@ -123,3 +123,12 @@ async def test_contexts_do_not_pile_up(app: App, monkeypatch: pytest.MonkeyPatch
         for handle in handles:
             await handle.aresult(30)
     assert len(middleware._contexts) == 0
+
+
+async def _pages(context: TaskContext, failure: Failure) -> None: ...
+
+
+@pytest.mark.parametrize("callback", [5, _pages])
+def test_what_cannot_be_called_back_is_refused(callback: Any) -> None:
+    with pytest.raises(ConfigError, match="the callback of an ErrorHook must be a plain function, not "):
+        ErrorHook(callback)

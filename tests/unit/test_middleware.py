@@ -9,7 +9,18 @@ from typing import Any
 
 import pytest
 
-from taskq import App, InvalidPayload, Middleware, NoRetry, Retry, TaskContext, TaskFailed, TaskState, current
+from taskq import (
+    App,
+    ConfigError,
+    InvalidPayload,
+    Middleware,
+    NoRetry,
+    Retry,
+    TaskContext,
+    TaskFailed,
+    TaskState,
+    current,
+)
 from taskq.config import WorkerOptions
 from taskq.context import current_or_none
 from taskq.domain.message import Delivery
@@ -298,3 +309,16 @@ def test_there_is_no_context_outside_of_a_task() -> None:
 async def test_without_a_lifespan_there_is_no_state(app: App) -> None:
     async with life_of(app) as state:
         assert state is None
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (5, "must have one of the methods on_enqueue, around_run, on_settled, not 5"),
+        (None, "not None"),
+        (Tagger, r"must be an object, not the class Tagger: write Tagger\(…\)"),
+    ],
+)
+def test_what_is_no_middleware_is_refused(app: App, given: object, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        app.add_middleware(given)
