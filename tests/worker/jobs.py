@@ -296,6 +296,19 @@ async def sleeps_on_a_loop(is_caught: bool) -> str:
     return "half of it"
 
 
+@app.task(executor="process")
+def tells_all_the_time(ctx: TaskContext, is_caught: bool) -> str:
+    """Log and report progress, and nothing else."""
+    try:
+        while True:
+            ctx.logger.debug("on its way")
+            ctx.progress(0.5)
+    except SoftTimeout:
+        if not is_caught:
+            raise
+    return "half of it"
+
+
 def _note(pid_file: str) -> None:
     path = Path(pid_file)
     path.with_suffix(".part").write_text(str(os.getpid()))
