@@ -149,7 +149,8 @@ class Executor:
         if timeout is not None:
             # A child tells when it is ready to begin; until then the clock runs for its start.
             run.deadline = now + timeout + (START_UP if run.task.executor == "process" else 0.0)
-        run.handle = asyncio.get_running_loop().create_task(self._run(run))
+        # Not by the loop's factory: one that starts tasks eagerly would end the run before it has its slot.
+        run.handle = asyncio.Task(self._run(run), loop=asyncio.get_running_loop())
         return True
 
     def _is_alone(self, suspect: Run) -> bool:
