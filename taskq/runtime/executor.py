@@ -33,7 +33,7 @@ from taskq.runtime.slots import SOLITUDE, Slots
 from taskq.runtime.strangers import Strangers
 from taskq.runtime.threads import Raised, ThreadPool
 from taskq.runtime.unresponsive import Unresponsive
-from taskq.runtime.verdict import verdict
+from taskq.runtime.verdict import checked, verdict
 from taskq.runtime.wire import Begun, Progressed
 from taskq.transaction import ELSEWHERE, Work
 
@@ -192,7 +192,7 @@ class Executor:
             call = partial(call_or_recall, self._app, run, call)
         try:
             if self._app.middleware.around_run:
-                outcome = _checked(await self._app.middleware.wrap(context, call)())
+                outcome = checked(await self._app.middleware.wrap(context, call)())
             else:
                 outcome = await call()
             outcome = seal_outcome(run.task, run.delivery, run.headers, outcome)
@@ -293,15 +293,17 @@ class Executor:
             return
         run.is_over = True
         self.runs.pop(run.delivery.id, None)
-        if run.own is not None:
-            run.own.conclude()
-        elif run.stop_reason is not StopReason.LOST:
-            if isinstance(outcome, Unknown):
-                self._strangers.take(run.delivery, outcome)
-            else:
-                self._settle(run.delivery, verdict(run, outcome))
-        self.slots.give_back(run)
-        self.freed.set()
+        try:
+            if run.own is not None:
+                run.own.conclude()
+            elif run.stop_reason is not StopReason.LOST:
+                if isinstance(outcome, Unknown):
+                    self._strangers.take(run.delivery, outcome)
+                else:
+                    self._settle(run.delivery, verdict(run, outcome))
+        finally:
+            self.slots.give_back(run)
+            self.freed.set()
 
     # ------------------------------------------------------------ stopping runs
 
@@ -391,10 +393,3 @@ class Executor:
             self._threads.close()
         if self._children is not None:
             self._children.close()
-
-
-def _checked(outcome: object) -> Outcome:
-    if isinstance(outcome, Outcome):
-        return outcome
-    text = f"an around_run of a middleware gave {type(outcome).__name__}: it must return what call_next() gave it"
-    return Failed(Failure("MiddlewareError", text))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from taskq import App, NoRetry, Snooze, TaskContext, TaskState
+import pytest
+
+from taskq import App, Failure, NoRetry, Snooze, TaskContext, TaskState
 from taskq.domain.message import Delivery
-from taskq.domain.outcome import CancelledRun, Complete, Outcome, Settlement, Succeeded
+from taskq.domain.outcome import CancelledRun, Complete, Failed, Outcome, Rejected, Settlement, Snoozed, Succeeded
 from taskq.middleware import CallNext, Draft, Middleware
 from tests.worker import jobs
 from tests.worker.support import adopt, ended, until, until_state, work
@@ -152,6 +154,32 @@ async def test_one_that_forgets_to_return_the_outcome_is_told_so(app: App) -> No
     assert record.failure is not None
     assert record.failure.type == "MiddlewareError"
     assert "call_next()" in record.failure.message
+
+
+@pytest.mark.parametrize(
+    "given",
+    [Failed("no"), Rejected("no"), Rejected(Failure("No", ValueError("no"))), Snoozed("no"), Succeeded("no")],  # type: ignore[arg-type]
+    ids=repr,
+)
+async def test_an_outcome_that_cannot_be_settled_fails_the_run_and_costs_no_slot(app: App, given: Outcome) -> None:
+    class Careless:
+        async def around_run(self, context: TaskContext, call_next: CallNext) -> Outcome:
+            outcome = await call_next()
+            return given if context.name == "unlucky" else outcome
+
+    app.add_middleware(Careless())
+
+    @app.task(name="unlucky", retry=NoRetry())
+    async def unlucky() -> None: ...
+
+    @app.task(name="lucky")
+    async def lucky() -> str:
+        return "done"
+
+    async with work(app, concurrency=1):
+        record = await ended(await unlucky.aenqueue())
+        assert (record.state, len(record.attempts)) == (TaskState.DEAD, 1)
+        assert await (await lucky.aenqueue()).aresult(30) == "done"
 
 
 async def test_its_own_timeout_around_a_run_is_its_own(app: App) -> None:
