@@ -217,6 +217,8 @@ class Executor:
             args, kwargs = task.codec.inject(*open_call(task, run.delivery.id, run.headers, run.payload), context)
         except UNREADABLE as error:
             return undecodable(error)
+        except BaseException as error:  # noqa: BLE001 - an argument's own code may raise anything
+            return outcome_of(task, error)
         try:
             if task.executor == "async":
                 value = await calls.on_loop(run, task.function(*args, **kwargs))
