@@ -199,7 +199,7 @@ class Executor:
         except asyncio.CancelledError:
             outcome = self._why_stopped(run)
         except BaseException as error:  # noqa: BLE001 - a middleware raised; SystemExit too ends only the run
-            outcome = outcome_of(run.task, error)
+            outcome = self._after(run, outcome_of(run.task, error))
         if run.progress is not None and run.stop_reason is not StopReason.LOST:
             with contextlib.suppress(asyncio.CancelledError):  # what the run came to stands
                 await self._last_word(run)
@@ -271,7 +271,7 @@ class Executor:
     # ------------------------------------------------------------ ending
 
     def _after(self, run: Run, outcome: Outcome) -> Outcome:
-        """What the task raised after it was told to stop is only its way of stopping."""
+        """What was raised after the run was told to stop is only its way of stopping."""
         if run.stop_reason in (StopReason.CANCEL, StopReason.SHUTDOWN, StopReason.LOST):
             return self._why_stopped(run)
         return outcome

@@ -12,7 +12,7 @@ from taskq.domain.message import Delivery
 from taskq.domain.outcome import CancelledRun, Complete, Failed, Outcome, Rejected, Settlement, Snoozed, Succeeded
 from taskq.middleware import CallNext, Draft, Middleware
 from tests.worker import jobs
-from tests.worker.support import adopt, ended, until, until_state, work
+from tests.worker.support import adopt, ended, gated, until, until_state, work
 
 
 class Notes(Middleware):
@@ -101,6 +101,23 @@ async def test_one_that_raises_fails_the_run_and_not_the_worker(app: App) -> Non
         assert record.failure is not None
         assert record.failure.type == "SystemExit"
         assert await (await lucky.aenqueue()).aresult(30) == "done"
+
+
+async def test_what_it_raises_when_the_worker_stops_costs_the_task_no_attempt(app: App) -> None:
+    class Untidy:
+        async def around_run(self, context: TaskContext, call_next: CallNext) -> Outcome:
+            try:
+                return await call_next()
+            finally:
+                raise RuntimeError("the connection is gone already")
+
+    app.add_middleware(Untidy())
+    gate, waits = gated(app)
+    async with work(app, shutdown_timeout=0.5):
+        handle = await waits.aenqueue()
+        await gate.until_arrived(1)
+    record = await handle.ainfo()
+    assert (record.state, record.attempt, gate.interrupted) == (TaskState.PENDING, 0, 1)
 
 
 async def test_on_settled_is_told_what_the_store_has_accepted(any_app: App) -> None:
