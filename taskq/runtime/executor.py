@@ -211,6 +211,8 @@ class Executor:
     async def _call(self, run: Run, context: TaskContext) -> Outcome:
         """Run the task's function where it belongs, and turn whatever happens into an outcome."""
         task = run.task
+        if run.stop_reason is not None:  # told so while a middleware had it, which nobody breaks off for a thread
+            return self._why_stopped(run)
         if task.executor == "process":
             return await self._call_child(run)
         try:
