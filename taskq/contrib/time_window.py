@@ -95,7 +95,8 @@ class Hours:
         today = now.astimezone(_zone(self.timezone)).date()
         for ahead in range(_HORIZON):
             wall = datetime.combine(today + timedelta(days=ahead), _as_time("start", self.start))
-            yield from (each for each in _instants(wall, _zone(self.timezone)) if each > now and self.is_open(each))
+            found = (*_instants(wall, _zone(self.timezone)), *_putting_back(wall.date(), _zone(self.timezone)))
+            yield from (each for each in found if each > now and self.is_open(each))
 
 
 class TimeWindow(Middleware):
@@ -167,14 +168,30 @@ def _instants(wall: datetime, zone: ZoneInfo) -> list[datetime]:
     if first <= second:
         return [first, second] if first < second else [first]
     # In a gap the two lie on its sides, the second before it; halve what is between them down to its end.
-    before, after = second, first
+    return [_first(second, first, lambda middle: middle.astimezone(zone).replace(tzinfo=None) >= wall)]
+
+
+def _putting_back(day: date, zone: ZoneInfo) -> Iterator[datetime]:
+    """The instant at which the clocks are put back in the night before a day, if they are: what was over may begin."""
+    before, after = (datetime.combine(each, time(12), zone).astimezone(UTC) for each in (day - timedelta(days=1), day))
+    late = _offset(after, zone)
+    if _offset(before, zone) > late:
+        yield _first(before, after, lambda middle: _offset(middle, zone) == late)
+
+
+def _first(before: datetime, after: datetime, is_after: Callable[[datetime], bool]) -> datetime:
+    """The first instant after `before`, at the latest `after`, of which something is said, and of all that follow."""
     while after - before > _INSTANT:
         middle = before + (after - before) / 2
-        if middle.astimezone(zone).replace(tzinfo=None) < wall:
-            before = middle
-        else:
+        if is_after(middle):
             after = middle
-    return [after]
+        else:
+            before = middle
+    return after
+
+
+def _offset(instant: datetime, zone: ZoneInfo) -> timedelta:
+    return instant.astimezone(zone).utcoffset() or timedelta()
 
 
 def _zone(name: object) -> ZoneInfo:

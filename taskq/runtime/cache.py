@@ -55,7 +55,8 @@ def _canonical(payload: bytes) -> bytes:
         arguments = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
     except msgspec.MsgspecError:  # no run comes of it, and so no result
         return payload
-    return b"\0".join(name.encode() + b"\0" + bytes(arguments[name]) for name in sorted(arguments))
+    # The names as JSON too: so none holds a NUL, and none looks like others with their values.
+    return b"\0".join(msgspec.json.encode(name) + b"\0" + bytes(arguments[name]) for name in sorted(arguments))
 
 
 async def recall(app: App, id: str) -> bytes | None:

@@ -101,6 +101,8 @@ def run(assignment: Assignment, link: Link, url: str) -> Outcome:
         args, kwargs = open_call(task, delivery.id, headers, assignment.payload)
     except UNREADABLE as error:
         return undecodable(error)
+    except BaseException as error:  # noqa: BLE001 - an argument's own code may raise anything
+        return outcome_of(task, error)
     run_here.begin()
     deadline = None if assignment.timeout is None else datetime.now(UTC) + timedelta(seconds=assignment.timeout)
     context = TaskContext(

@@ -33,7 +33,7 @@ from taskq.runtime.slots import SOLITUDE, Slots
 from taskq.runtime.strangers import Strangers
 from taskq.runtime.threads import Raised, ThreadPool
 from taskq.runtime.unresponsive import Unresponsive
-from taskq.runtime.verdict import verdict
+from taskq.runtime.verdict import checked, verdict
 from taskq.runtime.wire import Begun, Progressed
 from taskq.transaction import ELSEWHERE, Work
 
@@ -149,7 +149,8 @@ class Executor:
         if timeout is not None:
             # A child tells when it is ready to begin; until then the clock runs for its start.
             run.deadline = now + timeout + (START_UP if run.task.executor == "process" else 0.0)
-        run.handle = asyncio.get_running_loop().create_task(self._run(run))
+        # Not by the loop's factory: one that starts tasks eagerly would end the run before it has its slot.
+        run.handle = asyncio.Task(self._run(run), loop=asyncio.get_running_loop())
         return True
 
     def _is_alone(self, suspect: Run) -> bool:
@@ -191,14 +192,14 @@ class Executor:
             call = partial(call_or_recall, self._app, run, call)
         try:
             if self._app.middleware.around_run:
-                outcome = _checked(await self._app.middleware.wrap(context, call)())
+                outcome = checked(await self._app.middleware.wrap(context, call)())
             else:
                 outcome = await call()
             outcome = seal_outcome(run.task, run.delivery, run.headers, outcome)
         except asyncio.CancelledError:
             outcome = self._why_stopped(run)
         except BaseException as error:  # noqa: BLE001 - a middleware raised; SystemExit too ends only the run
-            outcome = outcome_of(run.task, error)
+            outcome = self._after(run, outcome_of(run.task, error))
         if run.progress is not None and run.stop_reason is not StopReason.LOST:
             with contextlib.suppress(asyncio.CancelledError):  # what the run came to stands
                 await self._last_word(run)
@@ -210,12 +211,16 @@ class Executor:
     async def _call(self, run: Run, context: TaskContext) -> Outcome:
         """Run the task's function where it belongs, and turn whatever happens into an outcome."""
         task = run.task
+        if run.stop_reason is not None:  # told so while a middleware had it, which nobody breaks off for a thread
+            return self._why_stopped(run)
         if task.executor == "process":
             return await self._call_child(run)
         try:
             args, kwargs = task.codec.inject(*open_call(task, run.delivery.id, run.headers, run.payload), context)
         except UNREADABLE as error:
             return undecodable(error)
+        except BaseException as error:  # noqa: BLE001 - an argument's own code may raise anything
+            return outcome_of(task, error)
         try:
             if task.executor == "async":
                 value = await calls.on_loop(run, task.function(*args, **kwargs))
@@ -268,7 +273,7 @@ class Executor:
     # ------------------------------------------------------------ ending
 
     def _after(self, run: Run, outcome: Outcome) -> Outcome:
-        """What the task raised after it was told to stop is only its way of stopping."""
+        """What was raised after the run was told to stop is only its way of stopping."""
         if run.stop_reason in (StopReason.CANCEL, StopReason.SHUTDOWN, StopReason.LOST):
             return self._why_stopped(run)
         return outcome
@@ -292,15 +297,17 @@ class Executor:
             return
         run.is_over = True
         self.runs.pop(run.delivery.id, None)
-        if run.own is not None:
-            run.own.conclude()
-        elif run.stop_reason is not StopReason.LOST:
-            if isinstance(outcome, Unknown):
-                self._strangers.take(run.delivery, outcome)
-            else:
-                self._settle(run.delivery, verdict(run, outcome))
-        self.slots.give_back(run)
-        self.freed.set()
+        try:
+            if run.own is not None:
+                run.own.conclude()
+            elif run.stop_reason is not StopReason.LOST:
+                if isinstance(outcome, Unknown):
+                    self._strangers.take(run.delivery, outcome)
+                else:
+                    self._settle(run.delivery, verdict(run, outcome))
+        finally:
+            self.slots.give_back(run)
+            self.freed.set()
 
     # ------------------------------------------------------------ stopping runs
 
@@ -390,10 +397,3 @@ class Executor:
             self._threads.close()
         if self._children is not None:
             self._children.close()
-
-
-def _checked(outcome: object) -> Outcome:
-    if isinstance(outcome, Outcome):
-        return outcome
-    text = f"an around_run of a middleware gave {type(outcome).__name__}: it must return what call_next() gave it"
-    return Failed(Failure("MiddlewareError", text))

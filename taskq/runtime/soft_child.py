@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -15,6 +17,19 @@ from taskq.errors import SoftTimeout
 
 SIGNAL = signal.SIGURG
 """Ignored unless somebody handles it, so one that comes late does no harm; and no program uses it."""
+
+
+@contextmanager
+def held_off() -> Iterator[None]:
+    """A context in which SoftTimeout is not raised in this thread; one that is due comes at its end.
+
+    For what must not be broken off in the middle, or would take a SoftTimeout, which is an OSError, for its own.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (SIGNAL,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Interrupted:

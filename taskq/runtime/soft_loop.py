@@ -56,7 +56,7 @@ class SoftTimed(Generic[R]):
         self._cancelled: Any = None
         """What was cancelled for it to wake up."""
         self._cancellings = 0
-        """How many others had asked the task to cancel by then."""
+        """How many others had asked the task to cancel when the coroutine began to wait."""
         self._task: asyncio.Task[Any]
 
     def __await__(self) -> Generator[Any, Any, R]:
@@ -87,6 +87,7 @@ class SoftTimed(Generic[R]):
             except StopIteration as end:
                 result: R = end.value
                 return result
+            self._cancellings = self._task.cancelling()
             if self._is_due:
                 self._wake_up()
             sent, thrown = None, None
@@ -108,12 +109,15 @@ class SoftTimed(Generic[R]):
         """Cancel what the coroutine waits for.
 
         What is done already is let through, since its result would be lost (a lock that was handed over, an item out
-        of a queue): the next await has its turn.
+        of a queue), and so is what others have cancelled and tidies up: the next await has its turn.
         """
-        self._is_due = self._is_wanted()
-        self._cancelled, self._cancellings = None, self._task.cancelling()
-        if self._is_due and self._awaited is not None and self._awaited.cancel():
+        self._is_due, self._cancelled = self._is_wanted(), None
+        if self._is_due and self._awaited is not None and not self._is_cancelled_by_others() and self._awaited.cancel():
             self._cancelled = self._awaited
+
+    def _is_cancelled_by_others(self) -> bool:
+        """Whether somebody has asked the task to cancel since the coroutine began to wait."""
+        return self._task.cancelling() > self._cancellings
 
     def _exchanged(self, thrown: BaseException | None) -> BaseException | None:
         """What the coroutine is to meet, given what it would meet by itself."""
@@ -122,7 +126,7 @@ class SoftTimed(Generic[R]):
         if thrown is None and self._awaited is None:  # it only let others run, and so loses nothing
             is_met = True
         else:
-            is_ours = self._cancelled is not None and self._task.cancelling() <= self._cancellings
+            is_ours = self._cancelled is not None and not self._is_cancelled_by_others()
             is_met = is_ours and isinstance(thrown, asyncio.CancelledError)
         if not is_met:
             return thrown

@@ -14,12 +14,13 @@ Job = Callable[[], Any]
 
 
 class _Call:
-    __slots__ = ("context", "future", "is_abandoned", "job")
+    __slots__ = ("context", "future", "has_ended", "is_abandoned", "job")
 
     def __init__(self, job: Job, context: contextvars.Context, future: asyncio.Future[Any]) -> None:
         self.job = job
         self.context = context
         self.future = future
+        self.has_ended = False
         self.is_abandoned = False
 
 
@@ -53,11 +54,16 @@ class ThreadPool:
     def abandon(self, future: asyncio.Future[Any]) -> None:
         """Give up a job that does not end: another thread takes its place."""
         call = self._calls.pop(future, None)
-        if call is not None and not call.is_abandoned:
-            call.is_abandoned = True
+        if call is None:
+            return
+        with self._lock:
+            call.is_abandoned = not call.has_ended
+        if call.is_abandoned:
             self.stuck += 1
             self._busy -= 1
             self._threads -= 1
+        else:  # its thread has come back, which the loop has not heard yet
+            future.cancel()
 
     def close(self) -> None:
         """Let the threads end; those that are stuck end with the process."""
@@ -82,6 +88,7 @@ class ThreadPool:
     def _tell(self, call: _Call, result: Any, error: BaseException | None) -> bool:
         """Hand the end of a job to the loop; whether this thread was given up meanwhile, and must end."""
         with self._lock:
+            call.has_ended = True
             self._ended.append((call, result, error))
             if not self._is_told:
                 self._is_told = True

@@ -7,10 +7,11 @@ import math
 import random
 import time
 from collections.abc import Mapping
+from dataclasses import astuple
 from typing import Any
 
 from taskq.domain import outcome as domain
-from taskq.domain.outcome import Outcome, Rejected, Settlement
+from taskq.domain.outcome import Crashed, Failed, Outcome, Rejected, Settlement
 from taskq.domain.record import DeadReason, Failure
 from taskq.domain.retry import DEFAULT_RETRY, LONGEST, RetryStrategy, from_dict
 from taskq.errors import NotApplied
@@ -31,6 +32,28 @@ def verdict(run: Run, outcome: Outcome) -> Settlement:
         logger.error("the retry strategy of %s failed: %s", run.delivery.name, said(error))
         failure = Failure(type(error).__name__, f"the retry strategy failed: {error}")
         return domain.settle(run.delivery, Rejected(failure, DeadReason.EXHAUSTED), DEFAULT_RETRY, random.random)
+
+
+def checked(outcome: object) -> Outcome:
+    """What a middleware gave; a failure in its place where that cannot be settled.
+
+    >>> checked(None).failure.message
+    'an around_run of a middleware gave NoneType: it must return what call_next() gave it'
+    >>> checked(Failed("no such user")).failure.message
+    'an around_run of a middleware gave Failed with str for a failure: it must be a Failure with texts'
+    """
+    given = type(outcome).__name__
+    if not isinstance(outcome, Outcome):
+        text = f"{given}: it must return what call_next() gave it"
+    elif isinstance(outcome, Failed | Rejected | Crashed) and not _is_text(outcome.failure):
+        text = f"{given} with {type(outcome.failure).__name__} for a failure: it must be a Failure with texts"
+    else:
+        return outcome
+    return Failed(Failure("MiddlewareError", f"an around_run of a middleware gave {text}"))
+
+
+def _is_text(failure: object) -> bool:
+    return isinstance(failure, Failure) and all(isinstance(text, str) for text in astuple(failure))
 
 
 def _policy(run: Run) -> RetryStrategy:

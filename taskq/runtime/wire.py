@@ -19,6 +19,7 @@ import msgspec
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import CancelledRun, Failed, Outcome, Rejected, Snoozed, Succeeded, Unknown
 from taskq.domain.record import Progress
+from taskq.runtime.soft_child import held_off
 
 CHUNK = 1 << 16
 _LENGTH = struct.Struct(">I")
@@ -139,7 +140,7 @@ class Link:
     def send(self, word: ToWorker) -> None:
         """Tell the worker, after what was offered before; where it is gone there is nobody to tell."""
         data = frame(word)
-        with contextlib.suppress(OSError), self._lock:
+        with held_off(), contextlib.suppress(OSError), self._lock:
             before, self._begun = self._begun, b""
             while self._offers:
                 before += self._offers.popleft()
@@ -148,6 +149,17 @@ class Link:
     def offer(self, word: ToWorker) -> None:
         """Tell the worker without waiting: of the words that there is no room for only the newest is kept."""
         self._offers.append(frame(word))
+        with held_off():
+            self._send_offers()
+
+    def words(self) -> Iterator[Any]:
+        """Yield what the worker says, until it is gone."""
+        frames = Frames()
+        with contextlib.suppress(OSError):
+            while data := self._line.recv(CHUNK):
+                yield from map(to_child.decode, frames.feed(data))
+
+    def _send_offers(self) -> None:
         if not self._lock.acquire(blocking=False):
             return
         try:
@@ -159,13 +171,6 @@ class Link:
         finally:
             self._lock.release()
 
-    def words(self) -> Iterator[Any]:
-        """Yield what the worker says, until it is gone."""
-        frames = Frames()
-        with contextlib.suppress(OSError):
-            while data := self._line.recv(CHUNK):
-                yield from map(to_child.decode, frames.feed(data))
-
 
 class Forwarder(logging.Handler):
     """Sends what a child logs to its worker, whose handlers know form and place."""
@@ -176,12 +181,13 @@ class Forwarder(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """See logging.Handler."""
-        try:
-            traceback = logging.Formatter().formatException(record.exc_info) if record.exc_info else None
-            fields = dict(getattr(record, "taskq", {}))
-            self._link.send(Logged(record.name, record.levelno, record.getMessage(), fields, traceback))
-        except Exception:  # noqa: BLE001 - as every handler does
-            self.handleError(record)
+        with held_off():
+            try:
+                traceback = logging.Formatter().formatException(record.exc_info) if record.exc_info else None
+                fields = dict(getattr(record, "taskq", {}))
+                self._link.send(Logged(record.name, record.levelno, record.getMessage(), fields, traceback))
+            except Exception:  # noqa: BLE001 - as every handler does
+                self.handleError(record)
 
 
 def log(logged: Logged) -> None:

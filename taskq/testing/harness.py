@@ -43,6 +43,7 @@ from taskq.runtime.failures import outcome_of, result_of, undecodable
 from taskq.runtime.opening import UNREADABLE, lacking, open_call, plain_payload_of, seal_outcome
 from taskq.runtime.run import timeout_of
 from taskq.runtime.soft_loop import SoftTimed
+from taskq.runtime.verdict import checked
 from taskq.task import Task
 from taskq.testing.clock import VirtualClock
 
@@ -199,12 +200,16 @@ class Harness:
         call = self.app.middleware.wrap(context, inner)
         token, inline = current_context.set(context), blocking.inline.set(True)
         try:
-            outcome = await call()
+            outcome = seal_outcome(task, delivery, said, checked(await call()))
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) or _is_cancelled():
+                raise
+            outcome = outcome_of(task, error)
         finally:
             current_context.reset(token)
             blocking.inline.reset(inline)
         await run.write()
-        return seal_outcome(task, delivery, said, outcome)
+        return outcome
 
     def _describe(self, message: Message) -> EnqueuedTask:
         sealed, headers = unseal(message.id, message.name, message.body)

@@ -73,6 +73,10 @@ def test_a_night_belongs_to_the_weekday_on_which_it_begins(now: str, is_open: bo
         (("02:30", "02:45"), at("2026-10-25 02:50"), at("2026-10-25 02:30", fold=1)),
         (("02:30", "02:45"), at("2026-10-25 02:50", fold=1), at("2026-10-26 02:30")),
         (("02:30", "04:00"), at("2026-10-25 02:10", fold=1), at("2026-10-25 02:30", fold=1)),
+        # Over within that hour: put back, the clocks show an open time again.
+        (("01:30", "02:30"), at("2026-10-25 02:45"), at("2026-10-25 02:00", fold=1)),
+        (("22:00", "02:30"), at("2026-10-25 02:45"), at("2026-10-25 02:00", fold=1)),
+        (("22:00", "02:30", ("sun",)), at("2026-10-25 02:45"), at("2026-10-25 22:00")),
     ],
 )
 def test_how_long_until_it_opens(hours: tuple[Any, ...], now: datetime, opening: datetime) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,8 @@ from taskq import (
     Fixed,
     IdempotencyConflict,
     NoRetry,
+    Reject,
+    Snooze,
     SoftTimeout,
     TaskContext,
     TaskExpired,
@@ -23,6 +26,7 @@ from taskq import (
     WouldBlock,
     current,
 )
+from taskq.middleware import CallNext
 from taskq.testing import Harness
 from taskq_memory.broker import MemoryBroker
 
@@ -189,6 +193,37 @@ async def test_lifespan_and_middleware_take_part() -> None:
         await harness.run_until_idle()
         assert await handle.aresult(0) == "state"
     assert seen == ["Complete"]
+
+
+async def test_what_middleware_raises_or_forgets_counts_as_in_a_worker() -> None:
+    own = App()
+
+    class Doorkeeper:
+        async def around_run(self, context: TaskContext, call_next: CallNext) -> Any:
+            outcome = await call_next()
+            match context.metadata.get("says"):
+                case "later":
+                    raise Snooze(60)
+                case "never":
+                    raise Reject("not on the list")
+                case "nothing":
+                    return None
+            return outcome
+
+    own.add_middleware(Doorkeeper())
+
+    @own.task(name="enter", retry=NoRetry())
+    async def enter() -> str:
+        return "inside"
+
+    async with Harness(own) as harness:
+        said = ("later", "never", "nothing", "welcome")
+        handles = [await enter.options(metadata={"says": each}).aenqueue() for each in said]
+        await harness.run_until_idle()
+        records = [await handle.ainfo() for handle in handles]
+    assert [record.state.value for record in records] == ["scheduled", "dead", "dead", "completed"]
+    assert [record.attempt for record in records] == [0, 1, 1, 1]
+    assert [record.failure and record.failure.type for record in records] == [None, "Reject", "MiddlewareError", None]
 
 
 async def test_the_application_has_its_own_store_back_afterwards() -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from taskq import App, BackendUnavailable, Task
 from taskq.backends import BackendPool
+from taskq.config import WorkerOptions
+from taskq.runtime.worker import Worker
 from taskq_memory import MemoryBackend
 from tests.unit.support import count
 
@@ -152,3 +154,22 @@ def test_blocking_calls_leave_one_thing_to_do_at_exit(
         job.enqueue()
         app.close()
     assert len(closers) == before + 1
+
+
+FACTORIES: list[Any] = [vars(asyncio)[name] for name in ("Task", "eager_task_factory") if name in vars(asyncio)]
+"""Of tasks; Python 3.11 has none that starts them eagerly."""
+
+
+@pytest.mark.parametrize("factory", FACTORIES, ids=lambda factory: str(factory.__name__))
+async def test_a_worker_keeps_its_slots_also_where_the_loop_starts_tasks_eagerly(app: App, factory: Any) -> None:
+    @app.task
+    async def quick() -> str:
+        return "done"
+
+    asyncio.get_running_loop().set_task_factory(
+        lambda loop, coroutine, **said: factory(coro=coroutine, loop=loop, **said)
+    )
+    async with Worker(app, WorkerOptions(concurrency=1)).running() as worker:
+        assert [await (await quick.aenqueue()).aresult(30) for _ in range(3)] == ["done"] * 3
+        assert worker.parts is not None
+        assert worker.parts.executor.slots.running == 0

@@ -52,6 +52,42 @@ async def test_a_timeout_block_that_is_over_in_the_same_turn_is_heard_first(is_f
     assert soft.task.cancelling() == 0
 
 
+async def test_what_a_timeout_block_has_cancelled_tidies_up_in_peace() -> None:
+    seen: list[str] = []
+    blocks: list[asyncio.Timeout] = []
+    is_tidy = asyncio.Event()
+
+    async def child() -> None:
+        try:
+            await forever()
+        finally:
+            seen.append("tidies up")
+            await is_tidy.wait()
+            seen.append("is tidy")
+
+    async def code() -> None:
+        try:
+            async with asyncio.timeout(NEVER) as block:
+                blocks.append(block)
+                await asyncio.create_task(child())
+        except TimeoutError as error:
+            seen.append(type(error).__name__)
+        try:
+            await forever()
+        except SoftTimeout:
+            seen.append("SoftTimeout")
+
+    soft = Soft(code())
+    await turns()
+    blocks[0]._on_timeout()  # type: ignore[attr-defined]
+    await turns()
+    soft.interrupt()
+    await turns()
+    is_tidy.set()
+    await soft.task
+    assert seen == ["tidies up", "is tidy", "TimeoutError", "SoftTimeout"]
+
+
 async def test_a_task_group_that_is_waited_for_ends_its_tasks_first() -> None:
     ended = []
 

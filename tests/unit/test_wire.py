@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from taskq import SoftTimeout
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import VERSION, CancelledRun, Failed, Outcome, Rejected, Snoozed, Succeeded, Unknown
 from taskq.domain.record import DeadReason, Failure, Progress
+from taskq.runtime.soft_child import SIGNAL, Interrupted
 from taskq.runtime.wire import (
     Assignment,
     Begun,
     Ended,
+    Forwarder,
     Frames,
     Link,
     Logged,
@@ -147,3 +152,67 @@ def test_an_offer_to_a_worker_that_is_gone_is_no_error(line: tuple[Link, socket.
     ours.close()
     link.offer(progressed(1))
     link.send(Begun("5b", 1))
+
+
+# ------------------------------------------------------------ under a soft timeout
+
+
+@pytest.fixture
+def no_handler() -> Iterator[None]:
+    """The signal means afterwards what it meant before."""
+    before = signal.getsignal(SIGNAL)
+    yield
+    signal.signal(SIGNAL, before)
+
+
+SAYS: dict[str, Callable[[Link, str], None]] = {
+    "a word": lambda link, text: link.send(Logged("a", logging.INFO, text, {}, None)),
+    "a record": lambda link, text: Forwarder(link).emit(logging.LogRecord("a", logging.INFO, "", 0, text, None, None)),
+}
+
+
+@pytest.mark.usefixtures("no_handler")
+@pytest.mark.parametrize("kind", SAYS)
+def test_a_soft_timeout_breaks_no_word_in_the_middle_and_comes_after_it(
+    line: tuple[Link, socket.socket], kind: str
+) -> None:
+    link, ours = line
+    found: list[ToWorker] = []
+
+    def interrupt_and_hear(soft: Interrupted) -> None:
+        ours.recv(1, socket.MSG_PEEK)  # the word has been begun, and is larger than the line
+        soft.interrupt()
+        found.extend(heard(ours))
+
+    with pytest.raises(SoftTimeout), Interrupted(3600.0) as soft:
+        hearing = threading.Thread(target=interrupt_and_hear, args=(soft,), daemon=True)
+        hearing.start()
+        SAYS[kind](link, "x" * 1_000_000)
+    link.send(Ended.of(Succeeded()))
+    hearing.join(30.0)
+    assert found == [Logged("a", logging.INFO, "x" * 1_000_000, {}, None), Ended.of(Succeeded())]
+
+
+class InterruptedLine:
+    """A line at which the time is over right after something was sent."""
+
+    def __init__(self, line: socket.socket, soft: Interrupted) -> None:
+        self._line = line
+        self._soft = soft
+
+    def send(self, data: bytes, flags: int) -> int:
+        sent = self._line.send(data, flags)
+        self._soft.interrupt()
+        return sent
+
+
+@pytest.mark.usefixtures("no_handler")
+def test_a_soft_timeout_does_not_keep_an_offer_from_being_noted_as_sent(
+    line: tuple[Link, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, ours = line
+    with pytest.raises(SoftTimeout), Interrupted(3600.0) as soft, monkeypatch.context() as patched:
+        patched.setattr(link, "_line", InterruptedLine(link._line, soft))
+        link.offer(progressed(1))
+    link.send(Ended.of(Succeeded()))
+    assert list(heard(ours)) == [progressed(1), Ended.of(Succeeded())]

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -294,6 +295,36 @@ async def sleeps_on_a_loop(is_caught: bool) -> str:
         if not is_caught:
             raise
     return "half of it"
+
+
+@app.task(executor="process")
+def tells_all_the_time(ctx: TaskContext, is_caught: bool) -> str:
+    """Log and report progress, and nothing else."""
+    try:
+        while True:
+            ctx.logger.debug("on its way")
+            ctx.progress(0.5)
+    except SoftTimeout:
+        if not is_caught:
+            raise
+    return "half of it"
+
+
+@dataclass
+class Account:
+    """An argument with code of its own, which fails at "gone"."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.name == "gone":
+            raise LookupError(f"no account {self.name}")
+
+
+@app.task(executor="process")
+def greets(account: Account) -> str:
+    """Say the name of an account."""
+    return account.name
 
 
 def _note(pid_file: str) -> None:

@@ -10,9 +10,11 @@ import psutil
 import pytest
 
 from taskq import App, TaskContext, TaskState
+from taskq.domain.outcome import Outcome
 from taskq.domain.record import AttemptOutcome
+from taskq.middleware import CallNext
 from taskq.runtime.progress import ProgressWriter
-from taskq.runtime.run import Run
+from taskq.runtime.run import Run, StopReason
 from tests.worker import jobs
 from tests.worker.support import Gate, adopt, ended, gated, parts, twin, until, until_state, work, wrap
 
@@ -153,6 +155,35 @@ async def test_a_task_that_is_cancelled_before_its_slot_is_free_never_runs(app: 
         assert await handle.acancel()
         assert (await ended(handle)).state is TaskState.CANCELLED
         gate.open()
+    assert ran == []
+
+
+@pytest.mark.parametrize(("reason", "state"), [("cancel", TaskState.CANCELLED), ("shutdown", TaskState.PENDING)])
+async def test_a_thread_task_that_is_told_to_end_while_middleware_has_it_never_runs(
+    app: App, reason: str, state: TaskState
+) -> None:
+    gate, ran = Gate(), []
+
+    class Waits:
+        async def around_run(self, context: TaskContext, call_next: CallNext) -> Outcome:
+            await gate.passed()
+            return await call_next()
+
+    app.add_middleware(Waits())
+
+    @app.task(name="in_a_thread")
+    def in_a_thread() -> None:
+        ran.append(1)
+
+    async with work(app) as worker:
+        handle = await in_a_thread.aenqueue()
+        await gate.until_arrived(1)
+        executor = parts(worker).executor
+        executor.is_closing = True  # what is given back does not come again
+        executor.stop_all(StopReason(reason))
+        gate.open()
+        await until(lambda: not executor.runs, "the run has ended")
+    assert (await handle.ainfo()).state is state
     assert ran == []
 
 

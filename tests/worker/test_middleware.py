@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from taskq import App, NoRetry, Snooze, TaskContext, TaskState
+from taskq import App, Failure, NoRetry, Snooze, TaskContext, TaskState
 from taskq.domain.message import Delivery
-from taskq.domain.outcome import CancelledRun, Complete, Outcome, Settlement, Succeeded
+from taskq.domain.outcome import CancelledRun, Complete, Failed, Outcome, Rejected, Settlement, Snoozed, Succeeded
 from taskq.middleware import CallNext, Draft, Middleware
 from tests.worker import jobs
-from tests.worker.support import adopt, ended, until, until_state, work
+from tests.worker.support import adopt, ended, gated, until, until_state, work
 
 
 class Notes(Middleware):
@@ -103,6 +103,23 @@ async def test_one_that_raises_fails_the_run_and_not_the_worker(app: App) -> Non
         assert await (await lucky.aenqueue()).aresult(30) == "done"
 
 
+async def test_what_it_raises_when_the_worker_stops_costs_the_task_no_attempt(app: App) -> None:
+    class Untidy:
+        async def around_run(self, context: TaskContext, call_next: CallNext) -> Outcome:
+            try:
+                return await call_next()
+            finally:
+                raise RuntimeError("the connection is gone already")
+
+    app.add_middleware(Untidy())
+    gate, waits = gated(app)
+    async with work(app, shutdown_timeout=0.5):
+        handle = await waits.aenqueue()
+        await gate.until_arrived(1)
+    record = await handle.ainfo()
+    assert (record.state, record.attempt, gate.interrupted) == (TaskState.PENDING, 0, 1)
+
+
 @pytest.mark.parametrize("error", [RuntimeError("a counter overflows"), SystemExit(4)])
 async def test_on_settled_is_told_what_the_store_has_accepted(any_app: App, error: BaseException) -> None:
     settled: list[tuple[str, type]] = []
@@ -155,6 +172,32 @@ async def test_one_that_forgets_to_return_the_outcome_is_told_so(app: App) -> No
     assert record.failure is not None
     assert record.failure.type == "MiddlewareError"
     assert "call_next()" in record.failure.message
+
+
+@pytest.mark.parametrize(
+    "given",
+    [Failed("no"), Rejected("no"), Rejected(Failure("No", ValueError("no"))), Snoozed("no"), Succeeded("no")],  # type: ignore[arg-type]
+    ids=repr,
+)
+async def test_an_outcome_that_cannot_be_settled_fails_the_run_and_costs_no_slot(app: App, given: Outcome) -> None:
+    class Careless:
+        async def around_run(self, context: TaskContext, call_next: CallNext) -> Outcome:
+            outcome = await call_next()
+            return given if context.name == "unlucky" else outcome
+
+    app.add_middleware(Careless())
+
+    @app.task(name="unlucky", retry=NoRetry())
+    async def unlucky() -> None: ...
+
+    @app.task(name="lucky")
+    async def lucky() -> str:
+        return "done"
+
+    async with work(app, concurrency=1):
+        record = await ended(await unlucky.aenqueue())
+        assert (record.state, len(record.attempts)) == (TaskState.DEAD, 1)
+        assert await (await lucky.aenqueue()).aresult(30) == "done"
 
 
 async def test_its_own_timeout_around_a_run_is_its_own(app: App) -> None:

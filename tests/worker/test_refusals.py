@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from taskq import App, Snooze, TaskContext, TaskState
+from taskq import App, NoRetry, Snooze, TaskContext, TaskState
 from taskq.domain.envelope import seal
 from taskq.domain.message import Message
-from taskq.domain.outcome import UNKNOWN_TASK_GRACE
+from taskq.domain.outcome import UNKNOWN_TASK_GRACE, Failed, Outcome, Succeeded
 from taskq.domain.record import TaskRecord
 from taskq.handle import TaskHandle
 from taskq.headers import Headers, encode_headers
 from taskq.ids import new_id
+from taskq.middleware import CallNext
 from taskq.testing.clock import VirtualClock
 from tests.worker import jobs
 from tests.worker.support import adopt, ended, options, twin, until, until_state, work
@@ -91,6 +92,34 @@ async def test_a_payload_of_an_older_producer_is_buried(any_app: App, kind: str)
             assert record.failure.type == "InvalidPayload"
             assert f"parameter {parameter}" in record.failure.message
     assert ran == []
+    await older.aclose()
+
+
+@pytest.mark.parametrize("kind", ["async", "thread", "process"])
+async def test_an_argument_whose_own_code_raises_has_failed_the_run(app: App, kind: str) -> None:
+    name, outcomes = jobs.greets.name, list[Outcome]()
+
+    async def on_the_loop(account: jobs.Account) -> str:
+        return account.name
+
+    class Notes:
+        async def around_run(self, context: TaskContext, call_next: CallNext) -> Outcome:
+            outcomes.append(await call_next())
+            return outcomes[-1]
+
+    older = twin(app)
+    app.add_middleware(Notes())
+    if kind == "process":
+        adopt(app, jobs.greets, retry=NoRetry())
+    else:
+        app.task(name=name, retry=NoRetry())(on_the_loop if kind == "async" else jobs.greets.function)
+    async with work(app):
+        record = await ended(await older.aenqueue(name, {"account": {"name": "gone"}}))
+        assert await (await older.aenqueue(name, {"account": {"name": "anna"}})).aresult(30) == "anna"
+    assert (record.state, record.reason, record.lost_leases) == (TaskState.DEAD, "exhausted", 0)
+    assert record.failure is not None
+    assert (record.failure.type, record.failure.message) == ("LookupError", "no account gone")
+    assert [type(outcome) for outcome in outcomes] == [Failed, Succeeded]
     await older.aclose()
 
 

@@ -67,6 +67,17 @@ async def test_another_task_and_another_tenant_have_results_of_their_own(app: Ap
     assert len(calls) == 4
 
 
+async def test_no_name_of_an_argument_can_stand_for_others(app: App) -> None:
+    @app.task(name="collect", cache=TTL)
+    async def collect(**named: int) -> dict[str, int]:
+        return named
+
+    async with work(app):
+        for named in ({"a": 1, "b": 2}, {"a\x001\x00b": 2}):
+            handle: Any = await collect.aenqueue(**named)
+            assert await handle.aresult(30) == named
+
+
 async def test_a_failure_is_not_cached(app: App) -> None:
     calls = Calls()
     task = calls.declare(app)

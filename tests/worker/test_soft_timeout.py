@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from typing import Any, cast
 
@@ -66,6 +67,15 @@ async def test_one_that_does_not_has_failed(app: App, kind: str) -> None:
     assert record.failure is not None
     assert (record.failure.type, record.failure.message) == ("SoftTimeout", "the soft timeout of the task is over")
     assert "Traceback" in record.failure.traceback
+
+
+async def test_it_reaches_a_process_task_that_does_nothing_but_tell_how_far_it_is(
+    app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "taskq")
+    tells = adopt(app, jobs.tells_all_the_time, soft_timeout=SOON)
+    async with work(app):
+        assert await (await tells.aenqueue(True)).aresult(30) == "half of it"
 
 
 async def test_it_is_a_failed_attempt_which_the_retry_policy_counts(any_app: App) -> None:
