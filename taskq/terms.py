@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -17,6 +18,7 @@ from taskq.limits import Breaker, Concurrency, Debounce, KeepLatest, Key, RateLi
 from taskq.options import TaskOptions
 from taskq.payload import write_rich
 
+One = TypeVar("One", RateLimit, Concurrency)
 _EXACT = 2.0**53
 """Below it every whole number is a float of its own."""
 
@@ -66,15 +68,21 @@ class Terms:
         found: list[Limit] = []
         if self.breaker is not None:
             found.append(self.breaker.circuit(self.breaker.name or self.task))
-        found += (one.slots(self._counted(one, values)) for one in self.slots)
+        found += (one.slots(key) for one, key in self._counted(self.slots, values))
         if isinstance(self.unique, KeepLatest):
             found.append(Slots(f"{self.task}:latest:{values.digest(self.unique.key or ())}", 1))
-        found += (one.limit(self._counted(one, values)) for one in self.rates)
+        found += (one.limit(key) for one, key in self._counted(self.rates, values))
         return tuple(found)
 
-    def _counted(self, one: RateLimit | Concurrency, values: _Values) -> str:
-        scope = one.name or self.task
-        return scope if one.key is None else f"{scope}:{values.digest(one.key)}"
+    def _counted(self, given: Sequence[One], values: _Values) -> Iterator[tuple[One, str]]:
+        """Each limit with the key that it counts under: two of one task never count under the same."""
+        before: Counter[tuple[str, bool]] = Counter()
+        for one in given:
+            scope, is_keyed = one.name or self.task, one.key is not None
+            before[scope, is_keyed] += 1
+            which = before[scope, is_keyed]
+            place = scope if which == 1 else f"{scope}#{which}"
+            yield one, place if one.key is None else f"{place}:{values.digest(one.key)}"
 
     def unique_key(self, payload: bytes, tenant: str) -> UniqueKey | None:
         """The key of one task."""

@@ -137,6 +137,26 @@ async def test_a_task_carries_all_its_limits_a_breaker_first_and_what_is_used_up
     assert rates == [Rate("job", 1.0, 3.0), Rate("mail", 5.0, 1.0, adaptive=True)]
 
 
+@pytest.mark.parametrize("named", [{}, {"name": "relay"}])
+@pytest.mark.parametrize("keys", [(None, None), ("sender", "to"), ((), ()), (None, "to")])
+async def test_two_limits_of_a_task_count_apart_also_where_their_values_are_equal(
+    app: App, keys: tuple[Any, Any], named: dict[str, Any]
+) -> None:
+    def post(sender: str, to: str) -> None: ...
+
+    rates, slots = (
+        tuple(kind(number, key=key, **named) for number, key in enumerate(keys, 1)) for kind in (RateLimit, Concurrency)
+    )
+    limits = await limits_of(app, post, "anna", "anna", rate_limit=rates, concurrency=slots)
+    assert len({limit.gate for limit in limits}) == 4
+
+
+async def test_the_first_limit_of_a_name_counts_under_it_alone(app: App) -> None:
+    rates = (RateLimit(1), RateLimit(2, key="x"), RateLimit(3), RateLimit(4, name="far"))
+    limits = await limits_of(app, _takes_x, rate_limit=rates)
+    assert [limit.key.partition(":")[0] for limit in limits] == ["job", "job", "job#2", "far"]
+
+
 async def test_what_asks_for_nothing_carries_nothing(app: App) -> None:
     assert await limits_of(app, _anything, unique=Unique()) == ()
 
