@@ -6,17 +6,19 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
 from taskq.domain.limits import Limit, Slots
 from taskq.domain.unique import UniqueKey
-from taskq.errors import InvalidOption
+from taskq.errors import InvalidOption, InvalidPayload
 from taskq.limits import Breaker, Concurrency, Debounce, KeepLatest, Key, RateLimit, Uniqueness
 from taskq.options import TaskOptions
 from taskq.payload import write_rich
+from taskq.versions import lift
 
 One = TypeVar("One", RateLimit, Concurrency)
 _EXACT = 2.0**53
@@ -30,6 +32,7 @@ class Terms:
     Attributes:
         task: the task's name.
         defaults: what its parameters are where a call says nothing, as plain JSON data.
+        lift: makes of the arguments those that its keys speak of; None: they are.
     """
 
     task: str
@@ -38,6 +41,7 @@ class Terms:
     slots: tuple[Concurrency, ...] = ()
     breaker: Breaker | None = None
     unique: Uniqueness | None = None
+    lift: Callable[[bytes], bytes] | None = None
 
     @property
     def are_none(self) -> bool:
@@ -62,9 +66,9 @@ class Terms:
 
     def limits(self, payload: bytes, tenant: str) -> tuple[Limit, ...]:
         """The gates of one task: a breaker first, then what frees itself, then what is used up."""
-        if not self.has_limits:
+        values = self._values(payload, tenant) if self.has_limits else None
+        if values is None:
             return ()
-        values = _Values(payload, tenant, self.defaults)
         found: list[Limit] = []
         if self.breaker is not None:
             found.append(self.breaker.circuit(self.breaker.name or self.task))
@@ -86,10 +90,17 @@ class Terms:
 
     def unique_key(self, payload: bytes, tenant: str) -> UniqueKey | None:
         """The key of one task."""
-        if self.unique is None:
+        if self.unique is None or (values := self._values(payload, tenant)) is None:
             return None
         key = (self.unique.key or ()) if self.replaces else self.unique.key
-        return self.unique.unique_key(named_key(self.task, tenant, _Values(payload, tenant, self.defaults).digest(key)))
+        return self.unique.unique_key(named_key(self.task, tenant, values.digest(key)))
+
+    def _values(self, payload: bytes, tenant: str) -> _Values | None:
+        """What keys speak of; None where the arguments cannot be lifted, of which the worker says what is wrong."""
+        try:
+            return _Values(payload if self.lift is None else self.lift(payload), tenant, self.defaults)
+        except InvalidPayload:
+            return None
 
 
 def terms_of(name: str, function: Callable[..., Any], options: TaskOptions) -> Terms:
@@ -106,6 +117,23 @@ def terms_of(name: str, function: Callable[..., Any], options: TaskOptions) -> T
     terms = Terms(name, defaults, rates, slots, options.breaker, options.unique)
     check_keys(function, terms)
     return terms
+
+
+def terms_of_version(terms: Terms, version: int, newest: TaskOptions) -> Terms:
+    """What a task asks for where its arguments are of another version.
+
+    Its keys speak of what they are lifted to. What newer arguments would be nobody here knows: for them it asks for
+    nothing, and a worker that knows them gives them their limits.
+
+    Arguments:
+        terms: of the version that is known here.
+        version: of the arguments.
+        newest: what that task declares.
+    """
+    if version > newest.version:
+        return Terms(terms.task, {})
+    lifting = partial(lift, terms.task, version=version, newest=newest.version, upcasts=newest.upcast)
+    return replace(terms, lift=lifting)
 
 
 def named_key(task: str, tenant: str, text: str) -> str:

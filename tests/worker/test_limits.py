@@ -243,6 +243,20 @@ async def test_late_limits_hold_in_a_queue_that_has_limits_of_its_own(any_app: A
     await stranger.aclose()
 
 
+async def test_late_limits_speak_of_what_old_arguments_are_lifted_to(app: App) -> None:
+    steps = {1: lambda old: {"recipient": old["to"]}}
+
+    @app.task(name="limited", version=2, upcast=steps, concurrency=Concurrency(1, key="recipient"))
+    async def limited(recipient: str) -> None: ...
+
+    stranger = twin(app)
+    old = await stranger.aenqueue("limited", {"to": "anna"})
+    new = await limited.aenqueue("anna")
+    async with work(app):
+        assert (await ended(old)).limits == (await ended(new)).limits != ()
+    await stranger.aclose()
+
+
 async def test_what_a_key_cannot_be_made_of_runs_and_says_so_and_harms_no_other(any_app: App) -> None:
     def domain(to: dict[str, str], **_: Any) -> str:
         return to["domain"].lower()
