@@ -325,6 +325,13 @@ async def test_a_name_is_shared_within_one_shard(app: App, shards: None) -> None
         await far.aenqueue()
 
 
+async def test_arguments_of_another_version_are_counted_where_their_task_is_at_home(app: App, shards: None) -> None:
+    app.task(name="job", version=2, upcast={1: dict}, concurrency=Concurrency(1))(_takes_x)
+    await app.aenqueue("job", {}, version=1)
+    with pytest.raises(CapabilityMissing, match="queue 'far' of job lies in another shard"):
+        await app.aenqueue("job", {}, version=1, queue="far")
+
+
 async def test_a_call_s_own_key_is_kept_where_its_task_is_at_home(app: App, shards: None) -> None:
     job = app.task(name="job")(_takes_x)
     await job.options(queue="far").aenqueue()
