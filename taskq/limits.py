@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ Key = str | tuple[str, ...] | Callable[..., Any]
 A name may go into an object, as in "user.id"; "tenant" is the tenant of the call, unless a parameter has that name. A
 function is called with the arguments by name, as plain JSON data.
 """
-_RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)?\s*(s|m|h|d)[a-z]*\s*", re.ASCII)
+_UNIT = r"s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?"  # neither ms nor months
+_RATE = re.compile(rf"\s*(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)?\s*({_UNIT})\s*", re.ASCII)
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_MOST = 1e6
 BURST = 0.1
 """Seconds of its rate that a limit allows at once, where it says nothing else: smooth, and no token is lost between two
 claims."""
@@ -56,7 +59,7 @@ class RateLimit:
 
     def __post_init__(self) -> None:
         per_second = self.per_second
-        in_range = 1 / LONGEST <= per_second <= 1e6
+        in_range = 1 / LONGEST <= per_second <= _MOST
         _require(in_range, "a rate must be from one in ten years to a million a second", self.rate)
         burst_in_range = self.burst is None or (is_number(self.burst) and 1 <= self.burst <= 1e9)
         _require(burst_in_range, "burst must be from 1 to a thousand million", self.burst)
@@ -68,14 +71,14 @@ class RateLimit:
         """Starts a second."""
         rate: object = self.rate
         if is_number(rate):
-            return float(rate)
+            return float(rate) if abs(rate) <= _MOST else math.inf  # a whole number may be too large for a float
         found = _RATE.fullmatch(rate) if isinstance(rate, str) else None
-        if found is None:
+        seconds = float(found[2] or 1) * _UNITS[found[3][0]] if found else 0.0
+        if found is None or seconds == 0:
             raise InvalidOption(
                 f'a rate must be like "100/m" (per s, m, h or d) or starts a second, not {shown(self.rate)}'
             )
-        count, times, unit = found.groups()
-        return float(count) / (float(times or 1) * _UNITS[unit] or 1)
+        return float(found[1]) / seconds
 
     def limit(self, key: str) -> Rate:
         """The limit as a store keeps it."""

@@ -24,7 +24,9 @@ IN_DAY = "must be over 0 and at most 86,400 s, not "
 KEY = "key must be the name of a parameter, a tuple of names, or a function of the arguments, not "
 MISTAKES: list[tuple[Callable[..., Any], dict[str, list[Any]], str]] = [
     (RateLimit, {"rate": ["", "5", "m", "-1/s", "5/0.1y", None, []]}, 'a rate must be like "100/m"'),
+    (RateLimit, {"rate": ["5/ms", "5/month", "5/hello", "5/0s", "5/0.0m"]}, 'a rate must be like "100/m"'),
     (RateLimit, {"rate": [0, -1.0, 1e7, "0/s", "1/9999999999s"]}, "a rate must be from one in"),
+    (RateLimit, {"rate": [10**400, -(10**400), math.inf, math.nan]}, "a rate must be from one in"),
     (RateLimit, {"burst": [0, 0.5, 1e10, math.nan, "2", True]}, "burst must be from 1"),
     (RateLimit, {"adaptive": ["yes", 1, None]}, "adaptive must be True or False, not "),
     (Concurrency, {"limit": [0, -1, 1_000_001, 1.5, "3", True, None]}, WHOLE),
@@ -111,6 +113,10 @@ async def limits_of(app: App, function: Callable[..., Any], *args: Any, **option
         ("60/m", Rate("job", 1.0, 1.0)),
         ("5/10 seconds", Rate("job", 0.5, 1.0)),
         ("3/d", Rate("job", 3 / 86_400, 1.0)),
+        ("2/second", Rate("job", 2.0, 1.0)),
+        ("30/min", Rate("job", 0.5, 1.0)),
+        ("7200/2 hours", Rate("job", 1.0, 1.0)),
+        ("86400 / day", Rate("job", 1.0, 1.0)),
         (2000, Rate("job", 2000.0, 200.0)),
     ],
 )
