@@ -74,7 +74,8 @@ class Terms:
             found.append(self.breaker.circuit(self.breaker.name or self.task))
         found += (one.slots(key) for one, key in self._counted(self.slots, values))
         if isinstance(self.unique, KeepLatest):
-            found.append(Slots(f"{self.task}:latest:{values.digest(self.unique.key or ())}", 1))
+            place = named_key(self.task, tenant, values.digest(self.unique.key or ()))
+            found.append(Slots(f"{self.task}:latest:{place}", 1))
         found += (one.limit(key) for one, key in self._counted(self.rates, values))
         return tuple(found)
 

@@ -189,6 +189,12 @@ async def test_one_that_has_begun_is_left_alone_and_the_next_waits_behind_it(app
     assert payload_of(await record_of(app, second)) == {"to": "c"}
 
 
+async def test_each_tenant_s_latest_may_run_at_once(app: App) -> None:
+    latest = task(app, KeepLatest(key="to"))
+    handles = [await latest.options(tenant=tenant).aenqueue("a") for tenant in ("acme", "emca")]
+    assert {(await claim(app)).id for _ in handles} == {handle.id for handle in handles}
+
+
 async def test_one_that_begins_between_the_look_and_the_replacing_is_not_lost(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
