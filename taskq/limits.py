@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
 from typing import Any, Literal
 
 from taskq.config import check_identifier, is_number, is_whole, shown
@@ -256,9 +257,9 @@ Uniqueness = Unique | Debounce | KeepLatest
 
 
 def _check_key_and_name(key: object, name: object) -> None:
-    is_key = key is None or callable(key) or isinstance(key, str)
+    is_key = key is None or isinstance(key, str) or (callable(key) and not iscoroutinefunction(key))
     is_key = is_key or (isinstance(key, tuple) and all(isinstance(part, str) for part in key))
-    _require(is_key, "key must be the name of a parameter, a tuple of names, or a function of the arguments", key)
+    _require(is_key, "key must be the name of a parameter, a tuple of names, or a plain function of the arguments", key)
     if name is not None:
         check_identifier("limit", name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +22,7 @@ from taskq.payload import write_rich
 from taskq.versions import lift
 
 One = TypeVar("One", RateLimit, Concurrency)
+_CONTEXT = re.compile(r"\bTaskContext\b")
 _EXACT = 2.0**53
 """Below it every whole number is a float of its own."""
 
@@ -113,8 +115,7 @@ def terms_of(name: str, function: Callable[..., Any], options: TaskOptions) -> T
     rates, slots = options.rate_limits, options.concurrencies
     if not (rates or slots or options.breaker or options.unique):
         return Terms(name, {})
-    parameters = inspect.signature(function).parameters.values()
-    defaults = _plain({p.name: p.default for p in parameters if p.default is not p.empty})
+    defaults = _plain({p.name: p.default for p in _arguments_of(function).values() if p.default is not p.empty})
     terms = Terms(name, defaults, rates, slots, options.breaker, options.unique)
     check_keys(function, terms)
     return terms
@@ -152,7 +153,7 @@ def check_keys(function: Callable[..., Any], given: Terms) -> None:
     Raises:
         InvalidOption: names it.
     """
-    parameters = inspect.signature(function).parameters
+    parameters = _arguments_of(function)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for one in (*given.rates, *given.slots, given.unique):
         key: object = getattr(one, "key", None)
@@ -161,6 +162,15 @@ def check_keys(function: Callable[..., Any], given: Terms) -> None:
             if not (root in parameters or root == "tenant" or takes_any):
                 kind = type(one).__name__
                 raise InvalidOption(f"task {given.task}: {kind}(key={name!r}): it has no parameter {root!r}")
+
+
+def _arguments_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The parameters that a call gives: not the one that the worker fills in.
+
+    It is told by its annotation as it is written, which may name what its module has yet to define.
+    """
+    parameters = inspect.signature(function).parameters
+    return {name: one for name, one in parameters.items() if not _CONTEXT.search(str(one.annotation))}
 
 
 class _Values:

@@ -13,7 +13,18 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from taskq import App, Breaker, CapabilityMissing, Concurrency, Debounce, InvalidOption, KeepLatest, RateLimit, Unique
+from taskq import (
+    App,
+    Breaker,
+    CapabilityMissing,
+    Concurrency,
+    Debounce,
+    InvalidOption,
+    KeepLatest,
+    RateLimit,
+    TaskContext,
+    Unique,
+)
 from taskq.domain.limits import Circuit, Limit, Rate, Slots
 from taskq.ports import Capability
 from taskq_memory import MemoryBackend
@@ -21,7 +32,7 @@ from tests.unit.support import record_of
 
 WHOLE = "a concurrency limit must be a whole number from 1 to 1,000,000, not "
 IN_DAY = "must be over 0 and at most 86,400 s, not "
-KEY = "key must be the name of a parameter, a tuple of names, or a function of the arguments, not "
+KEY = "key must be the name of a parameter, a tuple of names, or a plain function of the arguments, not "
 MISTAKES: list[tuple[Callable[..., Any], dict[str, list[Any]], str]] = [
     (RateLimit, {"rate": ["", "5", "m", "-1/s", "5/0.1y", None, []]}, 'a rate must be like "100/m"'),
     (RateLimit, {"rate": ["5/ms", "5/month", "5/hello", "5/0s", "5/0.0m"]}, 'a rate must be like "100/m"'),
@@ -98,6 +109,31 @@ def test_a_key_that_names_no_parameter(app: App, options: dict[str, Any], messag
 
 
 def _anything(**values: Any) -> None: ...
+
+
+def by_text(ctx: TaskContext | None = None, to: str = "a") -> None: ...
+
+
+def by_class(ctx: Any = None, to: str = "a") -> None: ...
+
+
+by_class.__annotations__["ctx"] = TaskContext
+
+
+@pytest.mark.parametrize("function", [by_text, by_class])
+async def test_what_the_worker_fills_in_is_no_argument(app: App, function: Callable[..., Any]) -> None:
+    for key in ("ctx", "ctx.tenant"):
+        with pytest.raises(InvalidOption, match=r"task job: Unique\(key='ctx.*'\): it has no parameter 'ctx'"):
+            app.task(name="job", unique=Unique(key=key))(function)
+    assert await key_of(lambda to: to, function) == await key_of(lambda to, **_: to, send, "a")
+
+
+def test_a_key_is_made_at_once() -> None:
+    async def slow(**_: Any) -> str:
+        return "key"
+
+    with pytest.raises(InvalidOption, match=f"^{KEY}"):
+        Unique(key=slow)
 
 
 async def limits_of(app: App, function: Callable[..., Any], *args: Any, **options: Any) -> tuple[Limit, ...]:
