@@ -216,7 +216,10 @@ def _ahead(until: object) -> datetime | None:
         return None
     now = datetime.now(UTC)
     if isinstance(until, timedelta):
-        until = now + until
+        try:
+            until = now + until
+        except OverflowError:
+            raise InvalidOption(f"until must lie within the calendar, not {until} from now") from None
     if not isinstance(until, datetime) or until.tzinfo is None:
         raise InvalidOption(f"until must be an aware datetime, or a timedelta from now, not {shown(until)}")
     if until <= now:
