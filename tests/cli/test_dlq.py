@@ -191,6 +191,10 @@ def test_a_rehearsal_changes_nothing(kept: str, bury: Bury, verb: str) -> None:
     limited = taskq("dlq", verb, "--backend", kept, "--all", "--dry-run", "--limit", "1")
     assert limited.stdout.splitlines()[-1].split()[-1] == "1"
     assert taskq("dlq", verb, "--backend", kept, *ids, "--dry-run").stdout.split()[-1] == "2"
+    assert told("dlq", verb, "--backend", kept, *ids, "--dry-run", "--limit", "1") == {"number": 1}
+    plain = told("dlq", verb, "--backend", kept, "--all", "--dry-run")
+    assert (plain["number"], plain["is_complete"]) == (2, True)
+    assert [group["fingerprint"] for group in plain["groups"]] == [BROKEN.fingerprint]
     assert counts(kept) == {"dead": 2}
 
 
