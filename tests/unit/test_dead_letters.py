@@ -117,6 +117,8 @@ async def test_a_backend_will_do_for_an_application(app: App, die: Buried) -> No
         (lambda letters: letters.aredrive("x", queue="a b"), "queue 'a b'"),
         (lambda letters: letters.aredrive("x", limit=-1), "limit must be a whole number over 0, not -1"),
         (lambda letters: letters.aredrive([7]), "an id must be text, not 7"),
+        (lambda letters: letters.aredrive([["x"]]), r"an id must be text, not \['x'\]"),
+        (lambda letters: letters.apurge(None), "give an id, several, or a DeadFilter"),
         (lambda letters: letters.apurge(DeadFilter(), limit=0), "limit must be a whole number over 0, not 0"),
     ],
 )
