@@ -147,6 +147,11 @@ async def test_the_key_of_a_call_takes_the_place_of_the_task_s(app: App) -> None
     assert payload_of(await record_of(app, first)) == {"to": "a"}
 
 
+async def test_a_call_with_a_key_of_its_own_is_not_debounced(app: App) -> None:
+    record = await record_of(app, await task(app, Debounce(5, longest=60)).options(unique_key="o-17").aenqueue("a"))
+    assert (record.state, record.due_at) == (TaskState.PENDING, None)
+
+
 # ---------------------------------------------------------------- Debounce and KeepLatest
 
 
