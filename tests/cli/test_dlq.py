@@ -249,6 +249,7 @@ def test_everything_is_meant_only_by_name(kept: str, bury: Burying, verb: str) -
     ("arguments", "said"),
     [
         (["list", "--since", "yesterday"], "'yesterday' is no instant, such as"),
+        (["purge", "--until", "20260101"], "'20260101' may be a date or seconds: write 2026-01-01, or 20260101s"),
         (["list", "--reason", "posion"], "did you mean 'poison'"),
         (["list", "--queue", "a b"], "queue 'a b'"),
         (["list", "--since", "1h", "--until", "2h"], "must be before until"),
