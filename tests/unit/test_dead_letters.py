@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -125,6 +126,15 @@ async def test_a_backend_will_do_for_an_application(app: App, die: Buried) -> No
 async def test_wrong_arguments(app: App, call: Callable[[DeadLetters], Awaitable[Any]], said: str) -> None:
     with pytest.raises(InvalidOption, match=said):
         await call(app.dead_letters)
+
+
+@pytest.mark.parametrize(
+    "text", ["[{},{}]", '[["2030-01-01T00:00:00","mail","x"],{}]', '[["x"],{}]', "[[], {}]", "[" * 5000]
+)
+async def test_a_cursor_that_somebody_made_up_is_refused(app: App, text: str) -> None:
+    await buried(app)
+    with pytest.raises(InvalidOption, match=r"is not a cursor of an earlier page$"):
+        await app.dead_letters.alist(cursor=urlsafe_b64encode(text.encode()).decode())
 
 
 async def test_a_blocking_call_where_a_loop_runs_names_its_twin(app: App) -> None:
