@@ -104,9 +104,8 @@ class Sending:
                 if answer.status is not EnqueueStatus.DUPLICATE or answer.id == self._messages[place].id:
                     break
                 payload, headers = self._payloads[place], self._headers[place]
-                [answer] = await self._way.send([self._writer.again(payload, headers, holder=answer.id)])
+                [answer] = await self._way.send([self._writer.replacement(answer.id, payload, headers)])
                 if answer.status is EnqueueStatus.DUPLICATE:
-                    self._messages[place] = self._writer.again(payload, headers)
                     [answer] = await self._way.send([self._messages[place]])
             self._answers[place] = answer
 

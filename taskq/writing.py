@@ -95,10 +95,8 @@ class Writer:
             written.append(headers)
         return messages, written
 
-    def again(self, payload: bytes, headers: bytes, *, holder: str | None = None) -> Message:
-        """The message under a fresh id, or as what takes the place of the arguments of the task that waits."""
-        if holder is None:
-            return self._message(new_id(self._place.shard), "", payload, headers)
+    def replacement(self, holder: str, payload: bytes, headers: bytes) -> Message:
+        """What takes the place of the arguments of the task that waits under the key."""
         return self._message(holder, "", payload, headers)._replace(replaces=True)
 
     def _message(self, id: str, known_by: str, payload: bytes, headers: bytes) -> Message:

@@ -205,6 +205,7 @@ async def test_one_that_begins_between_the_look_and_the_replacing_is_not_lost(
 ) -> None:
     latest = task(app, KeepLatest())
     first = await latest.aenqueue("a")
+    call = latest.options(idempotency_key="o-17")
     enqueue = MemoryBroker.enqueue
 
     async def overtaken(self: MemoryBroker, messages: Sequence[Message], **more: Any) -> list[Enqueued]:
@@ -213,8 +214,9 @@ async def test_one_that_begins_between_the_look_and_the_replacing_is_not_lost(
         return await enqueue(self, messages, **more)
 
     monkeypatch.setattr(MemoryBroker, "enqueue", overtaken)
-    second = await latest.aenqueue("b")
+    second, again = await call.aenqueue("b"), await call.aenqueue("b")
     assert (second.enqueued, second.id != first.id) == (CREATED, True)
+    assert (again.enqueued, again.id) == (DUPLICATE, second.id)
     assert payload_of(await record_of(app, first)) == {"to": "a"}
     assert payload_of(await record_of(app, second)) == {"to": "b"}
 
