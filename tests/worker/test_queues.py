@@ -136,6 +136,16 @@ def test_keeping_the_latest_is_a_limit_that_may_count_by_arguments() -> None:
     assert limits_of(one) == limits_of(one, {"page": 7})
 
 
+def test_limits_without_arguments_are_those_of_a_run() -> None:
+    rates = (RateLimit(1, key="page"), RateLimit(2), RateLimit(3, key="page"), RateLimit(4))
+
+    @App("memory://").task(name="draw", rate_limit=rates)
+    def draw(page: int) -> None: ...
+
+    _, two, _, four = limits_of(draw, {"page": 1})
+    assert limits_of(draw) == (two, four)
+
+
 @pytest.mark.parametrize("until", [datetime(2999, 1, 1), "tomorrow", 3600])  # noqa: DTZ001
 async def test_a_pause_ends_at_an_instant_that_is_certain(app: App, until: Any) -> None:
     with pytest.raises(InvalidOption, match="until must be an aware datetime, or a timedelta from now"):
