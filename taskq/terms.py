@@ -19,6 +19,7 @@ from taskq.errors import InvalidOption, InvalidPayload
 from taskq.limits import Breaker, Concurrency, Debounce, KeepLatest, Key, RateLimit, Uniqueness
 from taskq.options import TaskOptions
 from taskq.payload import write_rich
+from taskq.signature import parameters_of
 from taskq.versions import lift
 
 One = TypeVar("One", RateLimit, Concurrency)
@@ -111,11 +112,12 @@ def terms_of(name: str, function: Callable[..., Any], options: TaskOptions) -> T
 
     Raises:
         InvalidOption: a key names no parameter of the function.
+        ConfigError: the function has no signature.
     """
     rates, slots = options.rate_limits, options.concurrencies
     if not (rates or slots or options.breaker or options.unique):
         return Terms(name, {})
-    defaults = _plain({p.name: p.default for p in _arguments_of(function).values() if p.default is not p.empty})
+    defaults = _plain({p.name: p.default for p in _arguments_of(function, name).values() if p.default is not p.empty})
     terms = Terms(name, defaults, rates, slots, options.breaker, options.unique)
     check_keys(function, terms)
     return terms
@@ -153,7 +155,7 @@ def check_keys(function: Callable[..., Any], given: Terms) -> None:
     Raises:
         InvalidOption: names it.
     """
-    parameters = _arguments_of(function)
+    parameters = _arguments_of(function, given.task)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for one in (*given.rates, *given.slots, given.unique):
         key: object = getattr(one, "key", None)
@@ -164,12 +166,12 @@ def check_keys(function: Callable[..., Any], given: Terms) -> None:
                 raise InvalidOption(f"task {given.task}: {kind}(key={name!r}): it has no parameter {root!r}")
 
 
-def _arguments_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+def _arguments_of(function: Callable[..., Any], task: str) -> dict[str, inspect.Parameter]:
     """The parameters that a call gives: not the one that the worker fills in.
 
     It is told by its annotation as it is written, which may name what its module has yet to define.
     """
-    parameters = inspect.signature(function).parameters
+    parameters = parameters_of(function, task)
     return {name: one for name, one in parameters.items() if not _CONTEXT.search(str(one.annotation))}
 
 

@@ -18,6 +18,7 @@ from taskq import (
     Breaker,
     CapabilityMissing,
     Concurrency,
+    ConfigError,
     Debounce,
     InvalidOption,
     KeepLatest,
@@ -126,6 +127,11 @@ async def test_what_the_worker_fills_in_is_no_argument(app: App, function: Calla
         with pytest.raises(InvalidOption, match=r"task job: Unique\(key='ctx.*'\): it has no parameter 'ctx'"):
             app.task(name="job", unique=Unique(key=key))(function)
     assert await key_of(lambda to: to, function) == await key_of(lambda to, **_: to, send, "a")
+
+
+def test_keys_of_a_function_without_a_signature(app: App) -> None:
+    with pytest.raises(ConfigError, match=r"^task job: its function has no signature that can be read$"):
+        app.task(name="job", unique=Unique())(max)
 
 
 def test_a_key_is_made_at_once() -> None:
