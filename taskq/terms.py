@@ -191,7 +191,11 @@ class _Values:
             value = [self._value(*name.split(".")) for name in names]
         else:
             value = key(**self._given)
-        text = msgspec.json.encode(_alike(value), order="deterministic", enc_hook=str)
+        try:
+            text = msgspec.json.encode(_alike(value), order="deterministic", enc_hook=write_rich)
+        except (TypeError, ValueError, RecursionError) as error:
+            # Not as text instead: what shows where it lies in memory is no two times alike.
+            raise InvalidOption(f"the function of a key must return plain data: {error}") from None
         return _hash(text)
 
     def _value(self, name: str, *path: str) -> Any:

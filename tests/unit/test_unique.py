@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import PurePath
 from typing import Any
 
 import pytest
 
-from taskq import App, Debounce, DuplicateTask, KeepLatest, Task, TaskRecord, TaskState, Unique
+from taskq import App, Debounce, DuplicateTask, InvalidOption, KeepLatest, Task, TaskRecord, TaskState, Unique
 from taskq.domain.message import Message
 from taskq.domain.outcome import Complete, Retry
 from taskq.domain.record import Failure
@@ -75,6 +77,21 @@ async def test_until_when_a_key_is_held(app: App, unique: Any, until: Until, ttl
     held = (await record_of(app, await task(app, unique).aenqueue("a"))).unique
     assert held is not None
     assert held == UniqueKey(held.key, until, ttl)
+
+
+NO_DATA = [lambda to, **_: (letter for letter in to), lambda **_: [object()], lambda **_: {1, "1"}]
+
+
+@pytest.mark.parametrize("key", NO_DATA)
+async def test_a_function_of_a_key_that_returns_no_data_is_refused_at_the_call(app: App, key: Any) -> None:
+    with pytest.raises(InvalidOption, match=r"^the function of a key must return plain data: "):
+        await task(app, Unique(key=key)).aenqueue("a")
+    assert await count(app) == 0
+
+
+async def test_a_function_of_a_key_may_return_what_can_be_an_argument(app: App) -> None:
+    unique = task(app, Unique(key=lambda to, **_: [PurePath(to), Decimal(1), {to}]))
+    assert (await unique.aenqueue("a")).id == (await unique.aenqueue("a", "x")).id != (await unique.aenqueue("b")).id
 
 
 async def test_a_key_is_held_through_retries_and_free_at_the_end(app: App, clock: VirtualClock) -> None:
