@@ -18,6 +18,7 @@ WAITING = (TaskState.PENDING, TaskState.SCHEDULED, TaskState.RETRYING)
 """The states that a purge cancels."""
 STEP = 1000
 """Tasks that one step of a purge cancels."""
+LONGEST_REASON = 1000
 
 
 class QueueState(NamedTuple):
@@ -101,8 +102,9 @@ class Queues:
         >>> asyncio.run(Queues(App("memory://")).apause("mail"))
         """
         check_identifier("queue", queue)
-        if not isinstance(reason, str):
-            raise InvalidOption(f"the reason of a pause must be text, not {shown(reason)}")
+        said: object = reason
+        if not (isinstance(said, str) and len(said) <= LONGEST_REASON):
+            raise InvalidOption(f"the reason of a pause must be text of at most 1,000 characters, not {shown(said)}")
         await (await opened(self._store)).queues.pause(queue, reason, _ahead(until))
 
     async def aresume(self, queue: str) -> None:
@@ -176,7 +178,7 @@ class Queues:
 
         Arguments:
             queue: need not hold a task yet.
-            reason: why, for people.
+            reason: why, for people; at most 1,000 characters.
             until: when it ends by itself, an aware datetime or a timedelta from now; None: by `resume`.
 
         Raises:

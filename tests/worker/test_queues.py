@@ -152,5 +152,7 @@ async def test_a_pause_ends_at_an_instant_that_is_certain(app: App, until: Any) 
         await Queues(app).apause("mail", until=until)
     with pytest.raises(InvalidOption, match="until must lie ahead"):
         await Queues(app).apause("mail", until=timedelta(0))
+    with pytest.raises(InvalidOption, match="the reason of a pause must be text of at most 1,000 characters, not 'xxx"):
+        await Queues(app).apause("mail", 1001 * "x")
     with pytest.raises(InvalidOption, match="the reason of a pause must be text"):
         await Queues(app).apause("mail", 7)  # type: ignore[arg-type]
