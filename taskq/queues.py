@@ -69,6 +69,8 @@ class Queues:
         >>> [state.name for state in asyncio.run(Queues(App("memory://")).alist(["mail"]))]
         ['mail']
         """
+        if isinstance(names, str):
+            raise InvalidOption(f"names must be a collection of names, such as [{shown(names)}]")
         backend = await opened(self._store)
         counts = await backend.inspector.counts()
         found = sorted({*counts, *(check_identifier("queue", name) for name in names)})

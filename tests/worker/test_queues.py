@@ -147,11 +147,13 @@ def test_limits_without_arguments_are_those_of_a_run() -> None:
 
 
 @pytest.mark.parametrize("until", [datetime(2999, 1, 1), "tomorrow", 3600])  # noqa: DTZ001
-async def test_a_pause_ends_at_an_instant_that_is_certain(app: App, until: Any) -> None:
+async def test_arguments_that_mean_something_else_are_refused(app: App, until: Any) -> None:
     with pytest.raises(InvalidOption, match="until must be an aware datetime, or a timedelta from now"):
         await Queues(app).apause("mail", until=until)
     with pytest.raises(InvalidOption, match="until must lie ahead"):
         await Queues(app).apause("mail", until=timedelta(0))
+    with pytest.raises(InvalidOption, match=r"names must be a collection of names, such as \['mail'\]"):
+        await Queues(app).alist("mail")
     with pytest.raises(InvalidOption, match="the reason of a pause must be text of at most 1,000 characters, not 'xxx"):
         await Queues(app).apause("mail", 1001 * "x")
     with pytest.raises(InvalidOption, match="the reason of a pause must be text"):
