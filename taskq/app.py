@@ -23,6 +23,7 @@ from taskq.ports import Backend, BackendOptions, Clock, SystemClock
 from taskq.registry import TaskRegistry, default_name
 from taskq.submitter import Routes, StoreSubmitter, stands_for_unknown
 from taskq.task import AsyncTask, Task
+from taskq.terms import terms_of_version
 from taskq.versions import FIRST
 
 if TYPE_CHECKING:
@@ -301,13 +302,17 @@ class App:
         if task is None:
             stranger = self._stranger(name, version or FIRST)
         else:
-            stranger = self._make_stranger(name, version or FIRST, task.declared)
+            stranger = self._make_stranger(name, version or FIRST, task)
         return stranger.options(**options), plain_payload(name, payload)
 
-    def _make_stranger(self, name: str, version: int, declared: TaskOptions | None = None) -> Task[..., Any]:
+    def _make_stranger(self, name: str, version: int, ours: Task[..., Any] | None = None) -> Task[..., Any]:
         """A task whose signature is not known here: of another application, or another version of one of ours."""
-        options = replace(declared or TaskOptions(timeout=None), version=version, upcast={}, executor=None)
-        return Task(name, stands_for_unknown, options, self._submitter)
+        declared = TaskOptions(timeout=None) if ours is None else ours.declared
+        options = replace(declared, version=version, upcast={}, executor=None)
+        stranger: Task[..., Any] = Task(name, stands_for_unknown, options, self._submitter)
+        if ours is not None:
+            stranger.terms = terms_of_version(ours.terms, version, declared)
+        return stranger
 
     def handle(self, id: str) -> TaskHandle[Any]:
         """The handle of a task whose id is known; nothing is asked of the store.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from taskq.config import check_identifier, shown
 from taskq.domain.record import DeadReason, TaskRecord
@@ -124,4 +124,9 @@ def _check_moment(option: str, value: object) -> None:
 
 
 def _instant(value: Moment | None, now: datetime) -> datetime | None:
-    return now - value if isinstance(value, timedelta) else value
+    if not isinstance(value, timedelta):
+        return value
+    try:
+        return now - value
+    except OverflowError:  # longer ago than there are dates
+        return datetime.min.replace(tzinfo=UTC)

@@ -245,11 +245,13 @@ class DeadLetters:
             _check_count("limit", limit)
         if isinstance(which, DeadFilter):
             return _Batches(await self._inspector(), limit, scan=await self._look(which, None))
-        ids = [which] if isinstance(which, str) else list(dict.fromkeys(which))
+        if not isinstance(which, Iterable):
+            raise InvalidOption(f"give an id, several, or a DeadFilter(…), not {shown(which)}")
+        ids = [which] if isinstance(which, str) else list(which)
         for id in ids:
             if not isinstance(id, str):
                 raise InvalidOption(f"an id must be text, not {shown(id)}")
-        return _Batches(await self._inspector(), limit, ids=ids)
+        return _Batches(await self._inspector(), limit, ids=list(dict.fromkeys(ids)))
 
 
 class _Batches:

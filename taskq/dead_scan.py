@@ -10,6 +10,7 @@ from datetime import datetime
 from itertools import dropwhile
 from typing import NamedTuple
 
+from taskq.config import shown
 from taskq.dead_filter import DeadFilter, ended_at
 from taskq.domain.record import TaskRecord
 from taskq.domain.state import TaskState
@@ -61,9 +62,12 @@ class Mark(NamedTuple):
         try:
             last, pages = json.loads(urlsafe_b64decode(cursor.encode()))
             position = None if last is None else Position(datetime.fromisoformat(last[0]), str(last[1]), str(last[2]))
-            return cls(position, {str(queue): str(page) for queue, page in pages.items()})
-        except (ValueError, TypeError, AttributeError, IndexError):
-            raise InvalidOption(f"{cursor!r} is not a cursor of an earlier page") from None
+            mark = cls(position, {str(queue): str(page) for queue, page in pages.items()})
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
+            mark = None
+        if mark is None or (mark.last is not None and mark.last.at.tzinfo is None):
+            raise InvalidOption(f"{shown(cursor)} is not a cursor of an earlier page")
+        return mark
 
 
 class Scan:

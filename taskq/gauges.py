@@ -79,7 +79,7 @@ def keyed_of(task: Task[..., Any]) -> int:
 
 
 def _unkeyed(terms: Terms) -> Terms:
-    is_keyed = isinstance(terms.unique, KeepLatest) and terms.unique.key != ()
+    is_keyed = isinstance(terms.unique, KeepLatest) and bool(terms.unique.key)
     return replace(
         terms,
         rates=tuple(one for one in terms.rates if one.key is None),

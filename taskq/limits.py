@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
 from typing import Any, Literal
 
 from taskq.config import check_identifier, is_number, is_whole, shown
@@ -19,8 +21,10 @@ Key = str | tuple[str, ...] | Callable[..., Any]
 A name may go into an object, as in "user.id"; "tenant" is the tenant of the call, unless a parameter has that name. A
 function is called with the arguments by name, as plain JSON data.
 """
-_RATE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)?\s*(s|m|h|d)[a-z]*\s*", re.ASCII)
+_UNIT = r"s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?"  # neither ms nor months
+_RATE = re.compile(rf"\s*(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)?\s*({_UNIT})\s*", re.ASCII)
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_MOST = 1e6
 BURST = 0.1
 """Seconds of its rate that a limit allows at once, where it says nothing else: smooth, and no token is lost between two
 claims."""
@@ -56,7 +60,7 @@ class RateLimit:
 
     def __post_init__(self) -> None:
         per_second = self.per_second
-        in_range = 1 / LONGEST <= per_second <= 1e6
+        in_range = 1 / LONGEST <= per_second <= _MOST
         _require(in_range, "a rate must be from one in ten years to a million a second", self.rate)
         burst_in_range = self.burst is None or (is_number(self.burst) and 1 <= self.burst <= 1e9)
         _require(burst_in_range, "burst must be from 1 to a thousand million", self.burst)
@@ -68,14 +72,14 @@ class RateLimit:
         """Starts a second."""
         rate: object = self.rate
         if is_number(rate):
-            return float(rate)
+            return float(rate) if abs(rate) <= _MOST else math.inf  # a whole number may be too large for a float
         found = _RATE.fullmatch(rate) if isinstance(rate, str) else None
-        if found is None:
+        seconds = float(found[2] or 1) * _UNITS[found[3][0]] if found else 0.0
+        if found is None or seconds == 0:
             raise InvalidOption(
                 f'a rate must be like "100/m" (per s, m, h or d) or starts a second, not {shown(self.rate)}'
             )
-        count, times, unit = found.groups()
-        return float(count) / (float(times or 1) * _UNITS[unit] or 1)
+        return float(found[1]) / seconds
 
     def limit(self, key: str) -> Rate:
         """The limit as a store keeps it."""
@@ -253,9 +257,9 @@ Uniqueness = Unique | Debounce | KeepLatest
 
 
 def _check_key_and_name(key: object, name: object) -> None:
-    is_key = key is None or callable(key) or isinstance(key, str)
+    is_key = key is None or isinstance(key, str) or (callable(key) and not iscoroutinefunction(key))
     is_key = is_key or (isinstance(key, tuple) and all(isinstance(part, str) for part in key))
-    _require(is_key, "key must be the name of a parameter, a tuple of names, or a function of the arguments", key)
+    _require(is_key, "key must be the name of a parameter, a tuple of names, or a plain function of the arguments", key)
     if name is not None:
         check_identifier("limit", name)
 

@@ -18,6 +18,7 @@ WAITING = (TaskState.PENDING, TaskState.SCHEDULED, TaskState.RETRYING)
 """The states that a purge cancels."""
 STEP = 1000
 """Tasks that one step of a purge cancels."""
+LONGEST_REASON = 1000
 
 
 class QueueState(NamedTuple):
@@ -68,6 +69,8 @@ class Queues:
         >>> [state.name for state in asyncio.run(Queues(App("memory://")).alist(["mail"]))]
         ['mail']
         """
+        if isinstance(names, str):
+            raise InvalidOption(f"names must be a collection of names, such as [{shown(names)}]")
         backend = await opened(self._store)
         counts = await backend.inspector.counts()
         found = sorted({*counts, *(check_identifier("queue", name) for name in names)})
@@ -101,8 +104,9 @@ class Queues:
         >>> asyncio.run(Queues(App("memory://")).apause("mail"))
         """
         check_identifier("queue", queue)
-        if not isinstance(reason, str):
-            raise InvalidOption(f"the reason of a pause must be text, not {shown(reason)}")
+        said: object = reason
+        if not (isinstance(said, str) and len(said) <= LONGEST_REASON):
+            raise InvalidOption(f"the reason of a pause must be text of at most 1,000 characters, not {shown(said)}")
         await (await opened(self._store)).queues.pause(queue, reason, _ahead(until))
 
     async def aresume(self, queue: str) -> None:
@@ -176,7 +180,7 @@ class Queues:
 
         Arguments:
             queue: need not hold a task yet.
-            reason: why, for people.
+            reason: why, for people; at most 1,000 characters.
             until: when it ends by itself, an aware datetime or a timedelta from now; None: by `resume`.
 
         Raises:
@@ -216,7 +220,10 @@ def _ahead(until: object) -> datetime | None:
         return None
     now = datetime.now(UTC)
     if isinstance(until, timedelta):
-        until = now + until
+        try:
+            until = now + until
+        except OverflowError:
+            raise InvalidOption(f"until must lie within the calendar, not {until} from now") from None
     if not isinstance(until, datetime) or until.tzinfo is None:
         raise InvalidOption(f"until must be an aware datetime, or a timedelta from now, not {shown(until)}")
     if until <= now:

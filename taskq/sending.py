@@ -18,6 +18,7 @@ LONGEST_PAUSE = 1.0
 """Seconds between two looks whether a full queue has room."""
 REPLACINGS = 20
 """Times that a newer call looks for the waiting task of its key, while each that it finds has begun meanwhile."""
+_THERE = (EnqueueStatus.CREATED, EnqueueStatus.DUPLICATE, EnqueueStatus.REPLACED)
 logger = logging.getLogger("taskq")
 
 
@@ -56,14 +57,14 @@ class Sending:
         step = self._way.step or len(self._messages) or 1
         for start in range(0, len(self._messages), step):
             self._answers += await self._way.send(self._messages[start : start + step])
-            if self._answers[-1].status is EnqueueStatus.STALE_PARENT and start > 0:
-                raise LeaseLost(_stale(self._messages[0].name, f"{start:,} of {len(self._messages):,} were stored"))
+            self._check_lease(self._answers[-1:])
         if self._writer.replaces:
             await self._replace()
         if block is not None:
             await self._wait_for_room(block)
             if self._writer.replaces:
                 await self._replace()  # another may have come while this one waited
+        self._check_lease(self._answers)
         return self._answers
 
     @property
@@ -73,13 +74,28 @@ class Sending:
 
     def partly(self, name: str, error: NotApplied | OutcomeUnknown) -> NotApplied | OutcomeUnknown:
         """The error as it is true of the whole call: "nothing happened" may be true of its last step alone."""
-        stored, total = len(self._answers), len(self._messages)
+        stored, total = self._stored, len(self._messages)
         if stored == 0:
             return error
         step = min(self._way.step or total, total - stored)
         perhaps = "then" if isinstance(error, NotApplied) else f"and perhaps some of the next {step}"
         text = f"{name}: {stored:,} of {total:,} tasks were stored, {perhaps}: {error}"
         return OutcomeUnknown(text, stored=stored)
+
+    @property
+    def _stored(self) -> int:
+        """How many are there for certain: neither what has found no room, nor what is still to replace another."""
+        answered = zip(self._messages, self._answers, strict=False)
+        return sum(self._is_stored(message, answer) for message, answer in answered)
+
+    def _is_stored(self, message: Message, answer: Enqueued) -> bool:
+        is_to_replace = self._writer.replaces and answer.id != message.id
+        return answer.status in _THERE and not (is_to_replace and answer.status is EnqueueStatus.DUPLICATE)
+
+    def _check_lease(self, answers: Sequence[Enqueued]) -> None:
+        """Raise where the run that enqueues has lost its lease after some were stored; before, the answers say it."""
+        if any(answer.status is EnqueueStatus.STALE_PARENT for answer in answers) and (stored := self._stored):
+            raise LeaseLost(_stale(self._messages[0].name, f"{stored:,} of {len(self._messages):,} were stored"))
 
     async def _replace(self) -> None:
         """Where another task waits under the key, have it take the newer arguments; one that has begun never does."""
@@ -88,9 +104,8 @@ class Sending:
                 if answer.status is not EnqueueStatus.DUPLICATE or answer.id == self._messages[place].id:
                     break
                 payload, headers = self._payloads[place], self._headers[place]
-                [answer] = await self._way.send([self._writer.again(payload, headers, holder=answer.id)])
+                [answer] = await self._way.send([self._writer.replacement(answer.id, payload, headers)])
                 if answer.status is EnqueueStatus.DUPLICATE:
-                    self._messages[place] = self._writer.again(payload, headers)
                     [answer] = await self._way.send([self._messages[place]])
             self._answers[place] = answer
 

@@ -117,7 +117,8 @@ class StoreSubmitter:
 
         Of a task that is not known here nobody knows where it is at home.
         """
-        sharing = () if task.function is stands_for_unknown else (task, *self._sharing(task))
+        is_strange = task.function is stands_for_unknown and task.terms.are_none
+        sharing = () if is_strange else (task, *self._sharing(task))
         for other in sharing:
             home = self.queue_of(other)
             if self._stores.root.shard_of(home) != shard:

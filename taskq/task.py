@@ -164,16 +164,19 @@ class Task(Generic[P, R]):
             args, kwargs: as the function takes them, without its TaskContext.
 
         Returns:
-            The handle of the enqueued task, or of the one that the idempotency key had made before.
+            The handle of the enqueued task, or of the one that the idempotency key had made before, or that holds the
+            unique key.
 
         Raises:
             InvalidPayload: an argument does not fit its annotation.
             PayloadTooLarge: the arguments and the metadata take more than `max_payload`.
             IdempotencyConflict: the key was used with other arguments.
+            DuplicateTask: another task holds the unique key, and Unique(on_duplicate="raise") asks to be told.
             QueueFull: the queue holds as many tasks as it may.
             LeaseLost: the task that enqueues this one has lost its lease.
-            CapabilityMissing: options(connection=…) on another backend than Postgres, or the memory backend in a
-                process task.
+            CapabilityMissing: options(connection=…) on another backend than Postgres, the memory backend in a process
+                task, or a queue in another shard than the task's limits.
+            ConfigError: it is to be encrypted, and there is no key.
             BackendUnavailable: the store cannot be reached; nothing was enqueued.
             OutcomeUnknown: the connection broke; it may have been enqueued.
 

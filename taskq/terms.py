@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 
 from taskq.domain.limits import Limit, Slots
 from taskq.domain.unique import UniqueKey
-from taskq.errors import InvalidOption
+from taskq.errors import InvalidOption, InvalidPayload
 from taskq.limits import Breaker, Concurrency, Debounce, KeepLatest, Key, RateLimit, Uniqueness
 from taskq.options import TaskOptions
 from taskq.payload import write_rich
+from taskq.signature import parameters_of
+from taskq.versions import lift
 
+One = TypeVar("One", RateLimit, Concurrency)
+_CONTEXT = re.compile(r"\bTaskContext\b")
 _EXACT = 2.0**53
 """Below it every whole number is a float of its own."""
 
@@ -28,6 +35,7 @@ class Terms:
     Attributes:
         task: the task's name.
         defaults: what its parameters are where a call says nothing, as plain JSON data.
+        lift: makes of the arguments those that its keys speak of; None: they are.
     """
 
     task: str
@@ -36,6 +44,7 @@ class Terms:
     slots: tuple[Concurrency, ...] = ()
     breaker: Breaker | None = None
     unique: Uniqueness | None = None
+    lift: Callable[[bytes], bytes] | None = None
 
     @property
     def are_none(self) -> bool:
@@ -60,28 +69,42 @@ class Terms:
 
     def limits(self, payload: bytes, tenant: str) -> tuple[Limit, ...]:
         """The gates of one task: a breaker first, then what frees itself, then what is used up."""
-        if not self.has_limits:
+        values = self._values(payload, tenant) if self.has_limits else None
+        if values is None:
             return ()
-        values = _Values(payload, tenant, self.defaults)
         found: list[Limit] = []
         if self.breaker is not None:
             found.append(self.breaker.circuit(self.breaker.name or self.task))
-        found += (one.slots(self._counted(one, values)) for one in self.slots)
+        found += (one.slots(key) for one, key in self._counted(self.slots, values))
         if isinstance(self.unique, KeepLatest):
-            found.append(Slots(f"{self.task}:latest:{values.digest(self.unique.key or ())}", 1))
-        found += (one.limit(self._counted(one, values)) for one in self.rates)
+            place = named_key(self.task, tenant, values.digest(self.unique.key or ()))
+            found.append(Slots(f"{self.task}:latest:{place}", 1))
+        found += (one.limit(key) for one, key in self._counted(self.rates, values))
         return tuple(found)
 
-    def _counted(self, one: RateLimit | Concurrency, values: _Values) -> str:
-        scope = one.name or self.task
-        return scope if one.key is None else f"{scope}:{values.digest(one.key)}"
+    def _counted(self, given: Sequence[One], values: _Values) -> Iterator[tuple[One, str]]:
+        """Each limit with the key that it counts under: two of one task never count under the same."""
+        before: Counter[tuple[str, bool]] = Counter()
+        for one in given:
+            scope, is_keyed = one.name or self.task, one.key is not None
+            before[scope, is_keyed] += 1
+            which = before[scope, is_keyed]
+            place = scope if which == 1 else f"{scope}#{which}"
+            yield one, place if one.key is None else f"{place}:{values.digest(one.key)}"
 
     def unique_key(self, payload: bytes, tenant: str) -> UniqueKey | None:
         """The key of one task."""
-        if self.unique is None:
+        if self.unique is None or (values := self._values(payload, tenant)) is None:
             return None
         key = (self.unique.key or ()) if self.replaces else self.unique.key
-        return self.unique.unique_key(named_key(self.task, tenant, _Values(payload, tenant, self.defaults).digest(key)))
+        return self.unique.unique_key(named_key(self.task, tenant, values.digest(key)))
+
+    def _values(self, payload: bytes, tenant: str) -> _Values | None:
+        """What keys speak of; None where the arguments cannot be lifted, of which the worker says what is wrong."""
+        try:
+            return _Values(payload if self.lift is None else self.lift(payload), tenant, self.defaults)
+        except InvalidPayload:
+            return None
 
 
 def terms_of(name: str, function: Callable[..., Any], options: TaskOptions) -> Terms:
@@ -89,15 +112,32 @@ def terms_of(name: str, function: Callable[..., Any], options: TaskOptions) -> T
 
     Raises:
         InvalidOption: a key names no parameter of the function.
+        ConfigError: the function has no signature.
     """
     rates, slots = options.rate_limits, options.concurrencies
     if not (rates or slots or options.breaker or options.unique):
         return Terms(name, {})
-    parameters = inspect.signature(function).parameters.values()
-    defaults = _plain({p.name: p.default for p in parameters if p.default is not p.empty})
+    defaults = _plain({p.name: p.default for p in _arguments_of(function, name).values() if p.default is not p.empty})
     terms = Terms(name, defaults, rates, slots, options.breaker, options.unique)
     check_keys(function, terms)
     return terms
+
+
+def terms_of_version(terms: Terms, version: int, newest: TaskOptions) -> Terms:
+    """What a task asks for where its arguments are of another version.
+
+    Its keys speak of what they are lifted to. What newer arguments would be nobody here knows: for them it asks for
+    nothing, and a worker that knows them gives them their limits.
+
+    Arguments:
+        terms: of the version that is known here.
+        version: of the arguments.
+        newest: what that task declares.
+    """
+    if version > newest.version:
+        return Terms(terms.task, {})
+    lifting = partial(lift, terms.task, version=version, newest=newest.version, upcasts=newest.upcast)
+    return replace(terms, lift=lifting)
 
 
 def named_key(task: str, tenant: str, text: str) -> str:
@@ -115,7 +155,7 @@ def check_keys(function: Callable[..., Any], given: Terms) -> None:
     Raises:
         InvalidOption: names it.
     """
-    parameters = inspect.signature(function).parameters
+    parameters = _arguments_of(function, given.task)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for one in (*given.rates, *given.slots, given.unique):
         key: object = getattr(one, "key", None)
@@ -124,6 +164,15 @@ def check_keys(function: Callable[..., Any], given: Terms) -> None:
             if not (root in parameters or root == "tenant" or takes_any):
                 kind = type(one).__name__
                 raise InvalidOption(f"task {given.task}: {kind}(key={name!r}): it has no parameter {root!r}")
+
+
+def _arguments_of(function: Callable[..., Any], task: str) -> dict[str, inspect.Parameter]:
+    """The parameters that a call gives: not the one that the worker fills in.
+
+    It is told by its annotation as it is written, which may name what its module has yet to define.
+    """
+    parameters = parameters_of(function, task)
+    return {name: one for name, one in parameters.items() if not _CONTEXT.search(str(one.annotation))}
 
 
 class _Values:
@@ -142,7 +191,11 @@ class _Values:
             value = [self._value(*name.split(".")) for name in names]
         else:
             value = key(**self._given)
-        text = msgspec.json.encode(_alike(value), order="deterministic", enc_hook=str)
+        try:
+            text = msgspec.json.encode(_alike(value), order="deterministic", enc_hook=write_rich)
+        except (TypeError, ValueError, RecursionError) as error:
+            # Not as text instead: what shows where it lies in memory is no two times alike.
+            raise InvalidOption(f"the function of a key must return plain data: {error}") from None
         return _hash(text)
 
     def _value(self, name: str, *path: str) -> Any:

@@ -70,7 +70,8 @@ class Writer:
         self._crypto = crypto
         self._hooks = hooks
         self._limits = limits
-        self._shared = _shared(task, call, place)
+        self._debounce = _debounce(task, call)
+        self._shared = _shared(task, call, place, self._debounce)
         self._is_plain = task.terms.are_none and call.unique_key is None
         self.replaces = task.terms.replaces and call.unique_key is None
         """Whether a newer call replaces the arguments of the task that waits."""
@@ -94,10 +95,8 @@ class Writer:
             written.append(headers)
         return messages, written
 
-    def again(self, payload: bytes, headers: bytes, *, holder: str | None = None) -> Message:
-        """The message under a fresh id, or as what takes the place of the arguments of the task that waits."""
-        if holder is None:
-            return self._message(new_id(self._place.shard), "", payload, headers)
+    def replacement(self, holder: str, payload: bytes, headers: bytes) -> Message:
+        """What takes the place of the arguments of the task that waits under the key."""
         return self._message(holder, "", payload, headers)._replace(replaces=True)
 
     def _message(self, id: str, known_by: str, payload: bytes, headers: bytes) -> Message:
@@ -107,7 +106,7 @@ class Writer:
         if self._is_plain:
             return message
         asked, unique = self._task.terms, self._unique(payload)
-        longest = asked.unique.longest if isinstance(asked.unique, Debounce) else None
+        longest = None if self._debounce is None else self._debounce.longest
         limits = asked.limits(payload, self._call.tenant)
         return message._replace(unique=unique, limits=limits, longest_wait=longest)
 
@@ -145,12 +144,18 @@ class Writer:
             yield _encoded(task.name, said, draft.metadata, draft.trace)
 
 
-def _shared(task: Task[..., Any], call: CallOptions, place: Place) -> Shared:
+def _debounce(task: Task[..., Any], call: CallOptions) -> Debounce | None:
+    """How the call is put off, where that is not for its own unique key to say."""
+    unique = task.terms.unique
+    return unique if isinstance(unique, Debounce) and call.unique_key is None else None
+
+
+def _shared(task: Task[..., Any], call: CallOptions, place: Place, debounce: Debounce | None) -> Shared:
     """The fields that all messages of a call share."""
-    declared, unique = task.declared, task.terms.unique
+    declared = task.declared
     delay = as_seconds(call.delay)
-    if delay is None and call.eta is None and isinstance(unique, Debounce):
-        delay = unique.delay
+    if delay is None and call.eta is None and debounce is not None:
+        delay = debounce.delay
     priority: Priority = as_priority(declared.priority if call.priority is None else call.priority)
     return (
         place.queue,

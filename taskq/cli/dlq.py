@@ -262,20 +262,31 @@ def _act(
 ) -> Any:
     """Act on what was meant, once that is certain; None where it was only a rehearsal."""
     which = _meant(ids, is_all, filters)
-    if dry_run or not (yes or ids):
-        found: DeadGroups = _ask(app, app.dead_letters.agroups(which if isinstance(which, DeadFilter) else None))
-        number = _number(found, limit) if isinstance(which, DeadFilter) else f"{len(set(ids)):,}"
-        if dry_run:
-            if isinstance(which, DeadFilter):
-                _print_groups(found)
-            click.echo(f"would {verb}: {number}")
-            return None
+    if dry_run:
+        _rehearse(app, verb, which, limit, as_json)
+        return None
+    if isinstance(which, DeadFilter) and not yes:
+        number = _number(_ask(app, app.dead_letters.agroups(which)), limit)
         if number != "0":
             click.confirm(f"{verb} {number} dead letters?", abort=True, err=True)
     return _ask(app, act(which, limit))
 
 
-def _meant(ids: tuple[str, ...], is_all: bool, filters: Mapping[str, Any]) -> Which:
+def _rehearse(app: App, verb: str, which: tuple[str, ...] | DeadFilter, limit: int | None, as_json: bool) -> None:
+    """Say what would be acted on."""
+    if isinstance(which, tuple):
+        number = _at_most(len(set(which)), limit)
+        click.echo(json.dumps({"number": number}) if as_json else f"would {verb}: {number:,}")
+        return
+    found: DeadGroups = _ask(app, app.dead_letters.agroups(which))
+    if as_json:
+        click.echo(json.dumps({"number": _at_most(found.total, limit), **_plain_groups(found)}, indent=2))
+        return
+    _print_groups(found)
+    click.echo(f"would {verb}: {_number(found, limit)}")
+
+
+def _meant(ids: tuple[str, ...], is_all: bool, filters: Mapping[str, Any]) -> tuple[str, ...] | DeadFilter:
     """The ids, or the filter.
 
     Raises:
@@ -292,9 +303,13 @@ def _meant(ids: tuple[str, ...], is_all: bool, filters: Mapping[str, Any]) -> Wh
 
 
 def _number(found: DeadGroups, limit: int | None) -> str:
-    number = found.total if limit is None else min(found.total, limit)
+    number = _at_most(found.total, limit)
     is_certain = found.is_complete or number == limit
     return f"{number:,}" if is_certain else f"at least {number:,}"
+
+
+def _at_most(number: int, limit: int | None) -> int:
+    return number if limit is None else min(number, limit)
 
 
 def _report(done: Redrive | Purge, as_json: bool, text: str) -> None:

@@ -20,6 +20,7 @@ from taskq.domain.record import TaskRecord
 from taskq.domain.state import TaskState
 from taskq.errors import ConfigError
 from taskq.ports import QueueSettings
+from taskq.queue_settings import queue_config
 from taskq.queues import Queues, QueueState
 from taskq.telemetry.logs import printable
 
@@ -183,6 +184,7 @@ def set_(app_path: str | None, url: str | None, name: str, settings: tuple[str, 
     soft_timeout=25     expires=3600   retry='{"strategy":"fixed","delay":5}'
     """
     given = _pairs(settings)
+    queue_config(**given)  # what is wrong with them is said before the store is asked
     _steer(app_path, url, name, lambda queues: queues.aconfigure(name, **given))
 
 

@@ -138,9 +138,9 @@ def plain(record: TaskRecord) -> dict[str, Any]:
     del fields["body"]
     try:
         payload, headers = unseal(record.id, record.name, record.body)
-        fields["headers"] = json.loads(headers or b"{}")
-        is_encrypted = fields["headers"].get("encrypted", False)
-        fields["payload"] = _encrypted(payload) if is_encrypted else json.loads(payload)
+        fields["headers"] = _read(headers or b"{}")
+        is_encrypted = isinstance(fields["headers"], dict) and fields["headers"].get("encrypted", False)
+        fields["payload"] = _encrypted(payload) if is_encrypted else _read(payload)
     except CorruptRecord as error:
         fields["payload"] = f"({error})"
     fields["result"] = None if record.result is None else _result_of(record.result)
@@ -148,7 +148,15 @@ def plain(record: TaskRecord) -> dict[str, Any]:
 
 
 def _result_of(data: bytes) -> Any:
-    return json.loads(unescaped(data)) if key_of(data) is None else _encrypted(data)
+    return _read(unescaped(data)) if key_of(data) is None else _encrypted(data)
+
+
+def _read(data: bytes) -> Any:
+    """JSON data, or what is said of something else: who looks at a task may look for just that."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        return f"(no JSON, {len(data):,} bytes: {type(error).__name__})"
 
 
 def _encrypted(data: bytes) -> str:

@@ -11,6 +11,7 @@ import click
 from taskq.telemetry.logs import printable
 
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])", re.ASCII)
+_EITHER = re.compile(r"\d{8}", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
 
@@ -70,6 +71,10 @@ def instant(_ctx: click.Context, _param: click.Parameter, given: str | None) -> 
 
 def moment(ctx: click.Context, param: click.Parameter, given: str | None) -> datetime | timedelta | None:
     """The value of an option that is how long ago it was, or an instant."""
+    if given is not None and _EITHER.fullmatch(given):
+        raise click.BadParameter(
+            f"{given!r} may be a date or seconds: write {given[:4]}-{given[4:6]}-{given[6:]}, or {given}s"
+        )
     try:
         return None if given is None else parse_duration(given)
     except ValueError:

@@ -13,6 +13,7 @@ from taskq.headers import Headers
 from taskq.payload import Call
 from taskq.runtime.run import Run
 from taskq.task import Task
+from taskq.terms import terms_of_version
 from taskq.versions import lift
 
 UNREADABLE = (ConfigError, CorruptRecord, InvalidPayload, KeyMissing)
@@ -43,12 +44,12 @@ def late_limits(run: Run) -> tuple[Limit, ...]:
 
     Its arguments are opened for that alone, and once: it comes back with its limits.
     """
-    task, delivery = run.task, run.delivery
+    task, delivery, version = run.task, run.delivery, run.headers.version
     if delivery.is_limited or not task.terms.has_limits:
         return ()
     try:
         payload = plain_payload_of(task.submitter.crypto, delivery.id, task.name, run.headers, run.payload)
-        return task.terms.limits(payload, delivery.tenant)
+        return terms_of_version(task.terms, version, task.declared).limits(payload, delivery.tenant)
     except Exception:  # noqa: BLE001 - its run says what is wrong with them; the function of a key may raise anything
         return ()
 

@@ -10,15 +10,19 @@ from typing import Any
 import pytest
 
 from taskq import App, Failure, TaskState, Unique
+from taskq.domain.envelope import seal
+from taskq.domain.message import Message
+from taskq.domain.outcome import Bury
+from taskq.ids import new_id
 from tests.cli.support import Shell, taskq
 from tests.servers import wait_until
-from tests.unit.support import BROKEN, buried
+from tests.unit.support import BROKEN, buried, claim, settle
 
-Bury = Callable[..., str]
+Burying = Callable[..., str]
 
 
 @pytest.fixture
-def bury(kept: str) -> Bury:
+def bury(kept: str) -> Burying:
     """Put a dead letter into the store; returns its id."""
 
     def bury(*arguments: Any, **options: Any) -> str:
@@ -52,7 +56,7 @@ def told(*arguments: str) -> Any:
 # ------------------------------------------------------------ looking
 
 
-def test_a_list(kept: str, bury: Bury) -> None:
+def test_a_list(kept: str, bury: Burying) -> None:
     ids = [bury("mail.send"), bury("sms.send", queue="sms", reason="poison")]
     found = told("dlq", "list", "--backend", kept)
     assert ([one["id"] for one in found["letters"]], found["is_complete"]) == (ids[::-1], True)
@@ -82,14 +86,14 @@ def test_an_empty_list_prints_nothing(kept: str) -> None:
         (["--since", "1d", "--name", "mail.*", "--error", "KeyError"], 1),
     ],
 )
-def test_filters(kept: str, bury: Bury, filters: list[str], number: int) -> None:
+def test_filters(kept: str, bury: Burying, filters: list[str], number: int) -> None:
     bury("mail.send")
     bury("mail.read", failure=Failure("KeyError", "'x'", "", "f2"))
     bury("sms.send", queue="sms", reason="unknown task")
     assert len(told("dlq", "list", "--backend", kept, *filters)["letters"]) == number
 
 
-def test_a_list_goes_on_from_its_cursor(kept: str, bury: Bury) -> None:
+def test_a_list_goes_on_from_its_cursor(kept: str, bury: Burying) -> None:
     ids = [bury() for _ in range(3)]
     first = taskq("dlq", "list", "--backend", kept, "--limit", "2")
     assert len(first.stdout.splitlines()) == 3
@@ -98,7 +102,7 @@ def test_a_list_goes_on_from_its_cursor(kept: str, bury: Bury) -> None:
     assert rest["id"] == ids[0]
 
 
-def test_groups(kept: str, bury: Bury) -> None:
+def test_groups(kept: str, bury: Burying) -> None:
     bury("mail.read", failure=Failure("KeyError", "'x'", "", "f2"))
     bury("mail.send")
     newest = bury("sms.send", queue="sms")
@@ -112,7 +116,7 @@ def test_groups(kept: str, bury: Bury) -> None:
     assert "only the newest 1 were looked at" in partly.stderr
 
 
-def test_show_tells_each_run_and_never_the_payload_unasked(kept: str, bury: Bury) -> None:
+def test_show_tells_each_run_and_never_the_payload_unasked(kept: str, bury: Burying) -> None:
     failure = Failure("ValueError", "no luck", 'Traceback:\n  File "a.py"\nValueError: no \x1b[2Jluck', "f")
     id = bury(payload={"secret": "hunter-2"}, metadata={"who": "hunter-3"}, failure=failure)
     text = taskq("dlq", "show", "--backend", kept, id).stdout
@@ -125,7 +129,28 @@ def test_show_tells_each_run_and_never_the_payload_unasked(kept: str, bury: Bury
     assert told("dlq", "show", "--backend", kept, id, "--payload")["headers"]["metadata"] == {"who": "hunter-3"}
 
 
-def test_show_of_what_is_no_dead_letter(kept: str, bury: Bury) -> None:
+@pytest.mark.parametrize(
+    ("payload", "headers"),
+    [(b"nonsense", b""), (b"\xff", b""), (b"[" * 5000, b""), (b"{}", b"nonsense"), (b"{}", b"[]")],
+    ids=["no JSON", "no text", "nested", "headers", "list of headers"],
+)
+def test_what_nobody_can_read_is_shown_all_the_same(kept: str, payload: bytes, headers: bytes) -> None:
+    id = new_id(0)
+
+    async def bury() -> None:
+        async with App(kept) as app:
+            message = Message(id, "mail.send", seal(id, "mail.send", payload, headers))
+            await (await app.backend()).broker.enqueue([message])
+            await settle(app, await claim(app), Bury("undecodable", BROKEN))
+
+    asyncio.run(bury())
+    [letter] = told("dlq", "list", "--backend", kept)["letters"]
+    assert letter["id"] == told("dlq", "show", "--backend", kept, id, "--payload")["id"] == id
+    assert "undecodable" in taskq("dlq", "show", "--backend", kept, id, "--payload").stdout
+    assert told("tasks", "show", "--backend", kept, id)["state"] == "dead"
+
+
+def test_show_of_what_is_no_dead_letter(kept: str, bury: Burying) -> None:
     id = taskq("enqueue", "--backend", kept, "mail.send").stdout.strip()
     for wrong, said in ((id, "is no dead letter: it is pending"), ("no-such", "no record of task no-such")):
         result = taskq("dlq", "show", "--backend", kept, wrong)
@@ -135,14 +160,14 @@ def test_show_of_what_is_no_dead_letter(kept: str, bury: Bury) -> None:
 # ------------------------------------------------------------ acting
 
 
-def test_retry_of_ids_does_not_ask(kept: str, bury: Bury) -> None:
+def test_retry_of_ids_does_not_ask(kept: str, bury: Burying) -> None:
     ids = [bury(), bury(dead_letter=False)]
     result = taskq("dlq", "retry", "--backend", kept, *ids, "--to", "again")
     assert (result.exit_code, result.stdout) == (0, "2 were started anew\n")
     assert told("queues", "show", "again", "--backend", kept)["counts"] == {"pending": 2}
 
 
-def test_ids_that_are_gone_fail_the_command(kept: str, bury: Bury) -> None:
+def test_ids_that_are_gone_fail_the_command(kept: str, bury: Burying) -> None:
     id = bury()
     for verb in ("retry", "purge"):
         result = taskq("dlq", verb, "--backend", kept, "no-such", "--yes")
@@ -151,7 +176,7 @@ def test_ids_that_are_gone_fail_the_command(kept: str, bury: Bury) -> None:
     assert taskq("dlq", "retry", "--backend", kept, id).exit_code == 1
 
 
-def test_a_held_key_is_told(kept: str, bury: Bury) -> None:
+def test_a_held_key_is_told(kept: str, bury: Burying) -> None:
     async def hold() -> str:
         async with App(kept) as app:
 
@@ -168,7 +193,7 @@ def test_a_held_key_is_told(kept: str, bury: Bury) -> None:
 
 
 @pytest.mark.parametrize(("verb", "left"), [("retry", {"dead": 1, "pending": 2}), ("purge", {"dead": 1})])
-def test_acting_by_a_filter_asks_with_the_number(kept: str, bury: Bury, verb: str, left: dict[str, int]) -> None:
+def test_acting_by_a_filter_asks_with_the_number(kept: str, bury: Burying, verb: str, left: dict[str, int]) -> None:
     for name in ("mail.send", "mail.send", "sms.send"):
         bury(name)
     act = ("dlq", verb, "--backend", kept, "--name", "mail.*")
@@ -183,7 +208,7 @@ def test_acting_by_a_filter_asks_with_the_number(kept: str, bury: Bury, verb: st
 
 
 @pytest.mark.parametrize("verb", ["retry", "purge"])
-def test_a_rehearsal_changes_nothing(kept: str, bury: Bury, verb: str) -> None:
+def test_a_rehearsal_changes_nothing(kept: str, bury: Burying, verb: str) -> None:
     ids = [bury(), bury("sms.send")]
     result = taskq("dlq", verb, "--backend", kept, "--all", "--dry-run")
     assert (result.exit_code, result.stdout.splitlines()[-1].split()[-1]) == (0, "2"), result.output
@@ -191,10 +216,14 @@ def test_a_rehearsal_changes_nothing(kept: str, bury: Bury, verb: str) -> None:
     limited = taskq("dlq", verb, "--backend", kept, "--all", "--dry-run", "--limit", "1")
     assert limited.stdout.splitlines()[-1].split()[-1] == "1"
     assert taskq("dlq", verb, "--backend", kept, *ids, "--dry-run").stdout.split()[-1] == "2"
+    assert told("dlq", verb, "--backend", kept, *ids, "--dry-run", "--limit", "1") == {"number": 1}
+    plain = told("dlq", verb, "--backend", kept, "--all", "--dry-run")
+    assert (plain["number"], plain["is_complete"]) == (2, True)
+    assert [group["fingerprint"] for group in plain["groups"]] == [BROKEN.fingerprint]
     assert counts(kept) == {"dead": 2}
 
 
-def test_a_limit_and_json(kept: str, bury: Bury) -> None:
+def test_a_limit_and_json(kept: str, bury: Burying) -> None:
     for _ in range(3):
         bury()
     done = told("dlq", "retry", "--backend", kept, "--all", "--yes", "--limit", "2")
@@ -203,7 +232,7 @@ def test_a_limit_and_json(kept: str, bury: Bury) -> None:
 
 
 @pytest.mark.parametrize("verb", ["retry", "purge"])
-def test_everything_is_meant_only_by_name(kept: str, bury: Bury, verb: str) -> None:
+def test_everything_is_meant_only_by_name(kept: str, bury: Burying, verb: str) -> None:
     id = bury()
     for arguments, said in (
         ([], "which dead letters? Give IDs, filters"),
@@ -220,6 +249,7 @@ def test_everything_is_meant_only_by_name(kept: str, bury: Bury, verb: str) -> N
     ("arguments", "said"),
     [
         (["list", "--since", "yesterday"], "'yesterday' is no instant, such as"),
+        (["purge", "--until", "20260101"], "'20260101' may be a date or seconds: write 2026-01-01, or 20260101s"),
         (["list", "--reason", "posion"], "did you mean 'poison'"),
         (["list", "--queue", "a b"], "queue 'a b'"),
         (["list", "--since", "1h", "--until", "2h"], "must be before until"),

@@ -39,6 +39,7 @@ RECORD = TaskRecord(
         {"fingerprint": "f1"},
         {"since": timedelta(hours=1)},
         {"since": NOW - timedelta(hours=1)},
+        {"since": timedelta.max},
         {"until": timedelta(minutes=59)},
         {"name": "*", "queue": "mail", "error": "ConnectionError", "since": timedelta(days=1), "until": NOW},
     ],
@@ -58,6 +59,7 @@ def test_what_fits_is_taken(given: dict[str, Any]) -> None:
         {"fingerprint": "f"},
         {"since": timedelta(minutes=59)},
         {"until": timedelta(hours=1)},
+        {"until": timedelta.max},
         {"queue": "mail", "name": "sms.*"},
     ],
 )

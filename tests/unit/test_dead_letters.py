@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -117,12 +118,23 @@ async def test_a_backend_will_do_for_an_application(app: App, die: Buried) -> No
         (lambda letters: letters.aredrive("x", queue="a b"), "queue 'a b'"),
         (lambda letters: letters.aredrive("x", limit=-1), "limit must be a whole number over 0, not -1"),
         (lambda letters: letters.aredrive([7]), "an id must be text, not 7"),
+        (lambda letters: letters.aredrive([["x"]]), r"an id must be text, not \['x'\]"),
+        (lambda letters: letters.apurge(None), "give an id, several, or a DeadFilter"),
         (lambda letters: letters.apurge(DeadFilter(), limit=0), "limit must be a whole number over 0, not 0"),
     ],
 )
 async def test_wrong_arguments(app: App, call: Callable[[DeadLetters], Awaitable[Any]], said: str) -> None:
     with pytest.raises(InvalidOption, match=said):
         await call(app.dead_letters)
+
+
+@pytest.mark.parametrize(
+    "text", ["[{},{}]", '[["2030-01-01T00:00:00","mail","x"],{}]', '[["x"],{}]', "[[], {}]", "[" * 5000]
+)
+async def test_a_cursor_that_somebody_made_up_is_refused(app: App, text: str) -> None:
+    await buried(app)
+    with pytest.raises(InvalidOption, match=r"is not a cursor of an earlier page$"):
+        await app.dead_letters.alist(cursor=urlsafe_b64encode(text.encode()).decode())
 
 
 async def test_a_blocking_call_where_a_loop_runs_names_its_twin(app: App) -> None:

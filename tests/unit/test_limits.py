@@ -13,7 +13,19 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from taskq import App, Breaker, CapabilityMissing, Concurrency, Debounce, InvalidOption, KeepLatest, RateLimit, Unique
+from taskq import (
+    App,
+    Breaker,
+    CapabilityMissing,
+    Concurrency,
+    ConfigError,
+    Debounce,
+    InvalidOption,
+    KeepLatest,
+    RateLimit,
+    TaskContext,
+    Unique,
+)
 from taskq.domain.limits import Circuit, Limit, Rate, Slots
 from taskq.ports import Capability
 from taskq_memory import MemoryBackend
@@ -21,10 +33,12 @@ from tests.unit.support import record_of
 
 WHOLE = "a concurrency limit must be a whole number from 1 to 1,000,000, not "
 IN_DAY = "must be over 0 and at most 86,400 s, not "
-KEY = "key must be the name of a parameter, a tuple of names, or a function of the arguments, not "
+KEY = "key must be the name of a parameter, a tuple of names, or a plain function of the arguments, not "
 MISTAKES: list[tuple[Callable[..., Any], dict[str, list[Any]], str]] = [
     (RateLimit, {"rate": ["", "5", "m", "-1/s", "5/0.1y", None, []]}, 'a rate must be like "100/m"'),
+    (RateLimit, {"rate": ["5/ms", "5/month", "5/hello", "5/0s", "5/0.0m"]}, 'a rate must be like "100/m"'),
     (RateLimit, {"rate": [0, -1.0, 1e7, "0/s", "1/9999999999s"]}, "a rate must be from one in"),
+    (RateLimit, {"rate": [10**400, -(10**400), math.inf, math.nan]}, "a rate must be from one in"),
     (RateLimit, {"burst": [0, 0.5, 1e10, math.nan, "2", True]}, "burst must be from 1"),
     (RateLimit, {"adaptive": ["yes", 1, None]}, "adaptive must be True or False, not "),
     (Concurrency, {"limit": [0, -1, 1_000_001, 1.5, "3", True, None]}, WHOLE),
@@ -98,6 +112,36 @@ def test_a_key_that_names_no_parameter(app: App, options: dict[str, Any], messag
 def _anything(**values: Any) -> None: ...
 
 
+def by_text(ctx: TaskContext | None = None, to: str = "a") -> None: ...
+
+
+def by_class(ctx: Any = None, to: str = "a") -> None: ...
+
+
+by_class.__annotations__["ctx"] = TaskContext
+
+
+@pytest.mark.parametrize("function", [by_text, by_class])
+async def test_what_the_worker_fills_in_is_no_argument(app: App, function: Callable[..., Any]) -> None:
+    for key in ("ctx", "ctx.tenant"):
+        with pytest.raises(InvalidOption, match=r"task job: Unique\(key='ctx.*'\): it has no parameter 'ctx'"):
+            app.task(name="job", unique=Unique(key=key))(function)
+    assert await key_of(lambda to: to, function) == await key_of(lambda to, **_: to, send, "a")
+
+
+def test_keys_of_a_function_without_a_signature(app: App) -> None:
+    with pytest.raises(ConfigError, match=r"^task job: its function has no signature that can be read$"):
+        app.task(name="job", unique=Unique())(max)
+
+
+def test_a_key_is_made_at_once() -> None:
+    async def slow(**_: Any) -> str:
+        return "key"
+
+    with pytest.raises(InvalidOption, match=f"^{KEY}"):
+        Unique(key=slow)
+
+
 async def limits_of(app: App, function: Callable[..., Any], *args: Any, **options: Any) -> tuple[Limit, ...]:
     """The limits of a call as the store holds them."""
     call = app.task(name=options.pop("name", "job"), **options)(function)
@@ -111,6 +155,10 @@ async def limits_of(app: App, function: Callable[..., Any], *args: Any, **option
         ("60/m", Rate("job", 1.0, 1.0)),
         ("5/10 seconds", Rate("job", 0.5, 1.0)),
         ("3/d", Rate("job", 3 / 86_400, 1.0)),
+        ("2/second", Rate("job", 2.0, 1.0)),
+        ("30/min", Rate("job", 0.5, 1.0)),
+        ("7200/2 hours", Rate("job", 1.0, 1.0)),
+        ("86400 / day", Rate("job", 1.0, 1.0)),
         (2000, Rate("job", 2000.0, 200.0)),
     ],
 )
@@ -135,6 +183,26 @@ async def test_a_task_carries_all_its_limits_a_breaker_first_and_what_is_used_up
     assert isinstance(latest, Slots)
     assert (latest.key.startswith("job:latest:"), latest.limit) == (True, 1)
     assert rates == [Rate("job", 1.0, 3.0), Rate("mail", 5.0, 1.0, adaptive=True)]
+
+
+@pytest.mark.parametrize("named", [{}, {"name": "relay"}])
+@pytest.mark.parametrize("keys", [(None, None), ("sender", "to"), ((), ()), (None, "to")])
+async def test_two_limits_of_a_task_count_apart_also_where_their_values_are_equal(
+    app: App, keys: tuple[Any, Any], named: dict[str, Any]
+) -> None:
+    def post(sender: str, to: str) -> None: ...
+
+    rates, slots = (
+        tuple(kind(number, key=key, **named) for number, key in enumerate(keys, 1)) for kind in (RateLimit, Concurrency)
+    )
+    limits = await limits_of(app, post, "anna", "anna", rate_limit=rates, concurrency=slots)
+    assert len({limit.gate for limit in limits}) == 4
+
+
+async def test_the_first_limit_of_a_name_counts_under_it_alone(app: App) -> None:
+    rates = (RateLimit(1), RateLimit(2, key="x"), RateLimit(3), RateLimit(4, name="far"))
+    limits = await limits_of(app, _takes_x, rate_limit=rates)
+    assert [limit.key.partition(":")[0] for limit in limits] == ["job", "job", "job#2", "far"]
 
 
 async def test_what_asks_for_nothing_carries_nothing(app: App) -> None:
@@ -303,6 +371,13 @@ async def test_a_name_is_shared_within_one_shard(app: App, shards: None) -> None
     far = app.task(name="job-too-far", queue="far", concurrency=Concurrency(1, name="printer"))(_takes_x)
     with pytest.raises(CapabilityMissing, match=r"^job-near has limits .* queue 'far' of job-too-far lies in another"):
         await far.aenqueue()
+
+
+async def test_arguments_of_another_version_are_counted_where_their_task_is_at_home(app: App, shards: None) -> None:
+    app.task(name="job", version=2, upcast={1: dict}, concurrency=Concurrency(1))(_takes_x)
+    await app.aenqueue("job", {}, version=1)
+    with pytest.raises(CapabilityMissing, match="queue 'far' of job lies in another shard"):
+        await app.aenqueue("job", {}, version=1, queue="far")
 
 
 async def test_a_call_s_own_key_is_kept_where_its_task_is_at_home(app: App, shards: None) -> None:

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from taskq import App, InvalidOption, KeepLatest, QueueFull, Task, Unique, sending
+from taskq import (
+    App,
+    BackendUnavailable,
+    InvalidOption,
+    KeepLatest,
+    LeaseLost,
+    OutcomeUnknown,
+    QueueFull,
+    Task,
+    Unique,
+    sending,
+)
+from taskq.domain.message import Message
 from taskq.domain.outcome import Complete
-from taskq.ports import EnqueueStatus, QueueConfig
+from taskq.ports import Enqueued, EnqueueStatus, QueueConfig
+from taskq_memory.broker import MemoryBroker
 from tests.unit.support import claim, count, payload_of, record_of, settle
 
 CREATED, DUPLICATE, FULL = EnqueueStatus.CREATED, EnqueueStatus.DUPLICATE, EnqueueStatus.FULL
+AWAY = BackendUnavailable("away")
 
 
 @pytest.fixture
@@ -153,6 +167,75 @@ async def test_one_that_waited_replaces_what_another_has_enqueued_meanwhile(app:
     assert handle.enqueued is EnqueueStatus.REPLACED
     assert payload_of(await record_of(app, handle)) == {"x": 2}
     assert (await record_of(app, blocker)).state.is_final
+
+
+async def break_off(self: MemoryBroker, messages: Sequence[Message], **more: Any) -> list[Enqueued]:
+    """Stands for an enqueue into a store that is away."""
+    raise AWAY
+
+
+async def test_what_has_found_no_room_when_the_store_goes_away_was_not_stored(
+    app: App, job: Task[..., None], pauses: Pauses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await configure(app, max_size=1)
+    await job.aenqueue(1)
+
+    async def go_away() -> None:
+        monkeypatch.setattr(MemoryBroker, "enqueue", break_off)
+
+    pauses.meanwhile = go_away
+    with pytest.raises(BackendUnavailable) as caught:
+        await job.options(block=60).aenqueue(2)
+    assert caught.value is AWAY
+
+
+async def test_of_many_only_those_that_found_room_are_said_to_be_stored(
+    app: App, job: Task[..., None], pauses: Pauses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await configure(app, max_size=2)
+
+    async def go_away() -> None:
+        monkeypatch.setattr(MemoryBroker, "enqueue", break_off)
+
+    pauses.meanwhile = go_away
+    with pytest.raises(OutcomeUnknown, match=r"^job: 2 of 5 tasks were stored, then: away$") as caught:
+        await job.options(block=60).aenqueue_many([(n,) for n in range(5)])
+    assert caught.value.stored == await count(app) == 2
+
+
+async def test_a_lease_that_is_lost_while_some_wait_for_room_does_not_make_the_others_unstored(
+    app: App, job: Task[..., None], pauses: Pauses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await configure(app, max_size=2)
+
+    async def stale(self: MemoryBroker, messages: Sequence[Message], **more: Any) -> list[Enqueued]:
+        return [Enqueued(message.id, EnqueueStatus.STALE_PARENT) for message in messages]
+
+    async def lose_the_lease() -> None:
+        monkeypatch.setattr(MemoryBroker, "enqueue", stale)
+
+    pauses.meanwhile = lose_the_lease
+    with pytest.raises(LeaseLost, match=r"has lost its lease; 2 of 5 were stored$"):
+        await job.options(block=60).aenqueue_many([(n,) for n in range(5)])
+
+
+async def test_arguments_that_were_to_replace_others_when_the_store_went_away_were_not_stored(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @app.task(name="latest", unique=KeepLatest())
+    def latest(x: int) -> None: ...
+
+    first = await latest.aenqueue(1)
+    enqueue = MemoryBroker.enqueue
+
+    async def away_for_replacements(self: MemoryBroker, messages: Sequence[Message], **more: Any) -> list[Enqueued]:
+        return await (break_off if messages[0].replaces else enqueue)(self, messages, **more)
+
+    monkeypatch.setattr(MemoryBroker, "enqueue", away_for_replacements)
+    with pytest.raises(BackendUnavailable) as caught:
+        await latest.aenqueue(2)
+    assert caught.value is AWAY
+    assert payload_of(await record_of(app, first)) == {"x": 1}
 
 
 def test_nobody_waits_for_room_inside_a_transaction(job: Task[..., None]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import PurePath
 from typing import Any
 
 import pytest
 
-from taskq import App, Debounce, DuplicateTask, KeepLatest, Task, TaskRecord, TaskState, Unique
+from taskq import App, Debounce, DuplicateTask, InvalidOption, KeepLatest, Task, TaskRecord, TaskState, Unique
 from taskq.domain.message import Message
 from taskq.domain.outcome import Complete, Retry
 from taskq.domain.record import Failure
@@ -75,6 +77,21 @@ async def test_until_when_a_key_is_held(app: App, unique: Any, until: Until, ttl
     held = (await record_of(app, await task(app, unique).aenqueue("a"))).unique
     assert held is not None
     assert held == UniqueKey(held.key, until, ttl)
+
+
+NO_DATA = [lambda to, **_: (letter for letter in to), lambda **_: [object()], lambda **_: {1, "1"}]
+
+
+@pytest.mark.parametrize("key", NO_DATA)
+async def test_a_function_of_a_key_that_returns_no_data_is_refused_at_the_call(app: App, key: Any) -> None:
+    with pytest.raises(InvalidOption, match=r"^the function of a key must return plain data: "):
+        await task(app, Unique(key=key)).aenqueue("a")
+    assert await count(app) == 0
+
+
+async def test_a_function_of_a_key_may_return_what_can_be_an_argument(app: App) -> None:
+    unique = task(app, Unique(key=lambda to, **_: [PurePath(to), Decimal(1), {to}]))
+    assert (await unique.aenqueue("a")).id == (await unique.aenqueue("a", "x")).id != (await unique.aenqueue("b")).id
 
 
 async def test_a_key_is_held_through_retries_and_free_at_the_end(app: App, clock: VirtualClock) -> None:
@@ -147,6 +164,11 @@ async def test_the_key_of_a_call_takes_the_place_of_the_task_s(app: App) -> None
     assert payload_of(await record_of(app, first)) == {"to": "a"}
 
 
+async def test_a_call_with_a_key_of_its_own_is_not_debounced(app: App) -> None:
+    record = await record_of(app, await task(app, Debounce(5, longest=60)).options(unique_key="o-17").aenqueue("a"))
+    assert (record.state, record.due_at) == (TaskState.PENDING, None)
+
+
 # ---------------------------------------------------------------- Debounce and KeepLatest
 
 
@@ -189,11 +211,18 @@ async def test_one_that_has_begun_is_left_alone_and_the_next_waits_behind_it(app
     assert payload_of(await record_of(app, second)) == {"to": "c"}
 
 
+async def test_each_tenant_s_latest_may_run_at_once(app: App) -> None:
+    latest = task(app, KeepLatest(key="to"))
+    handles = [await latest.options(tenant=tenant).aenqueue("a") for tenant in ("acme", "emca")]
+    assert {(await claim(app)).id for _ in handles} == {handle.id for handle in handles}
+
+
 async def test_one_that_begins_between_the_look_and_the_replacing_is_not_lost(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     latest = task(app, KeepLatest())
     first = await latest.aenqueue("a")
+    call = latest.options(idempotency_key="o-17")
     enqueue = MemoryBroker.enqueue
 
     async def overtaken(self: MemoryBroker, messages: Sequence[Message], **more: Any) -> list[Enqueued]:
@@ -202,8 +231,9 @@ async def test_one_that_begins_between_the_look_and_the_replacing_is_not_lost(
         return await enqueue(self, messages, **more)
 
     monkeypatch.setattr(MemoryBroker, "enqueue", overtaken)
-    second = await latest.aenqueue("b")
+    second, again = await call.aenqueue("b"), await call.aenqueue("b")
     assert (second.enqueued, second.id != first.id) == (CREATED, True)
+    assert (again.enqueued, again.id) == (DUPLICATE, second.id)
     assert payload_of(await record_of(app, first)) == {"to": "a"}
     assert payload_of(await record_of(app, second)) == {"to": "b"}
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import pytest
 
-from taskq import App, InvalidOption, InvalidPayload, Task
+from taskq import App, Concurrency, InvalidOption, InvalidPayload, Task, Unique
 from taskq.errors import CorruptRecord
 from taskq.headers import decode_headers
+from taskq.ports import EnqueueStatus
 from taskq.versions import lift
 from tests.unit.support import headers_of, payload_of, record_of
 
@@ -135,6 +137,35 @@ async def test_by_name_a_task_that_is_registered_takes_its_own_version(app: App,
 async def test_by_name_arguments_of_another_version_are_left_to_the_worker(app: App, job: Task[..., None]) -> None:
     record = await record_of(app, await app.aenqueue("job", {"to": "a"}, version=1, priority="high"))
     assert (headers_of(record).version, payload_of(record), record.queue) == (1, {"to": "a"}, "jobs")
+
+
+def lifted(old: dict[str, Any]) -> dict[str, Any]:
+    return {"recipients": [old["to"]]}
+
+
+def post(recipients: list[str], cc: str = "") -> None: ...
+
+
+async def test_keys_speak_of_what_old_arguments_are_lifted_to(app: App) -> None:
+    options: dict[str, Any] = {"unique": Unique(), "concurrency": Concurrency(1, key="recipients")}
+    job = app.task(name="post", version=2, upcast={1: lifted}, **options)(post)
+    anna, berta = [await app.aenqueue("post", {"to": to}, version=1) for to in ("anna", "berta")]
+    assert anna.id != berta.id
+    assert (await job.aenqueue(["anna"])).id == anna.id
+    old, other = (await record_of(app, anna)).limits, (await record_of(app, berta)).limits
+    assert old != other
+    job.terms = replace(job.terms, unique=None)
+    assert (await record_of(app, await job.aenqueue(["anna"]))).limits == old
+
+
+@pytest.mark.parametrize("version", [1, 3])
+async def test_arguments_that_cannot_be_lifted_here_have_no_keys(app: App, version: int) -> None:
+    app.task(name="post", version=2, unique=Unique(key="recipients"), concurrency=Concurrency(1, key="cc"))(post)
+    for _ in range(2):
+        handle = await app.aenqueue("post", {"to": "anna"}, version=version)
+        assert handle.enqueued is EnqueueStatus.CREATED
+        record = await record_of(app, handle)
+        assert (record.unique, record.limits) == (None, ())
 
 
 def test_a_call_that_is_checked_against_the_function_is_of_its_version(job: Task[..., None]) -> None:

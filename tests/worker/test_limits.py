@@ -223,6 +223,25 @@ async def test_who_knows_no_limits_may_enqueue_and_they_hold_all_the_same(any_ap
     await stranger.aclose()
 
 
+async def test_of_two_rates_of_a_task_the_slower_holds(any_app: App) -> None:
+    ran: list[int] = []
+
+    @any_app.task(rate_limit=(RateLimit("1/h", burst=2), RateLimit("1000/s")))
+    async def limited(number: int) -> None:
+        ran.append(number)
+
+    handles = await limited.aenqueue_many([(number,) for number in range(5)])
+
+    async def rest_is_parked() -> bool:
+        return (await gate_of(handles[0])).parked == 3
+
+    async with work(any_app):
+        await until(rest_is_parked, "three wait at the slower rate")
+        for handle in handles[:2]:
+            await ended(handle)
+        assert sorted(ran) == [0, 1]
+
+
 async def test_late_limits_hold_in_a_queue_that_has_limits_of_its_own(any_app: App) -> None:
     gate = Gate()
 
@@ -240,6 +259,20 @@ async def test_late_limits_hold_in_a_queue_that_has_limits_of_its_own(any_app: A
         gate.open()
         for handle in handles:
             await ended(handle)
+    await stranger.aclose()
+
+
+async def test_late_limits_speak_of_what_old_arguments_are_lifted_to(app: App) -> None:
+    steps = {1: lambda old: {"recipient": old["to"]}}
+
+    @app.task(name="limited", version=2, upcast=steps, concurrency=Concurrency(1, key="recipient"))
+    async def limited(recipient: str) -> None: ...
+
+    stranger = twin(app)
+    old = await stranger.aenqueue("limited", {"to": "anna"})
+    new = await limited.aenqueue("anna")
+    async with work(app):
+        assert (await ended(old)).limits == (await ended(new)).limits != ()
     await stranger.aclose()
 
 

@@ -136,11 +136,25 @@ def test_keeping_the_latest_is_a_limit_that_may_count_by_arguments() -> None:
     assert limits_of(one) == limits_of(one, {"page": 7})
 
 
+def test_limits_without_arguments_are_those_of_a_run() -> None:
+    rates = (RateLimit(1, key="page"), RateLimit(2), RateLimit(3, key="page"), RateLimit(4))
+
+    @App("memory://").task(name="draw", rate_limit=rates)
+    def draw(page: int) -> None: ...
+
+    _, two, _, four = limits_of(draw, {"page": 1})
+    assert limits_of(draw) == (two, four)
+
+
 @pytest.mark.parametrize("until", [datetime(2999, 1, 1), "tomorrow", 3600])  # noqa: DTZ001
-async def test_a_pause_ends_at_an_instant_that_is_certain(app: App, until: Any) -> None:
+async def test_arguments_that_mean_something_else_are_refused(app: App, until: Any) -> None:
     with pytest.raises(InvalidOption, match="until must be an aware datetime, or a timedelta from now"):
         await Queues(app).apause("mail", until=until)
     with pytest.raises(InvalidOption, match="until must lie ahead"):
         await Queues(app).apause("mail", until=timedelta(0))
+    with pytest.raises(InvalidOption, match=r"names must be a collection of names, such as \['mail'\]"):
+        await Queues(app).alist("mail")
+    with pytest.raises(InvalidOption, match="the reason of a pause must be text of at most 1,000 characters, not 'xxx"):
+        await Queues(app).apause("mail", 1001 * "x")
     with pytest.raises(InvalidOption, match="the reason of a pause must be text"):
         await Queues(app).apause("mail", 7)  # type: ignore[arg-type]
