@@ -301,6 +301,7 @@ declare
     v_known text[] := {schema}.answered_v1(p_token);
     v_answer smallint[] := '{}';
     v_id uuid;
+    v_state smallint;
     t {schema}.task;
 begin
     if v_known is not null then
@@ -308,10 +309,14 @@ begin
     end if;
     perform 1 from {schema}.task k where k.id = any(p_ids) order by k.id for update;  -- before any room
     foreach v_id in array p_ids loop
-        select * into t from {schema}.task k where k.id = v_id for update;
-        if not found then
-            perform 1 from {schema}.record r where r.id = v_id;
-            v_answer := v_answer || case when found then 2 else 3 end::smallint;
+        loop
+            select * into t from {schema}.task k where k.id = v_id for update;
+            exit when found;
+            v_state := (select r.state from {schema}.record r where r.id = v_id limit 1);
+            exit when v_state is null or v_state >= 10;  -- else it came, or was redriven, between the two looks
+        end loop;
+        if t.id is null then
+            v_answer := v_answer || case when v_state is null then 3 else 2 end::smallint;
         elsif t.lease_until is null then
             t.state := 13;
             perform {schema}.end_v1(t, p_reason, null, v_now);

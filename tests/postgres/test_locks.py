@@ -14,7 +14,7 @@ from taskq.domain.message import Delivery
 from taskq.domain.outcome import Complete, Release, Retry
 from taskq.domain.state import TaskState
 from taskq.domain.unique import UniqueKey
-from taskq.ports import EnqueueStatus, Extension, Settled
+from taskq.ports import CancelStatus, EnqueueStatus, Extension, Settled
 from taskq.testing.conformance import Bench
 from taskq.testing.conformance.bench import FAILURE, LONG, SILENCE, moved
 from taskq_postgres import PostgresBackend
@@ -40,17 +40,19 @@ class Meeting:
         with psycopg.connect(self._url) as holder:
             holder.execute(f"select 1 from {row} for update")
             one = asyncio.ensure_future(first)
-            await eventually(lambda: self._waiting(1))
+            await eventually(lambda: waiting(self._url, 1))
             two = asyncio.ensure_future(second)
-            await eventually(lambda: two.done() or self._refusals or self._waiting(2))
+            await eventually(lambda: two.done() or self._refusals or waiting(self._url, 2))
         return await one, await two
 
-    def _waiting(self, number: int) -> bool:
-        with psycopg.connect(self._url) as connection:
-            row = connection.execute(
-                "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-            ).fetchone()
-        return row == (number,)
+
+def waiting(url: str, number: int) -> bool:
+    """Whether so many calls wait for somebody's lock."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute(
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        ).fetchone()
+    return row == (number,)
 
 
 @pytest.fixture
@@ -91,6 +93,18 @@ async def test_a_settle_of_several_kinds_and_a_cancel(bench: Bench, meeting: Mee
         broker.settle([Settled(low, Retry(LONG, FAILURE)), Settled(high, Complete())]),
     )
     assert await bench.counts() == {TaskState.CANCELLED: 1, TaskState.COMPLETED: 1}
+
+
+async def test_a_cancel_of_a_task_that_comes_between_its_two_looks(bench: Bench, postgres_url: str) -> None:
+    message = bench.message()
+    with psycopg.connect(postgres_url) as holder:
+        # Whoever has looked at the tasks that wait looks at those that have ended next, and is held up there.
+        holder.execute("lock table taskq.dead in access exclusive mode")
+        bench.backend.enqueue_in(holder, [message])
+        cancel = asyncio.ensure_future(bench.backend.broker.cancel([message.id]))
+        await eventually(lambda: waiting(postgres_url, 1))
+    assert await cancel == [CancelStatus.CANCELLED]
+    assert await bench.counts() == {TaskState.CANCELLED: 1}
 
 
 async def test_an_extension_waits_for_nobody(bench: Bench, postgres_url: str) -> None:
