@@ -15,11 +15,11 @@ import msgspec
 
 from taskq.domain.limits import Limit, Slots
 from taskq.domain.unique import UniqueKey
-from taskq.errors import InvalidOption, InvalidPayload
+from taskq.errors import ConfigError, InvalidOption, InvalidPayload
 from taskq.limits import Breaker, Concurrency, Debounce, KeepLatest, Key, RateLimit, Uniqueness
 from taskq.options import TaskOptions
 from taskq.payload import write_rich
-from taskq.signature import parameters_of
+from taskq.signature import annotations_of, missing_part, parameters_of
 from taskq.versions import lift
 
 One = TypeVar("One", RateLimit, Concurrency)
@@ -150,7 +150,7 @@ def named_key(task: str, tenant: str, text: str) -> str:
 
 
 def check_keys(function: Callable[..., Any], given: Terms) -> None:
-    """Refuse keys that name no parameter of the function.
+    """Refuse keys that name no parameter of the function, or a part that none of its values has.
 
     Raises:
         InvalidOption: names it.
@@ -160,10 +160,20 @@ def check_keys(function: Callable[..., Any], given: Terms) -> None:
     for one in (*given.rates, *given.slots, given.unique):
         key: object = getattr(one, "key", None)
         for name in (key,) if isinstance(key, str) else key if isinstance(key, tuple) else ():
-            root = name.partition(".")[0]
+            root, *path = name.split(".")
+            what = f"task {given.task}: {type(one).__name__}(key={name!r})"
             if not (root in parameters or root == "tenant" or takes_any):
-                kind = type(one).__name__
-                raise InvalidOption(f"task {given.task}: {kind}(key={name!r}): it has no parameter {root!r}")
+                raise InvalidOption(f"{what}: it has no parameter {root!r}")
+            if root in parameters and (missing := missing_part(_annotation(function, root), path)) is not None:
+                raise InvalidOption(f"{what}: its parameter {root!r} has no part {missing!r}")
+
+
+def _annotation(function: Callable[..., Any], parameter: str) -> Any:
+    """What a parameter is annotated with; Any where that is not said, or nobody can know yet."""
+    try:
+        return annotations_of(function, "").get(parameter, Any)
+    except ConfigError:
+        return Any
 
 
 def _arguments_of(function: Callable[..., Any], task: str) -> dict[str, inspect.Parameter]:
@@ -190,13 +200,19 @@ class _Values:
             names = (key,) if isinstance(key, str) else key
             value = [self._value(*name.split(".")) for name in names]
         else:
-            value = key(**self._given)
+            value = self._called(key)
         try:
             text = msgspec.json.encode(_alike(value), order="deterministic", enc_hook=write_rich)
         except (TypeError, ValueError, RecursionError) as error:
             # Not as text instead: what shows where it lies in memory is no two times alike.
             raise InvalidOption(f"the function of a key must return plain data: {error}") from None
         return _hash(text)
+
+    def _called(self, key: Callable[..., Any]) -> Any:
+        try:
+            return key(**self._given)
+        except Exception as error:
+            raise InvalidOption(f"the function of a key raised {type(error).__name__}") from error
 
     def _value(self, name: str, *path: str) -> Any:
         value = self._given.get(name, self._tenant if name == "tenant" else None)

@@ -95,13 +95,15 @@ async def test_a_settle_of_several_kinds_and_a_cancel(bench: Bench, meeting: Mee
     assert await bench.counts() == {TaskState.CANCELLED: 1, TaskState.COMPLETED: 1}
 
 
-async def test_a_cancel_of_a_task_that_comes_between_its_two_looks(bench: Bench, postgres_url: str) -> None:
+async def test_a_cancel_of_a_task_that_comes_between_its_two_looks(
+    bench: Bench, backend: PostgresBackend, postgres_url: str
+) -> None:
     message = bench.message()
     with psycopg.connect(postgres_url) as holder:
         # Whoever has looked at the tasks that wait looks at those that have ended next, and is held up there.
         holder.execute("lock table taskq.dead in access exclusive mode")
-        bench.backend.enqueue_in(holder, [message])
-        cancel = asyncio.ensure_future(bench.backend.broker.cancel([message.id]))
+        backend.enqueue_in(holder, [message])
+        cancel = asyncio.ensure_future(backend.broker.cancel([message.id]))
         await eventually(lambda: waiting(postgres_url, 1))
     assert await cancel == [CancelStatus.CANCELLED]
     assert await bench.counts() == {TaskState.CANCELLED: 1}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +10,7 @@ import msgspec
 
 from taskq import App, Failure, TaskRecord
 from taskq.domain.envelope import unseal
+from taskq.domain.limits import Limit
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import Bury, Fail, Settlement
 from taskq.handle import TaskHandle
@@ -24,6 +25,12 @@ async def record_of(app: App, handle: TaskHandle[Any]) -> TaskRecord:
     record = await (await app.backend()).inspector.get(handle.id)
     assert record is not None
     return record
+
+
+async def limits_of(app: App, function: Callable[..., Any], *args: Any, **options: Any) -> tuple[Limit, ...]:
+    """The limits of a call as the store holds them."""
+    call = app.task(name=options.pop("name", "job"), **options)(function)
+    return (await record_of(app, await call.aenqueue(*args))).limits
 
 
 def payload_of(record: TaskRecord) -> Any:

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from taskq import (
     App,
     Breaker,
     CapabilityMissing,
     Concurrency,
-    ConfigError,
     Debounce,
     InvalidOption,
     KeepLatest,
     RateLimit,
-    TaskContext,
     Unique,
 )
-from taskq.domain.limits import Circuit, Limit, Rate, Slots
+from taskq.domain.limits import Circuit, Rate, Slots
 from taskq.ports import Capability
 from taskq_memory import MemoryBackend
-from tests.unit.support import record_of
+from tests.unit.support import limits_of
 
 WHOLE = "a concurrency limit must be a whole number from 1 to 1,000,000, not "
 IN_DAY = "must be over 0 and at most 86,400 s, not "
@@ -91,61 +84,7 @@ def test_a_task_s_option_that_is_no_limit(app: App, option: str, value: Any, mes
     assert app.tasks.find("bad") is None
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"rate_limit": RateLimit(1, key="z")}, r"task job: RateLimit\(key='z'\): it has no parameter 'z'"),
-        ({"concurrency": Concurrency(1, key=("x", "z.id"))}, r"Concurrency\(key='z.id'\): it has no parameter 'z'"),
-        ({"unique": Unique(key="z")}, r"task job: Unique\(key='z'\): it has no parameter 'z'"),
-        ({"unique": Debounce(1, key="z")}, r"task job: Debounce\(key='z'\): it has no parameter 'z'"),
-        ({"unique": KeepLatest(key="z")}, r"task job: KeepLatest\(key='z'\): it has no parameter 'z'"),
-    ],
-)
-def test_a_key_that_names_no_parameter(app: App, options: dict[str, Any], message: str) -> None:
-    def job(x: int) -> None: ...
-
-    with pytest.raises(InvalidOption, match=message):
-        app.task(name="job", **options)(job)
-    app.task(name="any", **options)(_anything)
-
-
 def _anything(**values: Any) -> None: ...
-
-
-def by_text(ctx: TaskContext | None = None, to: str = "a") -> None: ...
-
-
-def by_class(ctx: Any = None, to: str = "a") -> None: ...
-
-
-by_class.__annotations__["ctx"] = TaskContext
-
-
-@pytest.mark.parametrize("function", [by_text, by_class])
-async def test_what_the_worker_fills_in_is_no_argument(app: App, function: Callable[..., Any]) -> None:
-    for key in ("ctx", "ctx.tenant"):
-        with pytest.raises(InvalidOption, match=r"task job: Unique\(key='ctx.*'\): it has no parameter 'ctx'"):
-            app.task(name="job", unique=Unique(key=key))(function)
-    assert await key_of(lambda to: to, function) == await key_of(lambda to, **_: to, send, "a")
-
-
-def test_keys_of_a_function_without_a_signature(app: App) -> None:
-    with pytest.raises(ConfigError, match=r"^task job: its function has no signature that can be read$"):
-        app.task(name="job", unique=Unique())(max)
-
-
-def test_a_key_is_made_at_once() -> None:
-    async def slow(**_: Any) -> str:
-        return "key"
-
-    with pytest.raises(InvalidOption, match=f"^{KEY}"):
-        Unique(key=slow)
-
-
-async def limits_of(app: App, function: Callable[..., Any], *args: Any, **options: Any) -> tuple[Limit, ...]:
-    """The limits of a call as the store holds them."""
-    call = app.task(name=options.pop("name", "job"), **options)(function)
-    return (await record_of(app, await call.aenqueue(*args))).limits
 
 
 @pytest.mark.parametrize(
@@ -207,129 +146,6 @@ async def test_the_first_limit_of_a_name_counts_under_it_alone(app: App) -> None
 
 async def test_what_asks_for_nothing_carries_nothing(app: App) -> None:
     assert await limits_of(app, _anything, unique=Unique()) == ()
-
-
-# ---------------------------------------------------------------- keys
-
-
-class User(BaseModel):
-    """An argument with parts."""
-
-    id: int
-    name: str = "anna"
-
-
-@dataclass
-class Place:
-    """Another."""
-
-    city: str = "Berlin"
-
-
-async def key_of(key: Any, function: Callable[..., Any], *args: Any, tenant: str = "", **more: Any) -> str:
-    """The key of one call in the store, where this is the key of its task's concurrency."""
-    app = App("memory://")
-    call = app.task(name="job", concurrency=Concurrency(5, key=key))(function)
-    [limit] = (await record_of(app, await call.options(tenant=tenant).aenqueue(*args, **more))).limits
-    return limit.key
-
-
-def send(to: str, subject: str = "hello", user: User = User(id=1), place: Place = Place()) -> None: ...  # noqa: B008
-
-
-async def test_a_key_takes_the_values_that_it_names_and_no_others() -> None:
-    one = await key_of("to", send, "a", "x")
-    assert one == await key_of("to", send, "a", "y")
-    assert one != await key_of("to", send, "b", "x")
-    both = await key_of(("to", "subject"), send, "a", "x")
-    assert both == await key_of(("to", "subject"), send, subject="x", to="a")
-    assert both != await key_of(("to", "subject"), send, "x", "a")
-    assert await key_of((), send, "a") == await key_of((), send, "b")
-
-
-async def test_a_key_goes_into_an_object() -> None:
-    first = await key_of("user.id", send, "a", user=User(id=7, name="berta"))
-    assert first == await key_of("user.id", send, "a", user=User(id=7))
-    assert first != await key_of("user.id", send, "a", user=User(id=8))
-    nowhere = await key_of("user.id.more", send, "a", user=User(id=7))
-    assert nowhere == await key_of("user.nothing", send, "a")
-
-
-async def test_a_tenant_is_that_of_the_call_unless_a_parameter_has_its_name() -> None:
-    def bill(tenant: str) -> None: ...
-
-    assert await key_of("tenant", send, "a", tenant="acme") != await key_of("tenant", send, "a", tenant="emca")
-    assert await key_of("tenant", send, "a", tenant="acme") == await key_of("tenant", send, "b", tenant="acme")
-    assert await key_of("tenant", bill, "x", tenant="acme") == await key_of("tenant", bill, "x", tenant="emca")
-
-
-async def test_a_function_is_asked_with_all_arguments_by_name_as_plain_data() -> None:
-    seen: list[dict[str, Any]] = []
-
-    def domain(**given: Any) -> str:
-        seen.append(given)
-        return str(given["to"]).partition("@")[2]
-
-    assert await key_of(domain, send, "a@x") == await key_of(domain, send, "b@x")
-    assert await key_of(domain, send, "a@x") != await key_of(domain, send, "a@y")
-    assert seen[0] == {
-        "to": "a@x",
-        "subject": "hello",
-        "user": {"id": 1, "name": "anna"},
-        "place": {"city": "Berlin"},
-    }
-
-
-def rich(
-    number: float = 2,
-    when: datetime = datetime(2026, 1, 1, tzinfo=UTC),
-    cents: Decimal = Decimal("1.50"),
-    tags: frozenset[str] = frozenset({"a"}),
-    user: User = User(id=1),  # noqa: B008
-    place: Place = Place(),  # noqa: B008
-    nothing: object = object(),
-) -> None: ...
-
-
-GIVEN: list[dict[str, Any]] = [
-    {"number": 2.0},
-    {"number": 2},
-    {"when": datetime(2026, 1, 1, tzinfo=UTC)},
-    {"cents": Decimal("1.50")},
-    {"tags": frozenset({"a"})},
-    {"user": User(id=1)},
-    {"place": Place()},
-]
-
-
-@pytest.mark.parametrize("given", GIVEN, ids=lambda given: next(iter(given)))
-async def test_a_default_counts_as_if_it_were_given(given: dict[str, Any]) -> None:
-    [name] = given
-    assert await key_of(name, rich) == await key_of(name, rich, **given)
-    assert await key_of(lambda **all: all, rich) == await key_of(lambda **all: all, rich, **given)
-
-
-async def test_what_is_equal_as_json_is_one_key() -> None:
-    def job(x: Any) -> None: ...
-
-    assert await key_of("x", job, {"a": 1, "b": [2]}) == await key_of("x", job, {"b": (2.0,), "a": 1.0})
-    texts = [await key_of("x", job, value) for value in (1, "1", True, 1.5, None, [1], {"1": 1})]
-    assert len(set(texts)) == len(texts)
-
-
-async def test_a_key_in_the_store_tells_nothing_of_the_values() -> None:
-    key = await key_of(("to", "user.name"), send, "anna@example.org", user=User(id=1, name="berta"))
-    assert re.fullmatch("job:[0-9a-f]{32}", key)
-
-
-async def test_a_name_is_shared_among_tasks_and_keeps_its_keys_apart(app: App) -> None:
-    shared = [
-        await limits_of(app, send, "a", name=name, concurrency=Concurrency(limit, key="to", name="far"))
-        for name, limit in (("one", 1), ("two", 2))
-    ]
-    assert [one[0].gate for one in shared] == [shared[0][0].gate] * 2
-    own = await limits_of(app, send, "a", name="three", concurrency=Concurrency(1, key="to"))
-    assert own[0].gate != shared[0][0].gate
 
 
 # ---------------------------------------------------------------- several shards
