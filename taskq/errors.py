@@ -21,7 +21,7 @@ TaskqError
 ├── CorruptRecord             a stored record fails its checksum
 │   └── Tampered              a ciphertext was changed, or belongs to another task
 ├── KeyMissing                the key that something was encrypted with is not here
-├── SoftTimeout               raised inside of a task, which may catch it; a TimeoutError too
+├── SoftTimeout               raised inside of a task, which may catch it
 └── ResultError               what waiting for a result may raise
     ├── TaskFailed · TaskCancelled · TaskExpired · ResultTimeout
 
@@ -207,14 +207,15 @@ class KeyMissing(TaskqError):
         self.is_another = is_another
 
 
-class SoftTimeout(TaskqError, TimeoutError):
+class SoftTimeout(TaskqError):
     """Raised inside of a task when its `soft_timeout` is over, so that it can bring itself to an end.
 
     A task may catch it, tidy up and return what it has. One that does not has failed, and is tried again as its retry
-    policy, `retry_on` and `no_retry_on` say.
+    policy, `retry_on` and `no_retry_on` say. It is no `TimeoutError`: every one of those is an `OSError`, and what
+    talks to a network takes an `OSError` for a broken line.
 
-    >>> isinstance(SoftTimeout(), TimeoutError)
-    True
+    >>> issubclass(SoftTimeout, OSError)
+    False
     """
 
     def __init__(self, message: str = "the soft timeout of the task is over") -> None:

@@ -23,7 +23,7 @@ SIGNAL = signal.SIGURG
 def held_off() -> Iterator[None]:
     """A context in which SoftTimeout is not raised in this thread; one that is due comes at its end.
 
-    For what must not be broken off in the middle, or would take a SoftTimeout, which is an OSError, for its own.
+    For what must not be broken off in the middle.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (SIGNAL,))
     try:

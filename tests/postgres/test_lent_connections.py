@@ -18,6 +18,7 @@ from taskq import (
     InvalidPayload,
     NoRetry,
     NotApplied,
+    SoftTimeout,
     TaskContext,
     WouldBlock,
 )
@@ -199,3 +200,21 @@ async def test_connections_are_bounded(app: App, postgres_url: str) -> None:
         for handle in handles:
             await handle.await_(30)
         assert gate.arrived == 6
+
+
+async def test_a_soft_timeout_breaks_off_a_long_query_and_is_heard_as_itself(app: App, postgres_url: str) -> None:
+    @app.task(soft_timeout=0.2, timeout=60, retry=NoRetry())
+    async def patient(ctx: TaskContext) -> str:
+        try:
+            async with ctx.transaction() as tx:
+                await tx.connection.execute("select pg_sleep(600)")
+        except SoftTimeout:
+            return "broken off"
+        return "slept"
+
+    async with impatient(app):
+        assert await (await patient.aenqueue()).aresult(30) == "broken off"
+    with psycopg.connect(postgres_url) as connection:
+        assert connection.execute(
+            "select count(*) from pg_stat_activity where query = 'select pg_sleep(600)' and state = 'active'"
+        ).fetchone() == (0,)

@@ -30,18 +30,19 @@ async def test_it_is_raised_at_the_await_and_can_be_caught_there() -> None:
     assert soft.task.cancelling() == 0
 
 
-async def test_it_is_a_timeout_error_for_code_that_knows_no_other() -> None:
-    async def code() -> str:
+async def test_code_that_takes_every_os_error_for_a_broken_line_lets_it_through() -> None:
+    async def client() -> str:
         try:
             await forever()
-        except TimeoutError:
-            return "too late"
+        except OSError:
+            return "the line is broken"
         return "never"
 
-    soft = Soft(code())
+    soft = Soft(client())
     await turns()
     soft.interrupt()
-    assert await soft.task == "too late"
+    with pytest.raises(SoftTimeout):
+        await soft.task
 
 
 async def test_one_that_is_not_caught_leaves_as_itself_and_not_as_a_cancellation() -> None:
