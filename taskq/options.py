@@ -87,7 +87,8 @@ class TaskOptions:
             "executor must be async, thread or process",
             self.executor,
         )
-        _require(self.retry is None or _is_strategy(self.retry), "retry must be a retry strategy", self.retry)
+        known = self.retry is None or _is_strategy(self.retry)
+        _require(known, "retry must be a retry strategy, such as Fixed(5)", self.retry)
         _check_limits(self)
         _require(_is_choice(self.encrypt), "encrypt must be True, False or None", self.encrypt)
         check_version(self.version)

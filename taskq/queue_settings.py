@@ -12,7 +12,6 @@ from taskq.domain.limits import Rate
 from taskq.domain.retry import LONGEST, BuiltinRetry, from_dict, to_dict
 from taskq.errors import InvalidOption
 from taskq.limits import RateLimit
-from taskq.options import check_soft_timeout
 from taskq.ports import QueueConfig
 
 DEFAULT = "default"
@@ -56,8 +55,6 @@ def queue_config(**settings: Any) -> QueueConfig:
             complaints.append(str(error) + _nearly_default(value))
     if complaints:
         raise InvalidOption("; ".join(complaints))
-    if is_number(soft := checked.get("soft_timeout")) and is_number(timeout := checked.get("timeout")):
-        check_soft_timeout(soft, timeout)
     return QueueConfig(**checked)
 
 

@@ -11,8 +11,9 @@ from taskq.backends import Store, opened
 from taskq.config import check_identifier, shown
 from taskq.domain.state import TaskState
 from taskq.errors import InvalidOption
+from taskq.options import check_soft_timeout
 from taskq.ports import QueueSettings
-from taskq.queue_settings import queue_config
+from taskq.queue_settings import DEFAULT, queue_config
 
 WAITING = (TaskState.PENDING, TaskState.SCHEDULED, TaskState.RETRYING)
 """The states that a purge cancels."""
@@ -61,7 +62,7 @@ class Queues:
 
     # ------------------------------------------------------------ async
 
-    async def alist(self, names: Iterable[str] = ()) -> Sequence[QueueState]:
+    async def alist(self, names: Iterable[str] | None = None) -> Sequence[QueueState]:
         """How queues stand; the async twin of `list`.
 
         >>> import asyncio
@@ -73,7 +74,7 @@ class Queues:
             raise InvalidOption(f"names must be a collection of names, such as [{shown(names)}]")
         backend = await opened(self._store)
         counts = await backend.inspector.counts()
-        found = sorted({*counts, *(check_identifier("queue", name) for name in names)})
+        found = sorted(counts if names is None else {check_identifier("queue", name) for name in names})
         return [QueueState(name, counts.get(name, {}), await backend.queues.settings(name)) for name in found]
 
     async def asettings(self, queue: str) -> QueueSettings:
@@ -94,7 +95,12 @@ class Queues:
         >>> asyncio.run(Queues(App("memory://")).aconfigure("mail", workers=5))
         """
         config = queue_config(**settings)
-        await (await opened(self._store)).queues.configure(check_identifier("queue", queue), config)
+        queues = (await opened(self._store)).queues
+        if config.timeout is not None or config.soft_timeout is not None:
+            now = await queues.settings(check_identifier("queue", queue))
+            soft, hard = _after(config.soft_timeout, now.soft_timeout), _after(config.timeout, now.timeout)
+            check_soft_timeout(soft, hard)
+        await queues.configure(check_identifier("queue", queue), config)
 
     async def apause(self, queue: str, reason: str = "", until: datetime | timedelta | None = None) -> None:
         """Hand out no task of a queue; the async twin of `pause`.
@@ -137,8 +143,11 @@ class Queues:
 
     # ------------------------------------------------------------ blocking
 
-    def list(self, names: Iterable[str] = ()) -> Sequence[QueueState]:
-        """How queues stand: those that hold tasks of any state, and those that are named; by name.
+    def list(self, names: Iterable[str] | None = None) -> Sequence[QueueState]:
+        """How queues stand, by name.
+
+        Arguments:
+            names: of which queues; None: of all that hold tasks, of any state.
 
         >>> from taskq import App
         >>> app = App("memory://")
@@ -229,6 +238,11 @@ def _ahead(until: object) -> datetime | None:
     if until <= now:
         raise InvalidOption(f"until must lie ahead, not {until}")
     return until
+
+
+def _after(change: Any, now: Any) -> Any:
+    """What is set after a change."""
+    return now if change is None else None if change == DEFAULT else change
 
 
 def _names(method: str) -> tuple[str, str]:

@@ -165,7 +165,12 @@ class StoreSubmitter:
         return task.declared.queue or self._route(task.name) or DEFAULT_QUEUE
 
     def _route(self, name: str) -> str | None:
-        queue = self._routes(name) if callable(self._routes) else self._matching(self._routes, name)
+        if not callable(self._routes):
+            return self._matching(self._routes, name)
+        try:
+            queue = self._routes(name)
+        except Exception as error:
+            raise InvalidOption(f"the function of the routes raised {type(error).__name__} for {name}") from error
         return None if queue is None else check_identifier("queue", queue)
 
     @staticmethod

@@ -101,7 +101,8 @@ class PostgresBroker:
         self._mail.clear(queues)
         look = self._cursors.begin(queues)
         rows = await self._store.run(
-            "fetch", (list(queues), limit, worker, request_id, float(lease), float(aging), look.after, older)
+            "fetch",
+            (list(dict.fromkeys(queues)), limit, worker, request_id, float(lease), float(aging), look.after, older),
         )
         last = rows.pop()
         rows.sort(key=_place)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -48,7 +48,7 @@ def _of_one(command: Callable[..., Any]) -> Callable[..., Any]:
 def list_queues(app_path: str | None, url: str | None, as_json: bool) -> None:
     """List the queues that hold tasks, and those of the application."""
     app = store_app(app_path, url)
-    found = run(_states(app, {task.queue for task in app.tasks}))
+    found = run(_states(app))
     if as_json:
         click.echo(json.dumps([_plain(state) for state in found], indent=2))
         return
@@ -74,9 +74,16 @@ def _rate(rate: Rate | None) -> str:
     return "-" if rate is None else f"{rate.per_second:g}/s"
 
 
-async def _states(app: App, names: Iterable[str]) -> Sequence[QueueState]:
+async def _states(app: App, *names: str) -> Sequence[QueueState]:
     async with opened_app(app):
-        return await Queues(app).alist(names)
+        return await _known(app, *names)
+
+
+async def _known(app: App, *names: str) -> Sequence[QueueState]:
+    """The queues that hold tasks, those of the application, and those that are named."""
+    found = await Queues(app).alist()
+    more = {*names, *(task.queue for task in app.tasks)} - {state.name for state in found}
+    return sorted([*found, *await Queues(app).alist(more)], key=lambda state: state.name)
 
 
 def _plain(state: QueueState) -> dict[str, Any]:
@@ -94,7 +101,7 @@ def _plain(state: QueueState) -> dict[str, Any]:
 def show(app_path: str | None, url: str | None, name: str, as_json: bool) -> None:
     """Show how full the queue NAME is, and what is set for it."""
     app = store_app(app_path, url)
-    found = run(_states(app, [check_identifier("queue", name)]))
+    found = run(_states(app, check_identifier("queue", name)))
     [state] = [state for state in found if state.name == name]
     if as_json:
         click.echo(json.dumps(_plain(state), indent=2))
@@ -220,7 +227,7 @@ def _steer(app_path: str | None, url: str | None, name: str, act: Callable[[Queu
     async def steer() -> Sequence[QueueState]:
         async with opened_app(app):
             await act(Queues(app))
-            return await Queues(app).alist([name])
+            return await _known(app, name)
 
     found = run(steer())
     _note_stranger(app, name, found)
@@ -245,7 +252,7 @@ def _note_stranger(app: App, name: str, found: Sequence[QueueState]) -> None:
 def purge(app_path: str | None, url: str | None, name: str, yes: bool, as_json: bool) -> None:
     """Cancel what waits in the queue NAME; what runs goes on."""
     app = store_app(app_path, url)
-    found = run(_states(app, [check_identifier("queue", name)]))
+    found = run(_states(app, check_identifier("queue", name)))
     [state] = [state for state in found if state.name == name]
     if state.waiting and not yes:
         typed = click.prompt(f"{state.waiting:,} tasks wait. To cancel them type the name of the queue", err=True)

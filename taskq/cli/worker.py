@@ -113,18 +113,20 @@ def parse_queues(text: str) -> Mapping[str, float | None]:
     """Queues with their weights, as in -Q.
 
     Raises:
-        ConfigError: a weight is no number, or a queue is named twice.
+        ConfigError: a weight is no number, or a queue is named twice, or not at all.
 
     >>> parse_queues("high=3,default")
     {'high': 3.0, 'default': None}
     """
     queues: dict[str, float | None] = {}
     for part in text.split(","):
-        name, _, weight = part.strip().partition("=")
+        name, mark, weight = part.strip().partition("=")
+        if not name:
+            raise ConfigError(f"-Q {text!r}: a queue without a name; they are written high=3,default")
         if name in queues:
             raise ConfigError(f"-Q {text!r}: the queue {name} is named twice")
         try:
-            queues[name] = float(weight) if weight else None
+            queues[name] = float(weight) if mark else None
         except ValueError:
             raise ConfigError(f"-Q {text!r}: the weight of {name} must be a number, not {weight!r}") from None
     return queues

@@ -135,8 +135,9 @@ class TimeWindow(Middleware):
     ) -> None:
         self.hours = Hours(start, end, timezone, weekdays)
         for option, names in (("tasks", tasks), ("queues", queues)):
-            if isinstance(names, str):
-                raise InvalidOption(f"{option} must be a collection of names, such as ({names!r},)")
+            given: object = names
+            if isinstance(given, str) or not isinstance(given, Collection):
+                raise InvalidOption(f"{option} must be a collection of names, such as [{shown(given)}]")
         for queue in queues:
             check_identifier("queue", queue)
         self._tasks = tuple(tasks)

@@ -6,8 +6,10 @@ from [0, delay), *equal* jitter from [delay/2, delay).
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from dataclasses import fields as dataclass_fields
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from taskq.errors import InvalidOption
@@ -220,7 +222,9 @@ def from_dict(data: Mapping[str, Any]) -> BuiltinRetry:
     policy = _BY_NAME.get(name) if isinstance(name, str) else None
     if policy is None:
         raise InvalidOption(f"retry strategy {name!r} is not one of {', '.join(sorted(_BY_NAME))}")
-    try:
-        return policy(**fields)
-    except TypeError as error:
-        raise InvalidOption(f"retry policy {name!r}: {error}") from None
+    known = [each.name for each in dataclass_fields(policy)]
+    for strange in fields.keys() - set(known):
+        near = difflib.get_close_matches(str(strange), known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"they are {', '.join(known)}"
+        raise InvalidOption(f"retry policy {name!r} has no field {strange!r}; {hint}")
+    return policy(**fields)

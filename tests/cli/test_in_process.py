@@ -196,6 +196,11 @@ def test_queues_with_weights() -> None:
     assert parse_queues("high=3,default") == {"high": 3.0, "default": None}
     with pytest.raises(ConfigError, match="weight of high"):
         parse_queues("high=lots")
+    with pytest.raises(ConfigError, match="the weight of high must be a number, not ''"):
+        parse_queues("high=")
+    for text in ("", "a,,b", "=3"):
+        with pytest.raises(ConfigError, match="a queue without a name; they are written"):
+            parse_queues(text)
     with pytest.raises(ConfigError, match=r"^-Q 'a=1,b,a=2': the queue a is named twice$"):
         parse_queues("a=1,b,a=2")
 

@@ -136,7 +136,7 @@ OPTIONS = {
     "weight": (["-Q", "a=x"], "the weight of a must be a number"),
     "no weight": (["-Q", "a=0"], "weight of queue a"),
     "queue": (["-Q", "a b"], "queue 'a b'"),
-    "no queue": (["-Q", ""], "queue ''"),
+    "no queue": (["-Q", ""], "-Q '': a queue without a name"),
     "concurrency": (["-c", "0"], "concurrency must be a whole number from 1"),
     "much concurrency": (["-c", "1000000"], "concurrency must be a whole number from 1"),
     "threads": (["--threads", "0"], "threads must be a whole number from 1"),

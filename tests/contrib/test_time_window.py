@@ -91,7 +91,9 @@ def _notes(ran: list[str], name: str) -> Callable[[], Awaitable[None]]:
     return run
 
 
-@pytest.mark.parametrize("arguments", [{"tasks": "mail.*"}, {"queues": "slow"}, {"queues": ("not a queue",)}])
+@pytest.mark.parametrize(
+    "arguments", [{"tasks": "mail.*"}, {"queues": "slow"}, {"queues": ("not a queue",)}, {"tasks": 5}]
+)
 def test_what_cannot_be_is_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidOption):
         TimeWindow("22:00", "06:00", **arguments)

@@ -137,7 +137,12 @@ def test_a_policy_written_by_hand_may_leave_out_all_but_what_it_changes() -> Non
         ({"strategy": "sometimes"}, "'sometimes' is not one of exponential, fixed, linear, none"),
         ({"strategy": 1}, "1 is not one of"),
         ({"strategy": ["fixed"]}, "is not one of"),
-        ({"strategy": "fixed", "factor": 2}, "retry policy 'fixed': .*factor"),
+        (
+            {"strategy": "fixed", "factor": 2},
+            "retry policy 'fixed' has no field 'factor'; they are max_retries, .*delay$",
+        ),
+        ({"strategy": "fixed", "dlay": 2}, "retry policy 'fixed' has no field 'dlay'; did you mean 'delay'\\?$"),
+        ({"strategy": "fixed", 5: 2}, "retry policy 'fixed' has no field 5; they are"),
         ({"max_retries": -1}, "max_retries must be from 0 to 1000, not -1"),
         ({"max_retries": 1001}, "max_retries must be from 0 to 1000"),
         ({"max_retries": "3"}, "max_retries must be from 0 to 1000, not '3'"),

@@ -57,6 +57,12 @@ def test_a_route_to_a_queue_that_cannot_be() -> None:
         App("memory://", routes={"*": "a b"})
 
 
+def test_a_function_of_the_routes_that_raises() -> None:
+    app = App("memory://", routes=lambda name: {"mail.send": "mail"}[name])
+    with pytest.raises(InvalidOption, match=r"^the function of the routes raised KeyError for mail\.receive$"):
+        app.enqueue("mail.receive")
+
+
 def test_a_backend_that_is_set_afterwards_is_checked_too() -> None:
     app = App("memory://")
     with pytest.raises(ConfigError, match="backend: the host of the redis:// URL cannot be read"):

@@ -193,7 +193,7 @@ BAD_DECLARATIONS: list[tuple[str, list[Any], str]] = [
     ("encrypt", ["no", "", 0, 1, []], "encrypt must be True, False or None, not "),
     ("dead_letter", ["no", "", 0, 1, None, []], "dead_letter must be True or False, not "),
     ("executor", ["fork", "", 1, []], "executor must be async, thread or process"),
-    ("retry", [5, "fixed", lambda: 1, Exponential, NO_STRATEGY], "retry must be a retry strategy"),
+    ("retry", [5, "fixed", lambda: 1, Exponential, NO_STRATEGY], "retry must be a retry strategy, such as Fixed"),
     ("retry_on", [ValueError, ("ValueError",), [ValueError], (int,), None], "retry_on must be a tuple of exception"),
     ("no_retry_on", [ValueError, (ValueError(),)], "no_retry_on must be a tuple of exception classes"),
 ]  # fmt: skip

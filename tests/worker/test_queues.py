@@ -55,11 +55,27 @@ async def test_what_is_set_holds_and_is_taken_back(any_app: App) -> None:
     assert (await queues.asettings("mail")).max_size == 1_000_000
 
 
-async def test_a_list_has_those_with_tasks_and_those_that_are_named(any_app: App) -> None:
-    for delay in (0, 0, 60):
-        await any_app.aenqueue("mail.send", queue="mail", delay=delay)
-    found = await Queues(any_app).alist(["default", "mail"])
+async def test_a_soft_timeout_must_be_less_than_the_timeout_that_is_set(app: App) -> None:
+    queues = Queues(app)
+    await queues.aconfigure("mail", timeout=30)
+    await queues.aconfigure("mail", soft_timeout=20)
+    for change in ({"soft_timeout": 30}, {"timeout": 20}, {"timeout": 5, "soft_timeout": 5}):
+        with pytest.raises(InvalidOption, match="soft_timeout must be less than the timeout of"):
+            await queues.aconfigure("mail", **change)
+    settings = await queues.asettings("mail")
+    assert (settings.soft_timeout, settings.timeout) == (20, 30)
+    await queues.aconfigure("mail", soft_timeout="default", timeout=5)
+    await queues.aconfigure("mail", soft_timeout=50, timeout="default")
+
+
+async def test_a_list_has_those_with_tasks_or_those_that_are_named(any_app: App) -> None:
+    for queue, delay in (("mail", 0), ("mail", 0), ("mail", 60), ("images", 0)):
+        await any_app.aenqueue("mail.send", queue=queue, delay=delay)
+    found = await Queues(any_app).alist()
+    assert [(state.name, state.waiting) for state in found] == [("images", 1), ("mail", 3)]
+    found = await Queues(any_app).alist(["mail", "default", "mail"])
     assert [(state.name, state.waiting) for state in found] == [("default", 0), ("mail", 3)]
+    assert await Queues(any_app).alist([]) == []
     assert found[1].counts == {TaskState.PENDING: 2, TaskState.SCHEDULED: 1}
 
 

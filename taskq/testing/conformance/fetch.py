@@ -54,6 +54,12 @@ class FetchRules(Kit):
         assert await bench.take_ids(3, queues=[first, second]) == [*earlier, later[0]]
         assert await bench.take_ids(3, queues=[first, second]) == [later[1]]
 
+    async def test_a_queue_that_is_named_twice_counts_as_one(self, bench: Bench) -> None:
+        ids = [*await bench.put_many(3), *await bench.put_many(1, priority=Priority.LOW)]
+        assert await bench.take_ids(3, queues=[bench.queue, bench.queue]) == ids[:3]
+        assert await bench.take_ids(3, queues=[bench.queue, bench.queue]) == ids[3:]
+        assert await bench.counts() == {TaskState.RUNNING: 4}
+
     async def test_a_claim_leaves_other_queues_alone(self, bench: Bench) -> None:
         other = await bench.put(bench.queue + "-other")
         assert await bench.take() == []
