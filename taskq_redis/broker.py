@@ -73,7 +73,7 @@ class RedisBroker:
 
     async def close(self) -> None:
         """Close the connections that wait, and see off what is under way; the store is closed before."""
-        self._waiting.close()
+        await self._waiting.close()
         await self._gathering.close()
 
     # ------------------------------------------------------------ enqueue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -17,18 +17,26 @@ from taskq_redis.transport import Backoff
 
 _SLACK = 5.0
 """Seconds that a server may take to say that its own timeout is over."""
+_GRACE = 0.001
+"""Seconds that the server's timeout is given before ours is over."""
 
 
 class Waiting:
     """A blocking connection for each node (in a cluster: for each shard) whose queues are waited for.
 
     A token is a hint and no task: whatever is lost with a connection, the slow poll of any worker makes up for it.
+
+    An idle server looks only ten times a second which timeouts are over, so the timer that ends a wait is our own. The
+    pop goes on beside it until the server says that it is over: when the next command comes, such as the claim that
+    follows. A wait that begins before that takes the pop over.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._idle: dict[int, list[Connection]] = {}
         self._busy: set[Connection] = set()
+        self._left_over: dict[int, tuple[Sequence[str], asyncio.Task[bool]]] = {}
+        """Pops whose wait is over, with their lists."""
         self._hinted: set[str] = set()
         """Queues of which a token was taken, and that nobody has claimed from since: their hint still stands."""
         self._backoff = Backoff()
@@ -40,25 +48,44 @@ class Waiting:
         """
         if not self._hinted.isdisjoint(queues):
             return True
-        waits = {asyncio.ensure_future(self._pop(home, keys, timeout)) for home, keys in self._lists(queues).items()}
-        pending = waits
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout + _GRACE
+        pops: dict[int, asyncio.Task[bool]] = {}
         try:
-            while pending and timeout > 0:
-                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                if any(wait.result() for wait in done):
+            while timeout > 0 and (left := end - loop.time()) > 0:
+                for home, lists in self._lists(queues).items():
+                    if home not in pops or pops[home].done():
+                        pops[home] = self._begin(home, lists, left - _GRACE)
+                done, _ = await asyncio.wait(pops.values(), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if any(pop.result() for pop in done):
                     return True
+            for home, lists in self._lists(queues).items():
+                if home in pops and home not in self._left_over:
+                    self._left_over[home] = lists, pops.pop(home)
             return False
         finally:
-            for wait in pending:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+            await _end(pops.values())
+
+    def _begin(self, home: int, lists: list[str], timeout: float) -> asyncio.Task[bool]:
+        """A pop of these lists: the one that an earlier wait has left over, or a new one."""
+        known, pop = self._left_over.pop(home, (lists, None))
+        if pop is not None and known == lists:
+            return pop
+        if pop is not None:
+            pop.cancel()
+        pop = asyncio.ensure_future(self._pop(home, lists, timeout))
+        pop.add_done_callback(lambda pop: pop.cancelled() or pop.exception())  # it may end after all who waited for it
+        return pop
 
     def looked_into(self, queues: Sequence[str]) -> None:
         """These queues are claimed from: whatever was hinted is found now."""
         self._hinted.difference_update(queues)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the connections; whoever waits takes it for a hint."""
+        left_over = [pop for _, pop in self._left_over.values()]
+        self._left_over.clear()
+        await _end(left_over)
         for connection in chain(self._busy, *self._idle.values()):
             connection.close()
         self._idle.clear()
@@ -112,3 +139,9 @@ class Waiting:
         self._store.transport.route.forget(self._store.keys[home].slot)
         await asyncio.sleep(min(timeout, self._backoff.next()))
         return True
+
+
+async def _end(pops: Iterable[asyncio.Task[bool]]) -> None:
+    for pop in pops:
+        pop.cancel()
+    await asyncio.gather(*pops, return_exceptions=True)

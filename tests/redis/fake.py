@@ -51,6 +51,11 @@ class FakeRedis:
         for writer in self._writers:
             writer.close()
 
+    def tell(self, reply: bytes) -> None:
+        """Send to all connections what nobody has just asked for, such as the answer that a command waits for."""
+        for writer in self._writers:
+            writer.write(reply)
+
     def stop_listening(self) -> None:
         """Take no connection any more."""
         self._server.close()
