@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -105,8 +106,14 @@ class TaskOptions:
         return as_tuple(self.concurrency)
 
     def should_retry(self, error: BaseException) -> bool:
-        """Whether the task's `retry_on` and `no_retry_on` allow another attempt after this exception."""
-        return isinstance(error, self.retry_on) and not isinstance(error, self.no_retry_on)
+        """Whether the task's `retry_on` and `no_retry_on` allow another attempt after this exception.
+
+        A CancelledError that left a task which nobody has cancelled counts among what Exception stands for.
+        """
+        is_meant = isinstance(error, self.retry_on) or (
+            isinstance(error, asyncio.CancelledError) and Exception in self.retry_on
+        )
+        return is_meant and not isinstance(error, self.no_retry_on)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

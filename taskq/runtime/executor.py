@@ -196,8 +196,8 @@ class Executor:
             else:
                 outcome = await call()
             outcome = seal_outcome(run.task, run.delivery, run.headers, outcome)
-        except asyncio.CancelledError:
-            outcome = self._why_stopped(run)
+        except asyncio.CancelledError as error:
+            outcome = self._why_stopped(run) if run.stop_reason is not None else outcome_of(run.task, error)
         except BaseException as error:  # noqa: BLE001 - a middleware raised; SystemExit too ends only the run
             outcome = self._after(run, outcome_of(run.task, error))
         if run.progress is not None and run.stop_reason is not StopReason.LOST:
@@ -284,12 +284,8 @@ class Executor:
                 return Failed(Failure("TaskTimeout", f"it ran longer than its timeout of {run.timeout:g} s"))
             case StopReason.CANCEL:
                 return CancelledRun()
-            case StopReason.SHUTDOWN | StopReason.LOST:
+            case _:
                 return Interrupted()
-            case None:
-                return Failed(
-                    Failure("CancelledError", "the task cancelled itself: a CancelledError left its function")
-                )
 
     def _end(self, run: Run, outcome: Outcome) -> None:
         """Decide, once, what becomes of the task."""

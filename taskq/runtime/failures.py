@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
 import traceback
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -70,6 +72,9 @@ def outcome_of(task: Task[..., Any], error: BaseException) -> Outcome:
             return Rejected(describe(error))
         case Cancel():
             return CancelledRun(_cut(error.reason, MAX_MESSAGE))
+        case asyncio.CancelledError():
+            said = replace(describe(error), message="the task cancelled itself: a CancelledError left its function")
+            return Failed(said, retryable=task.declared.should_retry(error))
         case TaskSignal() | LeaseLost():
             return Failed(describe(error))
         case _:

@@ -252,6 +252,22 @@ async def test_a_timeout_ends_what_awaits() -> None:
             await handle.aresult(0)
 
 
+async def test_a_task_that_cancels_itself_has_failed_as_in_a_worker() -> None:
+    own = App("redis://nobody.listens.example:1")
+
+    @own.task(retry=Fixed(60, max_retries=1))
+    async def cancels_what_it_awaits() -> None:
+        child = asyncio.create_task(asyncio.Event().wait())
+        child.cancel()
+        await child
+
+    async with Harness(own) as harness:
+        handle = await cancels_what_it_awaits.aenqueue()
+        assert await harness.run_until_idle() + await harness.advance(minutes=1) == 2
+        with pytest.raises(TaskFailed, match="the task cancelled itself"):
+            await handle.aresult(0)
+
+
 async def test_the_end_of_the_test_is_not_the_end_of_the_task() -> None:
     slow = App("redis://nobody.listens.example:1")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from datetime import UTC, datetime, timedelta, timezone
@@ -265,6 +266,10 @@ def test_which_errors_are_tried_again() -> None:
     assert options.should_retry(ConnectionError())
     assert not options.should_retry(FileNotFoundError())
     assert not options.should_retry(ValueError())
+    assert not options.should_retry(asyncio.CancelledError())
+    assert TaskOptions().should_retry(asyncio.CancelledError())
+    assert not TaskOptions().should_retry(SystemExit())
+    assert not TaskOptions(no_retry_on=(asyncio.CancelledError,)).should_retry(asyncio.CancelledError())
 
 
 def test_every_duration_may_be_as_long_as_ten_years() -> None:

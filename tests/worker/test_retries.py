@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 from datetime import timedelta
@@ -103,6 +104,9 @@ class Odd(ValueError):
         ((ValueError,), (Odd,), Odd, 1),
         ((SystemExit,), (), SystemExit, 3),
         ((), (), ValueError, 1),
+        ((Exception,), (), asyncio.CancelledError, 3),
+        ((ConnectionError,), (), asyncio.CancelledError, 1),
+        ((Exception,), (asyncio.CancelledError,), asyncio.CancelledError, 1),
     ],
 )
 async def test_which_exceptions_are_retried(
