@@ -180,6 +180,9 @@ class WorkerOptions:
         for option in ("max_tasks", "max_memory", "max_rss"):
             if getattr(self, option) is not None:
                 _whole(option, getattr(self, option))
+        if self.max_memory is not None and self.max_rss is not None:
+            rule = f"max_memory must be below max_rss ({self.max_rss} MiB), at which no task is begun any more"
+            require(self.max_memory < self.max_rss, rule, self.max_memory)
         for option in ("max_loop_lag", "max_backend_latency"):
             if getattr(self, option) is not None:
                 _seconds(option, getattr(self, option))

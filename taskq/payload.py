@@ -93,7 +93,8 @@ class Codec(Generic[R]):
         except InvalidPayload:
             raise
         except msgspec.ValidationError as error:
-            raise self._refusal(error) from None
+            numbers = {name: value for name, value in named.items() if type(value) is float}
+            raise self._not_finite(numbers) or self._refusal(error) from None
         except Exception as error:  # an argument's own code may raise anything
             raise self._unwritable(named, error) from error
 
@@ -110,9 +111,14 @@ class Codec(Generic[R]):
         # What was written must be what the worker can read: an instance may hold what its class forbids.
         (self._read if self._rich or self._var_keyword else self._decoder.decode)(payload)
         check_depth(payload)
-        if b"null" in payload and (name := next((n for n in named if _has_not_finite(named[n])), None)) is not None:
-            raise self._refuse(name, "NaN and infinity cannot be written as JSON")
+        if b"null" in payload and (refusal := self._not_finite(named)) is not None:
+            raise refusal
         return payload
+
+    def _not_finite(self, named: Mapping[str, object]) -> InvalidPayload | None:
+        """The refusal of numbers for which msgspec writes null, where there are any."""
+        name = next((name for name, value in named.items() if _has_not_finite(value)), None)
+        return None if name is None else self._refuse(name, "NaN and infinity cannot be written as JSON")
 
     def decode(self, payload: bytes) -> Call:
         """The call of a payload.

@@ -94,6 +94,12 @@ def test_a_worker_by_default() -> None:
     assert options.compare
 
 
+def test_a_worker_is_replaced_before_it_would_begin_no_task_any_more() -> None:
+    with pytest.raises(ConfigError, match=r"max_memory must be below max_rss \(400 MiB\), .*, not 400"):
+        WorkerOptions(max_memory=400, max_rss=400)
+    assert WorkerOptions(max_memory=399, max_rss=400).max_memory == 399
+
+
 @pytest.mark.parametrize("option", ["max_payload", "max_result"])
 def test_the_limits_of_an_application(option: str) -> None:
     least: dict[str, Any] = {option: 1}

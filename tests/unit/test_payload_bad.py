@@ -108,6 +108,13 @@ def test_what_is_not_finite_never_becomes_null(wrap: Callable[[float], Any], num
         plain_payload("job", {"a": wrap(number)})
 
 
+def test_what_is_not_finite_is_told_also_where_a_number_is_asked_for() -> None:
+    def job(value: float) -> None: ...
+
+    with pytest.raises(InvalidPayload, match="job: parameter value: NaN and infinity cannot be written as JSON"):
+        Codec(job, "job").encode((math.nan,), {})
+
+
 def measure(value: Measure) -> Any: ...
 def measures(value: list[Measure]) -> Any: ...
 def model_or_none(value: Model | None) -> Any: ...
