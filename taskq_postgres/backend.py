@@ -20,6 +20,7 @@ from taskq_postgres.queues import PostgresQueues
 from taskq_postgres.record import plain
 from taskq_postgres.registry import PostgresRegistry
 from taskq_postgres.results import PostgresResults
+from taskq_postgres.roomy import Roomy
 from taskq_postgres.store import Store
 from taskq_postgres.url import Target
 
@@ -45,12 +46,12 @@ class PostgresBackend:
         """Tasks in one statement."""
         self._store = store = Store(target, options)
         self._hints = hints = Hints(store)
-        self.broker = PostgresBroker(store, hints)
+        self.broker = PostgresBroker(store, hints, roomy := Roomy())
         self.maintenance = PostgresMaintenance(store, hints)
         self.annotations = PostgresAnnotations(store)
         self.results = PostgresResults(store, hints)
         self.inspector = PostgresInspector(store, hints)
-        self.queues = PostgresQueues(store, hints)
+        self.queues = PostgresQueues(store, hints, roomy)
         self.registry = PostgresRegistry(store)
         self.events = PostgresEvents(store, hints)
         self._lenders: list[PostgresLender] = []

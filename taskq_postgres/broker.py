@@ -27,6 +27,7 @@ from taskq_postgres.cursors import Cursors
 from taskq_postgres.hints import Hints, Mailbox
 from taskq_postgres.holdings import Holdings
 from taskq_postgres.record import is_id, plain, to_delivery
+from taskq_postgres.roomy import Roomy
 from taskq_postgres.store import Row, Store, new_token
 
 CHUNK = 1000
@@ -56,9 +57,10 @@ _THROTTLED = 8
 class PostgresBroker:
     """See taskq.ports.Broker."""
 
-    def __init__(self, store: Store, hints: Hints) -> None:
+    def __init__(self, store: Store, hints: Hints, roomy: Roomy) -> None:
         self._store = store
         self._hints = hints
+        self._roomy = roomy
         self._mail = Mailbox(hints)
         self._cursors = Cursors()
         self._holdings = Holdings()
@@ -81,10 +83,14 @@ class PostgresBroker:
         run = (None, None, None) if parent is None else (parent.id, parent.fence, plain(parent.worker))
         for start in range(0, len(messages), self._chunk):
             chunk = messages[start : start + self._chunk]
-            letters = await self._store.value("enqueue", (*columns(chunk), *run, atomic))
+            queues = {message.queue for message in chunk}
+            asked_at, looks = monotonic(), not self._roomy.are(queues)
+            letters = await self._store.value("enqueue", (*columns(chunk), *run, atomic, looks))
+            if looks and letters is None:
+                self._roomy.note(queues, asked_at)
             answers += enqueued(chunk, letters)
-            if letters is None or "c" in letters.partition("\n")[0]:
-                self._hint(message.queue for message in chunk)
+            if not letters or "c" in letters.partition("\n")[0]:
+                self._hint(queues)
         return answers
 
     # ------------------------------------------------------------ fetch
@@ -97,12 +103,12 @@ class PostgresBroker:
         if newest == request_id and is_empty:
             return Fetched(())
         older = 0 if newest == request_id else number
+        queues = list(dict.fromkeys(queues))
         self._mail.open()
         self._mail.clear(queues)
         look = self._cursors.begin(queues)
         rows = await self._store.run(
-            "fetch",
-            (list(dict.fromkeys(queues)), limit, worker, request_id, float(lease), float(aging), look.after, older),
+            "fetch", (queues, limit, worker, request_id, float(lease), float(aging), look.after, older)
         )
         last = rows.pop()
         rows.sort(key=_place)
@@ -235,7 +241,7 @@ class PostgresBroker:
 
 def enqueued(messages: Sequence[Message], answer: str | None) -> list[Enqueued]:
     """The answers for messages, from what enqueue_v1 returns."""
-    if answer is None:
+    if not answer:
         return [Enqueued(message.id, EnqueueStatus.CREATED) for message in messages]
     letters, _, text = answer.partition("\n")
     more = json.loads(text) if text else {}

@@ -11,6 +11,7 @@ from taskq.domain.limits import Breaker, Bucket, Rate
 from taskq.ports import GateState, QueueConfig, QueueSettings
 from taskq_postgres.hints import Hints
 from taskq_postgres.record import plain
+from taskq_postgres.roomy import Roomy
 from taskq_postgres.store import Store
 
 _SETTINGS = (
@@ -23,9 +24,10 @@ _FLOATS = {"warn_at", "weight", "timeout", "soft_timeout", "expires"}
 class PostgresQueues:
     """See taskq.ports.QueueControl."""
 
-    def __init__(self, store: Store, hints: Hints) -> None:
+    def __init__(self, store: Store, hints: Hints, roomy: Roomy) -> None:
         self._store = store
         self._hints = hints
+        self._roomy = roomy
 
     async def settings(self, queue: str) -> QueueSettings:
         """What holds for a queue now."""
@@ -48,6 +50,7 @@ class PostgresQueues:
         if changed:
             values = {name: _written(name, value) for name, value in given.items()}
             await self._store.run("configure", {"queue": plain(queue), "changed": changed, **values})
+            self._roomy.forget(queue)
             self._hints.tell("q", [queue])
 
     async def pause(self, queue: str, reason: str = "", until: datetime | None = None) -> None:

@@ -1,6 +1,7 @@
 -- oldest speaking: 7
 
--- Enqueue: arrays of one length, an element for each message. Returns null when each was created, else a letter each:
+-- Enqueue: arrays of one length, an element for each message. Returns null when each was created, '' when that is so and
+-- something is set for a queue, or one was counted, so that the next call shall look at them too, else a letter each:
 -- c created, d duplicate, x conflict, p stale parent, f full, r replaced; where there is more to tell a line of JSON
 -- follows: {"owners": {place: id of the task that holds the unique key}, "fills": {queue: [depth, limit]}}.
 --
@@ -11,7 +12,8 @@ create function {schema}.enqueue_v1(
     p_ids text[], p_names text[], p_bodies bytea[], p_queues text[], p_priorities smallint[], p_groups text[],
     p_delays float8[], p_etas float8[], p_expires float8[], p_max_lost_leases int[], p_dead_letter boolean[],
     p_retentions float8[], p_tenants text[], p_digests text[], p_specials jsonb, p_since float8,
-    p_parent text, p_parent_fence bigint, p_parent_worker text, p_atomic boolean, p_may_count boolean
+    p_parent text, p_parent_fence bigint, p_parent_worker text, p_atomic boolean, p_may_count boolean,
+    p_looks boolean
 ) returns text language plpgsql
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
@@ -23,9 +25,11 @@ declare
     v_fills jsonb;          -- of queues that are full, or past their warning level
     v_told jsonb := '{}';   -- place → letter, or id of the holder of its unique key, of what is answered already
     v_skip int[] := '{}';   -- those places
-    v_expires jsonb := (  -- queue → seconds, of tasks that say nothing
-        select jsonb_object_agg(k.name, k.expires) from {schema}.queue k
-            where k.name = any(p_queues) and k.expires is not null);
+    v_expires jsonb;        -- queue → seconds, of tasks that say nothing
+    v_lifetime float8;
+    v_queues text[] := p_queues[1:1];
+    v_queue text;
+    v_may_be_full boolean := false;
 begin
     if p_parent is not null then
         perform 1 from {schema}.task t
@@ -56,7 +60,28 @@ begin
     if p_specials is not null then
         v_told := {schema}.enqueue_specials_v1(p_ids, p_bodies, p_delays, p_digests, v_fresh, p_specials, v_now);
     end if;
-    v_fills := {schema}.capacity_v1(p_queues, p_may_count);
+    -- What is known of the queues, in one look at each: of most there is nothing to tell, and room for long.
+    if not p_looks then
+        v_queues := '{}';
+    elsif p_queues[1] <> any(p_queues) then
+        v_queues := array(select distinct x from unnest(p_queues) x);
+    end if;
+    foreach v_queue in array v_queues loop
+        select k.expires, v_may_be_full or coalesce(k.max_size, {max_size}) <= {counted_size}
+                or coalesce(d.waiting, 0) + cardinality(p_queues)
+                    >= coalesce(k.warn_at, {warn_at}) * coalesce(k.max_size, {max_size})
+                or p_may_count and (d.counted_at is null or v_now - d.counted_at
+                    > greatest(1, (coalesce(k.max_size, {max_size}) - d.waiting) / 1e5) * interval '1 second')
+            into v_lifetime, v_may_be_full
+            from (select) one left join {schema}.queue k on k.name = v_queue
+                left join {schema}.depth d on d.queue = v_queue;
+        if v_lifetime is not null then
+            v_expires := coalesce(v_expires, '{}') || jsonb_build_object(v_queue, v_lifetime);
+        end if;
+    end loop;
+    if v_may_be_full then
+        v_fills := {schema}.capacity_v1(p_queues, p_may_count);
+    end if;
     if v_fills is not null then
         v_told := v_told || {schema}.refused_v1(p_ids, p_queues, p_digests, v_fresh, v_told, v_fills);
         if p_atomic and exists (select 1 from jsonb_each_text(v_told) x where x.value = 'f') then
@@ -100,7 +125,7 @@ begin
         union all select d.id from {schema}.dead d where d.id = any(v_created)
         union all select s.id from {schema}.tombstone s where s.id = any(v_created) and s.forget_at > v_now) k;
     if v_known is null and cardinality(v_created) = cardinality(p_ids) and v_fills is null then
-        return null;
+        return case when v_may_be_full or v_expires is not null then '' end;
     end if;
     delete from {schema}.task where id = any(v_known);
     v_created := array(select c from unnest(v_created) c where v_known is null or c <> all(v_known));
@@ -341,7 +366,7 @@ create function {schema}.enqueue_json_v1(p_messages text, p_atomic boolean) retu
             array_agg(m.max_lost_leases order by m.ord), array_agg(m.dead_letter order by m.ord),
             array_agg(m.retention order by m.ord), array_agg(m.tenant order by m.ord), array_agg(m.digest order by m.ord),
             jsonb_object_agg(m.ord, m.special) filter (where m.special is not null),
-            null, null, null, null, p_atomic, false)
+            null, null, null, null, p_atomic, false, true)
         from (select x.*, row_number() over () as ord from json_to_recordset(p_messages::json) x(
             id text, name text, body text, queue text, priority smallint, "group" text, delay float8, eta float8,
             expires float8, max_lost_leases int, dead_letter boolean, retention float8, tenant text, digest text, special jsonb)) m

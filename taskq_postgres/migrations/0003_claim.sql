@@ -212,11 +212,13 @@ declare
     v_next timestamptz;
     v_limit int;  -- how many rows there may be, once those of this queue are there
     v_has_cleared boolean;
+    v_has_rooms boolean;
     v_reach int;  -- how many are looked for
     v_parked int;
     v_passed int;  -- rows that have passed their gates
     v_aged_count int;
     v_more_rows tid[];
+    v_looked_at int;  -- rows of which it is known whether they have gates
     v_left tid[];  -- rows that stay where they are, because somebody is at their gates
     v_passed_over text[] := '{}';  -- queues with such: no cursor may pass them
     v_is_limited boolean;
@@ -264,7 +266,9 @@ begin
                 where t.queue = v_queue and t.state = 0 and not t.front and t.lease_until is null) then v_opens end);
             v_counted := v_counted || case when v_workers is null then '{}' else array[v_queue] end;
         end if;
-        select exists (select 1 from {schema}.task t where t.queue = v_queue and t.front) into v_is_front;
+        select exists (select 1 from {schema}.task t where t.queue = v_queue and t.front),
+                exists (select 1 from {schema}.room k where k.queue = v_queue)
+            into v_is_front, v_has_rooms;
         if v_rows is null then  -- the first queue
             v_rows := case when v_is_front then {schema}.wait_for_front_v1(v_queue, v_limit, v_now) else '{}' end;
             perform 1 from {schema}.task t where t.expires_at <= v_now and t.lease_until is null
@@ -280,9 +284,11 @@ begin
         end if;
         continue when cardinality(v_rows) >= v_limit and not v_is_front;
         for v_round in 1..{gate_rounds} loop
-            if exists (select 1 from {schema}.room k where k.queue = v_queue and k.opens_at <= v_now) then
+            if v_has_rooms and exists (select 1 from {schema}.room k where k.queue = v_queue and k.opens_at <= v_now) then
                 perform {schema}.let_out_v1(v_queue, v_now, v_aged);
             end if;
+            v_is_limited := false;
+            v_looked_at := null;
             -- Where limits held back what was found first, it looks further at once.
             v_reach := v_limit + case when v_round > 1 then {gate_reach} else 0 end;
             if v_is_front and cardinality(v_rows) < v_limit then
@@ -361,21 +367,29 @@ begin
                 elsif cardinality(v_rows) < v_limit then
                     -- Strictly by priority. The limit is pipelined: a lane is not touched when those before it filled the
                     -- claim.
-                    v_rows := v_rows || array(select s.ctid
-                        from unnest(v_priorities, v_after) l(priority, after) cross join lateral (
-                            select t.ctid from {schema}.task t
+                    v_looked_at := cardinality(v_rows);
+                    select array_agg(s.ctid), coalesce(bool_or(s.gates is not null), false),
+                            coalesce(bool_or(s.unique_until = 'start'), false) or v_has_starts
+                        into v_more_rows, v_is_limited, v_has_starts from (
+                        select s.* from unnest(v_priorities, v_after) l(priority, after) cross join lateral (
+                            select t.ctid, t.gates, t.unique_until from {schema}.task t
                                 where t.queue = v_queue and t.priority = l.priority and t.lane_group = '' and t.state = 0
                                     and not t.front and t.seq > l.after and t.lease_until is null
                                     and (t.expires_at is null or t.expires_at > v_now) and t.ctid <> all(v_taken)
                                 order by t.queue, t.priority, t.lane_group, t.seq
                                 limit v_reach - cardinality(v_rows) for no key update skip locked) s
-                        limit v_reach - cardinality(v_rows));
+                        limit v_reach - cardinality(v_rows)) s;
+                    v_rows := v_rows || v_more_rows;
                 end if;
             end if;
             -- Of those that have limits only some may start; then there is room for others.
             v_parked := 0;
-            select bool_or(t.gates is not null), v_has_starts or bool_or(t.unique_until = 'start')
-                into v_is_limited, v_has_starts from {schema}.task t where t.ctid = any(v_rows[v_passed + 1:]);
+            v_looked_at := coalesce(v_looked_at, cardinality(v_rows));
+            if v_looked_at > v_passed then
+                select v_is_limited or bool_or(t.gates is not null), v_has_starts or bool_or(t.unique_until = 'start')
+                    into v_is_limited, v_has_starts
+                    from {schema}.task t where t.ctid = any(v_rows[v_passed + 1:v_looked_at]);
+            end if;
             if v_is_limited then
                 select * into v_more from {schema}.pass_gates_v1(v_rows[v_passed + 1:], v_limit - v_passed, v_now);
                 v_rows := v_rows[1:v_passed] || v_more.p_passed;
