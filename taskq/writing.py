@@ -65,6 +65,7 @@ class Writer:
         limits: Limits,
     ) -> None:
         self._task = task
+        self._name = task.name
         self._call = call
         self._place = place
         self._crypto = crypto
@@ -86,12 +87,12 @@ class Writer:
         if self._call.idempotency_key is not None and len(payloads) != 1:
             raise InvalidOption(f"{self._task.name}: one idempotency_key is for one task, not for {len(payloads)}")
         messages, written = [], []
+        most, identity, message = self._limits.max_payload, self._identity, self._message
         for payload, headers in zip(payloads, self._headers(), strict=False):
             size = len(payload) + len(headers)
-            if size > self._limits.max_payload:
-                raise PayloadTooLarge(self._task.name, size, self._limits.max_payload)
-            id, known_by = self._identity(payload)
-            messages.append(self._message(id, known_by, payload, headers))
+            if size > most:
+                raise PayloadTooLarge(self._task.name, size, most)
+            messages.append(message(*identity(payload), payload, headers))
             written.append(headers)
         return messages, written
 
@@ -100,7 +101,7 @@ class Writer:
         return self._message(holder, "", payload, headers)._replace(replaces=True)
 
     def _message(self, id: str, known_by: str, payload: bytes, headers: bytes) -> Message:
-        name = self._task.name
+        name = self._name
         sealed = payload if self._crypto is None else self._crypto.encrypt(payload, about_payload(id, name))
         message = Message(id, name, seal(id, name, sealed, headers), *self._shared, known_by)
         if self._is_plain:

@@ -7,6 +7,7 @@ import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count, groupby, islice
+from operator import itemgetter
 from secrets import token_hex
 from typing import Any, TypeVar
 
@@ -54,6 +55,8 @@ _KINDS: dict[type[Settlement], str] = {
     Cancel: "cancel",
     Crash: "crash",
 }
+_REST = itemgetter(slice(Message._fields.index("body") + 1, None))
+"""What a message has beside id, name and body."""
 _HEAD_WIDTH = 4
 _MOST_WORKERS = 1000
 _DELIVERY_WIDTH = 8
@@ -176,10 +179,11 @@ def _slices(items: Sequence[int], size: int) -> Iterator[list[int]]:
 
 def _runs(messages: Sequence[Message], positions: Sequence[int]) -> Iterator[Argument]:
     """The arguments of enqueue.lua: runs of messages that are alike in all but id, name and body."""
-    for head, run in groupby((messages[position] for position in positions), _likeness):
-        pairs = [part for m in run for part in (m.id, m.name.encode() + b"\n" + m.body)]
-        yield from head
-        yield len(pairs) // 2
+    for _, run in groupby((messages[position] for position in positions), _REST):
+        alike = list(run)
+        pairs = [part for m in alike for part in (m.id, m.name.encode() + b"\n" + m.body)]
+        yield from _head(alike[0])
+        yield len(alike)
         yield from pairs
 
 
@@ -187,6 +191,9 @@ def _enqueued(
     messages: Sequence[Message], positions: Sequence[int], codes: Sequence[int | bytes], flat: Sequence[Any]
 ) -> Iterator[Enqueued]:
     """The answers of enqueue.lua: a code for each message, or the id of the task that holds its unique key."""
+    if not flat and codes.count(1) == len(codes):  # as nearly always
+        yield from [Enqueued(messages[position].id, EnqueueStatus.CREATED) for position in positions]
+        return
     fills = {flat[at].decode(): Fill(flat[at + 1], flat[at + 2]) for at in range(0, len(flat), 3)}
     for position, code in zip(positions, codes, strict=True):
         message = messages[position]
@@ -197,7 +204,7 @@ def _enqueued(
             yield Enqueued(message.id, status, fills.get(message.queue) if status in _TELLS_FILL else None)
 
 
-def _likeness(message: Message) -> tuple[str, str, Argument, Argument, Argument, str, str, str]:
+def _head(message: Message) -> tuple[str, str, Argument, Argument, Argument, str, str, str]:
     return (
         message.queue,
         f"{int(message.priority)}:{message.group}",

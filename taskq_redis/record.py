@@ -92,9 +92,10 @@ def check_text(message: Message) -> None:
     Raises:
         InvalidOption: one of its texts holds a lone surrogate.
     """
-    keys = "".join(limit.key for limit in message.limits) + (message.unique.key if message.unique else "")
-    text = f"{message.id}{message.name}{message.queue}{message.group}{message.tenant}{message.digest}{keys}"
-    if plain(text) != text:
+    text = f"{message.id}{message.name}{message.queue}{message.group}{message.tenant}{message.digest}"
+    if message.limits or message.unique:
+        text += "".join(limit.key for limit in message.limits) + (message.unique.key if message.unique else "")
+    if not text.isascii() and plain(text) != text:
         raise InvalidOption(f"{message.name!a}: name, queue, group and tenant of a task must not hold lone surrogates")
 
 

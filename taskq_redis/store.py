@@ -63,6 +63,9 @@ class Store:
 
     def by_shard(self, ids: Iterable[str]) -> dict[int, list[int]]:
         """The positions of ids, grouped by their shards."""
+        if self.target.shards == 1:
+            positions = [position for position, _ in enumerate(ids)]
+            return {0: positions} if positions else {}
         groups: dict[int, list[int]] = {}
         for position, id in enumerate(ids):
             groups.setdefault(self.shard_of_id(id), []).append(position)

@@ -44,9 +44,11 @@ def cache_id(namespace: str, task: Task[..., Any], tenant: str, payload: bytes) 
 
 def may_be_cached(task: Task[..., Any], headers: Headers) -> bool:
     """Whether the result of a run stands for others: no secret does, nor one of another version's arguments."""
-    crypto, declared = task.submitter.crypto, task.declared
-    is_secret = headers.encrypted or (crypto is not None and crypto.wants(declared.encrypt))
-    return declared.cache is not None and headers.version == declared.version and not is_secret
+    declared = task.declared
+    if declared.cache is None or headers.version != declared.version:
+        return False
+    crypto = task.submitter.crypto
+    return not (headers.encrypted or (crypto is not None and crypto.wants(declared.encrypt)))
 
 
 def _canonical(payload: bytes) -> bytes:

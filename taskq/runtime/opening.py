@@ -85,7 +85,8 @@ def seal_outcome(task: Task[..., Any], delivery: Delivery, headers: Headers, out
     """An outcome as it is stored: its result encrypted where the task, its call or the application wants that."""
     if not isinstance(outcome, Succeeded):
         return outcome
-    return Succeeded(seal_result(task, delivery, headers, outcome.result))
+    sealed = seal_result(task, delivery, headers, outcome.result)
+    return outcome if sealed is outcome.result else Succeeded(sealed)
 
 
 def seal_result(task: Task[..., Any], delivery: Delivery, headers: Headers, result: bytes) -> bytes:
