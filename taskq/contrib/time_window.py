@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from fnmatch import fnmatchcase
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from taskq.config import check_identifier, shown
 from taskq.context import TaskContext
 from taskq.domain.outcome import Outcome, Snoozed
+from taskq.domain.timing import zone
 from taskq.errors import InvalidOption
 from taskq.middleware import CallNext, Middleware
 
@@ -51,7 +52,7 @@ class Hours:
     def __post_init__(self) -> None:
         for option in ("start", "end"):
             object.__setattr__(self, option, _as_time(option, getattr(self, option)))
-        _zone(self.timezone)
+        zone(self.timezone)
         days: object = self.weekdays
         if isinstance(days, str) or not isinstance(days, Collection) or not days or not set(days) <= set(WEEKDAYS):
             raise InvalidOption(f"weekdays must be some of {', '.join(WEEKDAYS)}, not {shown(days)}")
@@ -65,7 +66,7 @@ class Hours:
         >>> Hours("08:00", "17:00").is_open(datetime(2026, 3, 6, 17, tzinfo=UTC))
         False
         """
-        wall = now.astimezone(_zone(self.timezone))
+        wall = now.astimezone(zone(self.timezone))
         start, end, shows = _as_time("start", self.start), _as_time("end", self.end), wall.time()
         if start < end:
             return start <= shows < end and self._begins_on(wall.date())
@@ -92,10 +93,10 @@ class Hours:
 
     def _openings(self, now: datetime) -> Iterator[datetime]:
         """The instants after `now`, within the horizon, at which the hours may begin."""
-        today = now.astimezone(_zone(self.timezone)).date()
+        today = now.astimezone(zone(self.timezone)).date()
         for ahead in range(_HORIZON):
             wall = datetime.combine(today + timedelta(days=ahead), _as_time("start", self.start))
-            found = (*_instants(wall, _zone(self.timezone)), *_putting_back(wall.date(), _zone(self.timezone)))
+            found = (*_instants(wall, zone(self.timezone)), *_putting_back(wall.date(), zone(self.timezone)))
             yield from (each for each in found if each > now and self.is_open(each))
 
 
@@ -193,15 +194,6 @@ def _first(before: datetime, after: datetime, is_after: Callable[[datetime], boo
 
 def _offset(instant: datetime, zone: ZoneInfo) -> timedelta:
     return instant.astimezone(zone).utcoffset() or timedelta()
-
-
-def _zone(name: object) -> ZoneInfo:
-    try:
-        if isinstance(name, str):
-            return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        pass
-    raise InvalidOption(f"timezone must be a name such as Europe/Berlin, not {shown(name)}")
 
 
 def _as_time(option: str, value: object) -> time:
