@@ -17,6 +17,7 @@ from taskq_memory.maintenance import MemoryMaintenance
 from taskq_memory.queues import MemoryQueues
 from taskq_memory.registry import MemoryRegistry
 from taskq_memory.results import MemoryResults
+from taskq_memory.scheduler import MemoryScheduler
 from taskq_memory.snapshot import SnapshotFile
 from taskq_memory.store import Store
 
@@ -28,8 +29,7 @@ SNAPSHOT_EVERY = 5.0
 class MemoryBackend:
     """See taskq.ports.Backend. Clones share the store, from any thread."""
 
-    capabilities = frozenset({Capability.VIRTUAL_TIME, Capability.LIMITS_SPAN_QUEUES})
-    scheduler = None
+    capabilities = frozenset({Capability.VIRTUAL_TIME, Capability.LIMITS_SPAN_QUEUES, Capability.SCHEDULES})
     metrics = None
 
     def __init__(
@@ -49,6 +49,7 @@ class MemoryBackend:
         self.results = MemoryResults(store)
         self.inspector = MemoryInspector(store)
         self.queues = MemoryQueues(store)
+        self.scheduler = MemoryScheduler(store)
         self.registry = registry or MemoryRegistry(store)
         self.events = MemoryEvents(store)
 

@@ -18,6 +18,7 @@ from taskq.domain.limits import Breaker, Bucket, Slots
 from taskq.domain.state import TaskState
 from taskq.domain.unique import Holding
 from taskq.errors import ConfigError
+from taskq.ports import ScheduleEntry
 from taskq_memory.rows import QueueRow, Task
 from taskq_memory.store import Store
 
@@ -35,6 +36,7 @@ class _Image(msgspec.Struct):
     buckets: dict[str, Bucket]
     breakers: dict[str, Breaker]
     results: list[tuple[str, int, bytes, float]]
+    schedules: list[ScheduleEntry] = []
 
 
 class SnapshotFile:
@@ -134,6 +136,7 @@ def _image(store: Store) -> _Image:
         store.gates.buckets,
         store.gates.breakers,
         [(id, fence, data, until) for (id, fence), (data, until) in store.results.items()],
+        list(store.schedules.values()),
     )
 
 
@@ -167,5 +170,6 @@ def _restore(store: Store, image: _Image) -> None:
             if isinstance(limit, Slots):
                 store.gates.holders.setdefault(limit.gate, {})[id] = None
     store.results.update({(id, fence): (data, until) for id, fence, data, until in image.results})
+    store.schedules.update({entry.name: entry for entry in image.schedules})
     store.entry = max((task.entry for task in image.tasks), default=0)
     store.note_change()

@@ -23,7 +23,7 @@ from taskq.domain.lease import ReaperWatch
 from taskq.domain.limits import pack_limits
 from taskq.domain.message import DIGEST_RETENTION, TOMBSTONE, Message
 from taskq.domain.state import WAITING, Event, TaskState
-from taskq.ports import Clock
+from taskq.ports import Clock, ScheduleEntry
 from taskq_memory.gates import Gates
 from taskq_memory.listeners import Listeners
 from taskq_memory.rooms import Rooms
@@ -52,6 +52,7 @@ class Store:
         self.keys = UniqueKeys(self.tasks, clock)
         self.claims: dict[str, Claim] = {}
         self.watch = ReaperWatch()
+        self.schedules: dict[str, ScheduleEntry] = {}
         self.results: dict[tuple[str, int], tuple[bytes, float]] = {}
         self.version = 0
         """Grows with each change (`note_change`); tells a snapshot whether there is something to write."""

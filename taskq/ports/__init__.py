@@ -22,7 +22,7 @@ from taskq.ports.metrics import MetricsStore, Sample, Series
 from taskq.ports.queues import GateState, QueueConfig, QueueControl, QueueSettings
 from taskq.ports.registry import WorkerCommand, WorkerInfo, WorkerRegistry, WorkerState
 from taskq.ports.results import Finished, ResultStore
-from taskq.ports.scheduler import ScheduleEntry, Scheduler
+from taskq.ports.scheduler import Change, Committed, DueSchedules, ScheduleEntry, Scheduler
 
 __all__ = [
     "Annotations",
@@ -31,7 +31,10 @@ __all__ = [
     "Broker",
     "CancelStatus",
     "Capability",
+    "Change",
     "Clock",
+    "Committed",
+    "DueSchedules",
     "EnqueueStatus",
     "Enqueued",
     "Event",

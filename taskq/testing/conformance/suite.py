@@ -18,6 +18,7 @@ from taskq.testing.conformance.order import AgingRules, FrontLaneRules, GroupRul
 from taskq.testing.conformance.random_runs import RandomRules
 from taskq.testing.conformance.redrive import RedriveRules
 from taskq.testing.conformance.results import ResultStoreRules, WaitForResultRules
+from taskq.testing.conformance.scheduling import ScheduleRules
 from taskq.testing.conformance.settle import HistoryRules, SettleAnswerRules, SettleRules
 from taskq.testing.conformance.sharing import BackendRules, CloneRules, ConcurrencyRules, NamespaceRules
 from taskq.testing.conformance.steering import CapacityRules, MovingRules, QueueLimitRules, SettingsRules
@@ -80,6 +81,7 @@ class BackendConformance(
     ContentionRules,
     BackendRules,
     TransitionRules,
+    ScheduleRules,
     RandomRules,
 ):
     """Subclass it, give it `fresh_backend`, and every rule of docs/backend-contract.md is tried.
