@@ -21,6 +21,7 @@ from taskq_postgres.record import plain
 from taskq_postgres.registry import PostgresRegistry
 from taskq_postgres.results import PostgresResults
 from taskq_postgres.roomy import Roomy
+from taskq_postgres.scheduler import PostgresScheduler
 from taskq_postgres.store import Store
 from taskq_postgres.url import Target
 
@@ -34,9 +35,9 @@ class PostgresBackend:
             Capability.TRANSACTIONAL_ENQUEUE,
             Capability.TRANSACTIONAL_SETTLE,
             Capability.LIMITS_SPAN_QUEUES,
+            Capability.SCHEDULES,
         }
     )
-    scheduler = None
     metrics = None
 
     def __init__(self, target: Target, options: BackendOptions) -> None:
@@ -52,6 +53,7 @@ class PostgresBackend:
         self.results = PostgresResults(store, hints)
         self.inspector = PostgresInspector(store, hints)
         self.queues = PostgresQueues(store, hints, roomy)
+        self.scheduler = PostgresScheduler(store)
         self.registry = PostgresRegistry(store)
         self.events = PostgresEvents(store, hints)
         self._lenders: list[PostgresLender] = []
