@@ -28,16 +28,20 @@ class MemoryScheduler:
         with self._store.lock:
             return self._store.schedules.get(name)
 
+    async def now(self, queue: str) -> datetime:
+        """The store's clock."""
+        return datetime.fromtimestamp(self._store.clock.now(), UTC)
+
     async def claim_due(self, limit: int = 100) -> DueSchedules:
         """The schedules that are due."""
+        now = await self.now("")
         with self._store.lock:
-            now = datetime.fromtimestamp(self._store.clock.now(), UTC)
             waiting = sorted(
                 (entry.next_at, entry.name, entry) for entry in self._store.schedules.values() if entry.next_at
             )
-        due = [entry for next_at, _, entry in waiting[:limit] if next_at <= now]
+        due = [(entry, now) for next_at, _, entry in waiting[:limit] if next_at <= now]
         rest = [next_at for next_at, _, _ in waiting[len(due) : len(due) + 1]]
-        return DueSchedules(now, due, max(0.0, (rest[0] - now).total_seconds()) if rest else None)
+        return DueSchedules(due, max(0.0, (rest[0] - now).total_seconds()) if rest else None)
 
     async def commit(self, changes: Sequence[Change]) -> list[Committed]:
         """Write schedules and enqueue what fires."""

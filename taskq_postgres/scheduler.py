@@ -28,14 +28,20 @@ class PostgresScheduler:
         rows = await self._store.run("schedules", (plain(name), plain(name)), reads=True)
         return _entry(*rows[0]) if rows else None
 
+    async def now(self, queue: str) -> datetime:
+        """The store's clock."""
+        rows = await self._store.run("schedules_due", (0,), reads=True)
+        now: datetime = rows[0][0].astimezone(UTC)
+        return now
+
     async def claim_due(self, limit: int = 100) -> DueSchedules:
         """The schedules that are due."""
         rows = await self._store.run("schedules_due", (limit + 1,), reads=True)
         now = rows[0][0].astimezone(UTC)
         waiting = [_entry(*row[1:]) for row in rows if row[1] is not None]
-        due = [entry for entry in waiting[:limit] if _when(entry) <= now]
+        due = [(entry, now) for entry in waiting[:limit] if _when(entry) <= now]
         rest = waiting[len(due) : len(due) + 1]
-        return DueSchedules(now, due, max(0.0, (_when(rest[0]) - now).total_seconds()) if rest else None)
+        return DueSchedules(due, max(0.0, (_when(rest[0]) - now).total_seconds()) if rest else None)
 
     async def commit(self, changes: Sequence[Change]) -> list[Committed]:
         """Write schedules and enqueue what fires."""

@@ -20,6 +20,7 @@ from taskq_redis.maintenance import RedisMaintenance
 from taskq_redis.queues import RedisQueues
 from taskq_redis.registry import RedisRegistry
 from taskq_redis.results import RedisResults
+from taskq_redis.scheduler import RedisScheduler
 from taskq_redis.store import Store
 from taskq_redis.urls import Target, parse
 
@@ -27,7 +28,6 @@ from taskq_redis.urls import Target, parse
 class RedisBackend:
     """See taskq.ports.Backend. Connections are opened when they are needed."""
 
-    scheduler = None
     metrics = None
 
     def __init__(self, target: Target, options: BackendOptions) -> None:
@@ -42,6 +42,7 @@ class RedisBackend:
         self.results = RedisResults(self._store, self._listening)
         self.inspector = RedisInspector(self._store)
         self.queues = RedisQueues(self._store)
+        self.scheduler = RedisScheduler(self._store)
         self.registry = RedisRegistry(self._store)
         self.events = RedisEvents(self._store, self._listening)
 
@@ -49,7 +50,7 @@ class RedisBackend:
     def capabilities(self) -> frozenset[Capability]:
         """What it can do."""
         alone = {Capability.LIMITS_SPAN_QUEUES} if len(self._store.shards) == 1 else set()
-        return frozenset({Capability.SHARED} | alone)
+        return frozenset({Capability.SHARED, Capability.SCHEDULES} | alone)
 
     def shard_of(self, queue: str) -> int:
         """The shard that holds a queue."""

@@ -103,8 +103,8 @@ class RedisBroker:
             if parent is not None and shard == home:
                 head = (*parent, head[3])
             for positions in _slices(groups[shard], self._batch):
-                codes, fills = await self._store.run_durably(shard, "enqueue", *head, *_runs(messages, positions))
-                for position, answer in zip(positions, _enqueued(messages, positions, codes, fills), strict=True):
+                codes, fills, _ = await self._store.run_durably(shard, "enqueue", *head, *runs_of(messages, positions))
+                for position, answer in zip(positions, enqueued(messages, positions, codes, fills), strict=True):
                     answers[position] = answer
                 if codes[0] == 3:
                     return [
@@ -177,7 +177,7 @@ def _slices(items: Sequence[int], size: int) -> Iterator[list[int]]:
         yield part
 
 
-def _runs(messages: Sequence[Message], positions: Sequence[int]) -> Iterator[Argument]:
+def runs_of(messages: Sequence[Message], positions: Sequence[int]) -> Iterator[Argument]:
     """The arguments of enqueue.lua: runs of messages that are alike in all but id, name and body."""
     for _, run in groupby((messages[position] for position in positions), _REST):
         alike = list(run)
@@ -187,7 +187,7 @@ def _runs(messages: Sequence[Message], positions: Sequence[int]) -> Iterator[Arg
         yield from pairs
 
 
-def _enqueued(
+def enqueued(
     messages: Sequence[Message], positions: Sequence[int], codes: Sequence[int | bytes], flat: Sequence[Any]
 ) -> Iterator[Enqueued]:
     """The answers of enqueue.lua: a code for each message, or the id of the task that holds its unique key."""

@@ -17,6 +17,8 @@ A shard is one hash slot: all its keys carry the tag `{namespace:shard}`, so tha
                  lane:<n>:<q>:<p>:<group>   stream  PENDING, one entry for each task; `i` is its id
                  lanes:<q>          zset    the non-empty lanes `<p>:<group>` of a queue, most urgent first
                  front:<q>          zset    PENDING again: by priority, then by the time of first becoming ready
+                 schedules          zset    names of schedules, by the instant (µs) at which they are due, or +inf
+                 schedule:<name>    hash    a schedule: q its queue, sp spec, st state, n when it is due, r revision
                  gates:<q>          zset    closed gates at which tasks wait, by the instant at which they may open
                  room:<n>:<q>:<gate>  zset  PENDING at that gate, ordered as in `front`
                  cleared:<q>        zset    PENDING, let out of a room, ordered likewise
@@ -53,11 +55,11 @@ from typing import NamedTuple
 
 _KINDS = re.compile(
     rb"""taskq:\{[^{}]+:\d+\}:(
-        meta | queues | leases | cancels | expiring | workers
+        meta | queues | leases | cancels | expiring | workers | schedules
       | (task|log|digest):[0-9a-f-]{36}
       | gone:\d+
       | out:[0-9a-f-]{36}:\d+
-      | (lanes|front|gates|cleared|due|retry|ends|queue|wake|claim|worker|orders|unique):.*
+      | (lanes|front|gates|cleared|due|retry|ends|queue|wake|claim|worker|orders|unique|schedule):.*
       | (gate|holders|rooms):[rcb]:.*
       | room:\d+:.*:[rcb]:.*
       | done:[0-9a-f]+

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
@@ -64,6 +65,9 @@ _PICKING = frozenset({"fetch", "peek", "purge"})
 _GATED = frozenset({"fetch", "settle", "reap", "reset"})
 """The scripts in which a task meets its limits."""
 
+_MADE_OF: Mapping[str, list[str]] = {"commit": ["_schedules", "enqueue"]}
+"""The scripts that go on with another one."""
+
 
 class Script(NamedTuple):
     """One script, as the server runs it."""
@@ -77,12 +81,12 @@ class Script(NamedTuple):
 def script(name: str) -> Script:
     """Read a script, with what it is built on before it.
 
-    All but `enqueue` run on a server that is out of memory: a full server refuses work and still drains.
+    All but those that enqueue run on a server that is out of memory: a full server refuses work and still drains.
     """
     gates, picking = ["_gates"] * (name in _GATED), ["_pick"] * (name in _PICKING)
-    parts = ["_lib", *gates, *picking, name]
+    parts = ["_lib", *gates, *picking, *_MADE_OF.get(name, [name])]
     constants = "".join(f"local {key} = {value!r}\n" for key, value in _CONSTANTS.items())
-    flags = "" if name == "enqueue" else " flags=allow-oom"
+    flags = "" if "enqueue" in parts else " flags=allow-oom"
     folder = files("taskq_redis") / "lua"
     body = "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in parts)
     source = f"#!lua{flags}\n{constants}{body}".encode()

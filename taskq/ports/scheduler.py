@@ -49,10 +49,8 @@ class Committed(NamedTuple):
 class DueSchedules(NamedTuple):
     """What is to be looked at."""
 
-    now: datetime
-    """By the store's clock."""
-    entries: Sequence[ScheduleEntry]
-    """The earliest first."""
+    entries: Sequence[tuple[ScheduleEntry, datetime]]
+    """The earliest first; with the instant by the store's clock at which each was found due."""
     next_due: float | None
     """Seconds until the next one that was not handed out is due; None: there is none."""
 
@@ -66,6 +64,10 @@ class Scheduler(Protocol):
 
     async def get(self, name: str) -> ScheduleEntry | None:
         """One schedule."""
+        ...
+
+    async def now(self, queue: str) -> datetime:
+        """The store's clock, where this queue is kept."""
         ...
 
     async def claim_due(self, limit: int = 100) -> DueSchedules:

@@ -34,6 +34,8 @@ local function is_repeat(name, token)
   return false
 end
 
+local written = {} -- schedules, by _schedules.lua before it enqueues what fires
+
 -- ------------------------------------------------------------ what a call collects
 
 local queues, queue_order = {}, {}

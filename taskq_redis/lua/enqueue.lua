@@ -5,7 +5,8 @@
 --       the options or '', digest, '' or [unique key as in _lib.lua, limits, the longest that it may be put off (ms),
 --       whether it replaces] as JSON, '' for what it has not, count, count × (id, name and body)
 -- Returns for each message 1 created, 0 duplicate, 2 conflict, 3 stale parent, 4 full, 5 replaced, or the id of the task
--- that holds its unique key; then {queue, depth, limit, …} of queues that are full or past their warning level.
+-- that holds its unique key; then {queue, depth, limit, …} of queues that are full or past their warning level, and
+-- what _schedules.lua has written.
 local CREATED, DUPLICATE, CONFLICT, STALE_PARENT, FULL, REPLACED = 1, 0, 2, 3, 4, 5
 local HEAD = 9
 
@@ -23,7 +24,7 @@ end
 local answers, fills = {}, {}
 local function answer_all(code)
   for i = 1, #ids do answers[i] = code end
-  return {answers, fills}
+  return {answers, fills, written}
 end
 
 if ARGV[1] ~= '' then
@@ -176,4 +177,4 @@ end
 for _, queue in ipairs(queue_order) do call('SADD', P .. 'queues', queue.name) end
 flush()
 tell_fills()
-return {answers, fills}
+return {answers, fills, written}

@@ -15,7 +15,7 @@ OPENED = b"*3\r\n$1\r\n1\r\n$1\r\n1\r\n$1\r\ne\r\n"
 """The answer to open.lua: schema 1, one shard, epoch "e"."""
 ONE = b"*1\r\n:1\r\n"
 """The answer of a script that had one id to deal with: it was done."""
-CREATED = b"*2\r\n*1\r\n:1\r\n*0\r\n"
+CREATED = b"*3\r\n*1\r\n:1\r\n*0\r\n*0\r\n"
 """The answer to enqueue.lua: one message was created, no queue is full."""
 
 

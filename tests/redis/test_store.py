@@ -17,7 +17,9 @@ from taskq.errors import BackendUnavailable, ConfigError
 from taskq.ports import (
     BackendOptions,
     Capability,
+    Change,
     QueueConfig,
+    ScheduleEntry,
     Settled,
     TaskQuery,
     WorkerCommand,
@@ -229,7 +231,7 @@ class TestLayout:
             assert await backend.broker.wait(queues, 5.0) is True
 
     def test_a_backend_says_what_it_can_do(self, backend: RedisBackend) -> None:
-        assert backend.capabilities == {Capability.SHARED, Capability.LIMITS_SPAN_QUEUES}
+        assert backend.capabilities == {Capability.SHARED, Capability.SCHEDULES, Capability.LIMITS_SPAN_QUEUES}
 
 
 async def _do_everything(bench: Bench) -> None:
@@ -257,6 +259,8 @@ async def _do_everything(bench: Bench) -> None:
         WorkerInfo(id="w", name="w", host="h", pid=1, queues=("a",), state=WorkerState.IDLE), LONG
     )
     await backend.registry.command("w", WorkerCommand.PAUSE)
+    assert backend.scheduler is not None
+    await backend.scheduler.commit([Change(ScheduleEntry(name="s\n1", queue=bench.queue, spec=b"{}"))])
 
 
 def _keys(bench: Bench) -> Keys:
