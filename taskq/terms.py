@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -45,16 +45,17 @@ class Terms:
     breaker: Breaker | None = None
     unique: Uniqueness | None = None
     lift: Callable[[bytes], bytes] | None = None
+    has_limits: bool = field(init=False)
+    """Whether its runs must pass gates."""
+
+    def __post_init__(self) -> None:
+        has = bool(self.rates or self.slots or self.breaker or isinstance(self.unique, KeepLatest))
+        object.__setattr__(self, "has_limits", has)
 
     @property
     def are_none(self) -> bool:
         """Whether it asks for nothing."""
         return not (self.rates or self.slots or self.breaker or self.unique)
-
-    @property
-    def has_limits(self) -> bool:
-        """Whether its runs must pass gates."""
-        return bool(self.rates or self.slots or self.breaker or isinstance(self.unique, KeepLatest))
 
     @property
     def replaces(self) -> bool:

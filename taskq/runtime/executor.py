@@ -121,7 +121,7 @@ class Executor:
             refusal = self._prepare(run)
             if refusal is not None:
                 self._end(run, refusal)
-            elif late := late_limits(run):
+            elif run.task.terms.has_limits and (late := late_limits(run)):
                 self._leave(run, domain.Release(late))
             else:
                 self.slots.take(run)
@@ -188,7 +188,7 @@ class Executor:
         context = self._context(run)
         current_context.set(context)
         call: CallNext = partial(self._call, run, context)
-        if may_be_cached(run.task, run.headers):
+        if run.task.declared.cache is not None and may_be_cached(run.task, run.headers):
             call = partial(call_or_recall, self._app, run, call)
         try:
             if self._app.middleware.around_run:
@@ -267,8 +267,10 @@ class Executor:
         deadline = None
         if run.deadline is not None:
             deadline = datetime.now(UTC) + timedelta(seconds=run.deadline - time.monotonic())
-        terms: dict[str, Any] = {"metadata": run.headers.metadata, "state": self._state, "origin": run.task.submitter}
-        return TaskContext(run.delivery, run, deadline=deadline, work=self._work_of(run), **terms)
+        return TaskContext(
+            run.delivery, run, metadata=run.headers.metadata, deadline=deadline, state=self._state,
+            work=self._work_of(run), origin=run.task.submitter,
+        )  # fmt: skip
 
     # ------------------------------------------------------------ ending
 

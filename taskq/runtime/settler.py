@@ -50,7 +50,8 @@ class Settler:
 
     def put(self, delivery: Delivery, settlement: Settlement) -> None:
         """Take a decision; never blocks."""
-        self._waiting.append(Settled(delivery, _fingerprinted(settlement)))
+        named = settlement if isinstance(settlement, Complete) else _fingerprinted(settlement)
+        self._waiting.append(Settled(delivery, named))
         self.held[delivery.id, delivery.fence] = delivery
         self._idle.clear()
         self._arrived.set()

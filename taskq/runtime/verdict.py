@@ -11,7 +11,7 @@ from dataclasses import astuple
 from typing import Any
 
 from taskq.domain import outcome as domain
-from taskq.domain.outcome import Crashed, Failed, Outcome, Rejected, Settlement
+from taskq.domain.outcome import Crashed, Failed, Outcome, Rejected, Settlement, Succeeded
 from taskq.domain.record import DeadReason, Failure
 from taskq.domain.retry import DEFAULT_RETRY, LONGEST, RetryStrategy, from_dict
 from taskq.errors import NotApplied
@@ -25,6 +25,8 @@ logger = logging.getLogger("taskq.worker")
 
 def verdict(run: Run, outcome: Outcome) -> Settlement:
     """Decide what becomes of a task whose run has ended; a retry strategy that raises buries it, and loses it never."""
+    if isinstance(outcome, Succeeded):  # which no policy has a say in
+        return domain.settle(run.delivery, outcome, DEFAULT_RETRY, random.random)
     try:
         age = run.age(time.monotonic())
         return _within_time(domain.settle(run.delivery, outcome, _policy(run), random.random, age))
