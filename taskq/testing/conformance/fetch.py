@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from taskq.domain.limits import Rate
 from taskq.domain.message import Delivery, Priority
 from taskq.domain.outcome import Complete, Crash, Release, Retry, Settlement, Snooze
 from taskq.domain.state import TaskState
@@ -59,6 +60,14 @@ class FetchRules(Kit):
         assert await bench.take_ids(3, queues=[bench.queue, bench.queue]) == ids[:3]
         assert await bench.take_ids(3, queues=[bench.queue, bench.queue]) == ids[3:]
         assert await bench.counts() == {TaskState.RUNNING: 4}
+
+    async def test_the_tasks_of_a_queue_that_is_named_twice_pass_their_limits_once(self, bench: Bench) -> None:
+        limits = (Rate(bench.queue, 1e-3, 4.0),)
+        for _ in range(2):
+            ids = await bench.put_many(2, limits=limits)
+            assert await bench.take_ids(10, queues=[bench.queue, bench.queue]) == ids
+        await bench.put(limits=limits)
+        assert await bench.take_ids() == []
 
     async def test_a_claim_leaves_other_queues_alone(self, bench: Bench) -> None:
         other = await bench.put(bench.queue + "-other")
