@@ -53,11 +53,8 @@ class Timing(Protocol):
         ...
 
 
-class _Walked:
+class _Walked(Timing):
     """What can only be told from one instant to the next."""
-
-    def after(self, instant: datetime) -> datetime | None:
-        raise NotImplementedError  # pragma: no cover - abstract
 
     def count(self, first: datetime, last: datetime, most: int) -> int:
         """See Timing."""
