@@ -102,7 +102,7 @@ class Waiting:
     async def _pop(self, home: int, lists: Sequence[str], timeout: float) -> bool:
         try:
             connection = await self._take(home)
-            reply = await self._block(connection, ("BLPOP", *lists, f"{max(timeout, 0.01):.3f}"), timeout)
+            reply = await self._block(connection, ("BLPOP", *lists, f"{max(timeout, 0.001):.3f}"), timeout)
         except ConnectionLost:
             return await self._pause(home, timeout)
         if not isinstance(reply, ReplyError):
