@@ -30,6 +30,7 @@ declare
     v_queues text[] := p_queues[1:1];
     v_queue text;
     v_may_be_full boolean := false;
+    v_is_set boolean := false;  -- something, for one of the queues
 begin
     if p_parent is not null then
         perform 1 from {schema}.task t
@@ -71,8 +72,9 @@ begin
                 or coalesce(d.waiting, 0) + cardinality(p_queues)
                     >= coalesce(k.warn_at, {warn_at}) * coalesce(k.max_size, {max_size})
                 or p_may_count and (d.counted_at is null or v_now - d.counted_at
-                    > greatest(1, (coalesce(k.max_size, {max_size}) - d.waiting) / 1e5) * interval '1 second')
-            into v_lifetime, v_may_be_full
+                    > greatest(1, (coalesce(k.max_size, {max_size}) - d.waiting) / 1e5) * interval '1 second'),
+                v_is_set or coalesce(k.max_size, k.warn_at, k.expires) is not null
+            into v_lifetime, v_may_be_full, v_is_set
             from (select) one left join {schema}.queue k on k.name = v_queue
                 left join {schema}.depth d on d.queue = v_queue;
         if v_lifetime is not null then
@@ -125,7 +127,7 @@ begin
         union all select d.id from {schema}.dead d where d.id = any(v_created)
         union all select s.id from {schema}.tombstone s where s.id = any(v_created) and s.forget_at > v_now) k;
     if v_known is null and cardinality(v_created) = cardinality(p_ids) and v_fills is null then
-        return case when v_may_be_full or v_expires is not null then '' end;
+        return case when v_may_be_full or v_is_set then '' end;
     end if;
     delete from {schema}.task where id = any(v_known);
     v_created := array(select c from unnest(v_created) c where v_known is null or c <> all(v_known));

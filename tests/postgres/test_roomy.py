@@ -80,6 +80,14 @@ async def test_what_another_one_sets_holds_within_a_second(
     assert await put(bench) is FULL
 
 
+async def test_a_queue_whose_size_is_set_is_looked_at_each_time(bench: Bench, backend: PostgresBackend) -> None:
+    await bench.backend.queues.configure(bench.queue, QueueConfig(max_size=50_000))
+    await looked_at(bench)
+    async with backend.clone() as other:
+        await other.queues.configure(bench.queue, QueueConfig(max_size=2))
+    assert await put(bench) is FULL
+
+
 async def test_a_queue_with_a_time_to_live_is_looked_at_each_time(bench: Bench) -> None:
     await bench.backend.queues.configure(bench.queue, QueueConfig(expires=60.0))
     messages = [await bench.put() for _ in range(4)]
