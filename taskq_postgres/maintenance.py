@@ -28,11 +28,13 @@ class PostgresMaintenance:
         return self._hint(int(await self._store.value("promote", (limit,))))
 
     async def reap(self, limit: int = 100, *, renewal: float = RENEWAL) -> Reaped:
-        """Take away leases that ran out."""
+        """Take away leases that ran out; then count the queues for which an enqueue asked, which may take a while."""
         [row] = await self._store.run("reap", (limit, float(renewal)))
         reaped = Reaped(*row[:4])
         self._hint(reaped.requeued)
         self._hints.ended(row[4])
+        for queue in row[5]:
+            await self._store.run("count_queue", (queue,))
         return reaped
 
     async def expire(self, limit: int = 1000) -> int:

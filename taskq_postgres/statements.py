@@ -19,8 +19,11 @@ GATE_REACH = 200
 """Tasks that it looks at then, beyond those that it may take."""
 COUNTED_SIZE = 10_000
 """Up to this size a queue is counted with each enqueue; a larger one now and then."""
+COUNT_WITHIN = 6
+"""Seconds that the workers have for it, which reap every four: then who enqueues counts, because there are none."""
 CONSTANTS: dict[str, object] = {
     "aged_every": AGED_EVERY,
+    "count_within": COUNT_WITHIN,
     "counted_size": COUNTED_SIZE,
     "cut_every": CUT_EVERY,
     "dead_retention": int(DEAD_RETENTION),

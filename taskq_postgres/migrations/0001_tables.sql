@@ -152,9 +152,16 @@ create table {schema}.queue (
     soft_timeout float8,
     expires float8
 );
--- How many tasks waited in a queue when they were counted.
+-- How many tasks waited in a queue when they were counted, how many seconds that took, and since when it is to be done
+-- again.
 create table {schema}.depth (
-    queue text collate "C" primary key, waiting bigint not null, counted_at timestamptz not null
+    queue text collate "C" primary key, waiting bigint not null, counted_at timestamptz not null,
+    took float8 not null, wanted_since timestamptz
+) with (fillfactor = 20);
+-- The place from which on a queue is pruned by count, as long as there is more before it than one statement forgets.
+create table {schema}.cut (
+    kept_in text, queue text collate "C", completed_at timestamptz not null, seq bigint not null,
+    primary key (kept_in, queue)
 ) with (fillfactor = 20);
 -- Whose turn it is: written only while several lanes of a queue compete.
 create table {schema}.turn (

@@ -6,7 +6,7 @@
 -- One tick of the reaper. It looks only at claims of which a lease may have run out.
 create function {schema}.reap_v1(
     p_limit int, p_renewal float8, out p_requeued int, out p_buried int, out p_cancelled int, out p_is_holding boolean,
-    out p_ended uuid[]
+    out p_ended uuid[], out p_uncounted text[]
 ) language plpgsql as $$
 declare
     v_now timestamptz := clock_timestamp();
@@ -20,6 +20,7 @@ declare
     t {schema}.task;
 begin
     p_requeued := 0; p_buried := 0; p_cancelled := 0; p_is_holding := false; p_ended := '{}';
+    p_uncounted := array(select d.queue from {schema}.depth d where d.wanted_since is not null);
     select * into v_watch from {schema}.watch for no key update skip locked;
     if not found then
         return;  -- another reaper is at it
@@ -143,14 +144,18 @@ begin
             ) select queue from hop where queue is not null $q$, '%1', v_table)
         loop
             exit when v_pruned >= p_limit;
-            select coalesce((select k.max_finished from {schema}.queue k where k.name = v_queue), p_max) into v_limit;
-            execute replace($q$
-                select x.completed_at, x.seq from unnest('{10,11,12,13,14}'::smallint[]) s(state) cross join lateral (
-                    select f.completed_at, f.seq from {schema}.%1 f where f.queue = $1 and f.state = s.state
-                        order by f.completed_at desc, f.seq desc limit $2 + 1) x
-                    order by x.completed_at desc, x.seq desc offset $2 limit 1 $q$, '%1', v_table)
-                into v_cut, v_seq using v_queue, v_limit;
-            continue when v_cut is null;
+            delete from {schema}.cut c where c.kept_in = v_table and c.queue = v_queue
+                returning c.completed_at, c.seq into v_cut, v_seq;
+            if not found then
+                select coalesce((select k.max_finished from {schema}.queue k where k.name = v_queue), p_max) into v_limit;
+                execute replace($q$
+                    select x.completed_at, x.seq from unnest('{10,11,12,13,14}'::smallint[]) s(state) cross join lateral (
+                        select f.completed_at, f.seq from {schema}.%1 f where f.queue = $1 and f.state = s.state
+                            order by f.completed_at desc, f.seq desc limit $2 + 1) x
+                        order by x.completed_at desc, x.seq desc offset $2 limit 1 $q$, '%1', v_table)
+                    into v_cut, v_seq using v_queue, v_limit;
+                continue when v_cut is null;
+            end if;
             execute replace($q$
                 with old as materialized (
                     select k.id, k.completed_at from {schema}.%1 k
@@ -162,6 +167,9 @@ begin
                 ) select array_agg(id), array_agg(completed_at) from doomed $q$, '%1', v_table)
                 into v_ids, v_ended using v_queue, v_cut, v_seq, p_limit - v_pruned;
             v_pruned := v_pruned + coalesce({schema}.bury_ids_v1(v_ids, v_ended), 0);
+            if v_pruned >= p_limit then  -- there is more: to find the place takes a walk along all that is kept
+                insert into {schema}.cut values (v_table, v_queue, v_cut, v_seq);
+            end if;
         end loop;
     end loop;
 

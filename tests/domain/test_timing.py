@@ -109,6 +109,7 @@ def test_what_fired_the_first_time_does_not_the_second(expression: str) -> None:
         ("5-1 * * * *", "its minute is wrong$"),
         ("1,,2 * * * *", "its minute is wrong$"),
         ("0 0 31 4,6 *", "its day-of-month is wrong$"),
+        ("0 0 */30 * MON#2", "never fires$"),
         (5, "a cron expression must be text, not 5"),
     ],
 )

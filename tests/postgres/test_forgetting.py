@@ -9,6 +9,9 @@ import psycopg
 import pytest
 
 from taskq.domain.message import DAY, DEFAULT_RETENTION
+from taskq.domain.outcome import Complete
+from taskq.ports import QueueConfig
+from taskq.testing.conformance import Bench
 from taskq_postgres import PostgresBackend
 
 YEAR = 365 * DAY
@@ -117,3 +120,36 @@ async def test_what_is_remembered_is_forgotten_in_bounded_steps(
         assert left() == 3
         assert await backend.maintenance.prune(2) == 0
         assert left() == 0
+
+
+async def finish(bench: Bench, count: int) -> None:
+    """Run so many tasks to their end."""
+    await bench.put_many(count)
+    for delivery in await bench.take(count):
+        await bench.settle(delivery, Complete())
+
+
+def cuts(days: Days) -> int:
+    """From how many places on it is known that there is more to forget."""
+    [(count,)] = days._all("select count(*) from taskq.cut")
+    return int(count)
+
+
+async def test_the_place_from_which_on_a_queue_is_pruned_is_looked_for_once(bench: Bench, days: Days) -> None:
+    await bench.backend.queues.configure(bench.queue, QueueConfig(max_finished=2))
+    await finish(bench, 7)
+    maintenance = bench.backend.maintenance
+    assert (await maintenance.prune(2), cuts(days)) == (2, 1)
+    await finish(bench, 2)  # newer ones do not move it
+    assert (await maintenance.prune(2), cuts(days)) == (2, 1)
+    assert (await maintenance.prune(2), cuts(days)) == (1, 0)
+    assert (await maintenance.prune(2), cuts(days)) == (2, 1)
+    assert (await maintenance.prune(2), cuts(days)) == (0, 0)
+
+
+async def test_a_queue_that_keeps_more_from_now_on_is_pruned_no_further(bench: Bench, days: Days) -> None:
+    await bench.backend.queues.configure(bench.queue, QueueConfig(max_finished=2))
+    await finish(bench, 7)
+    assert (await bench.backend.maintenance.prune(2), cuts(days)) == (2, 1)
+    await bench.backend.queues.configure(bench.queue, QueueConfig(max_finished=5, warn_at=0.5))
+    assert (await bench.backend.maintenance.prune(2), cuts(days)) == (0, 0)
