@@ -101,7 +101,7 @@ async def cost(count: int = 20_000) -> Mapping[str, float]:
 async def urgent(backlog: int) -> Mapping[str, float]:
     """Milliseconds until a CRITICAL task starts, p50 and p95, while a worker drains a backlog of LOW ones."""
     low, figures = noop.options(priority="low"), {}
-    for size in (10_000, backlog):
+    for size in (100_000, backlog):
         for start in range(0, size, 10_000):
             await low.aenqueue_many((number,) for number in range(start, start + 10_000))
         samples = []

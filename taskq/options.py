@@ -353,3 +353,7 @@ def _are_exceptions(kinds: object) -> bool:
 def _require(holds: bool, rule: str, value: object) -> None:
     if not holds:
         raise InvalidOption(f"{rule}, not {shown(value)}")
+
+
+NOTHING_SAID = CallOptions()
+"""Of a call without options."""

@@ -54,17 +54,21 @@ class Sending:
             block: seconds to wait for room in a full queue; None: not at all.
         """
         self._messages, self._headers = self._writer.messages(self._payloads)
-        step = self._way.step or len(self._messages) or 1
-        for start in range(0, len(self._messages), step):
-            self._answers += await self._way.send(self._messages[start : start + step])
-            self._check_lease(self._answers[-1:])
+        count, step = len(self._messages), self._way.step
+        if step is None or count <= step:
+            self._answers = await self._way.send(self._messages) if count else []
+        else:
+            for start in range(0, count, step):
+                self._answers += await self._way.send(self._messages[start : start + step])
+                self._check_lease(self._answers[-1:])
         if self._writer.replaces:
             await self._replace()
         if block is not None:
             await self._wait_for_room(block)
             if self._writer.replaces:
                 await self._replace()  # another may have come while this one waited
-        self._check_lease(self._answers)
+        if count > 1:
+            self._check_lease(self._answers)
         return self._answers
 
     @property
@@ -134,7 +138,7 @@ class Fullness:
         if fills and queue not in self._warned:
             self._warned.add(queue)
             logger.warning("queue %s holds %d tasks of at most %d", queue, fills[-1].depth, fills[-1].limit)
-        elif not fills and any(answer.status is EnqueueStatus.CREATED for answer in answers):
+        elif not fills and queue in self._warned and any(answer.status is EnqueueStatus.CREATED for answer in answers):
             self._warned.discard(queue)
 
 

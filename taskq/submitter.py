@@ -15,8 +15,8 @@ from taskq.domain.message import DEFAULT_QUEUE, Message
 from taskq.errors import CapabilityMissing, ConfigError, DuplicateTask, InvalidOption, NotApplied, OutcomeUnknown
 from taskq.handle import TaskHandle
 from taskq.limits import Unique
-from taskq.options import CallOptions, as_seconds
-from taskq.ports import Capability, Enqueued, EnqueueStatus, Parent
+from taskq.options import NOTHING_SAID, CallOptions, as_seconds
+from taskq.ports import Backend, Capability, Enqueued, EnqueueStatus, Parent
 from taskq.ports.backend import TransactionalBackend
 from taskq.sending import Fullness, Send, Sending, refuse
 from taskq.task import Task
@@ -26,6 +26,9 @@ R = TypeVar("R")
 
 Routes = Mapping[str, str] | Callable[[str], str | None]
 """Task name, or pattern as in fnmatch, → queue; or a function from the name to the queue or None."""
+
+_Alike = tuple[Task[..., Any], str, Backend, Crypto | None, tuple[Callable[..., Any], ...]]
+"""What a writer is made from: the task, its queue, the store, the keys, the hooks."""
 
 
 class StoreSubmitter:
@@ -56,6 +59,8 @@ class StoreSubmitter:
         self._hooks = hooks
         self._tasks = tasks
         self._fullness = Fullness()
+        # By task, of calls that ask for nothing: they are alike as long as nothing changes around them.
+        self._writers: dict[str, tuple[_Alike, Writer]] = {}
 
     async def submit(
         self, task: Task[..., R], payloads: Sequence[bytes], call: CallOptions, *, atomic: bool = False
@@ -68,13 +73,14 @@ class StoreSubmitter:
         if atomic and len(payloads) > self._stores.batch and call.connection is None:
             most = self._stores.batch
             raise InvalidOption(f"{task.name}: atomic=True is for at most {most} tasks, not for {len(payloads)}")
-        sending = Sending(self._writer(task, call), payloads, self._send(call, atomic=atomic))
+        writer = self._writer(task, call)
+        sending = Sending(writer, payloads, self._send(call, atomic=atomic))
         try:
             answers = await sending.run(as_seconds(call.block))
         except (NotApplied, OutcomeUnknown) as error:
             raise sending.partly(task.name, error) from error
         self._refuse_duplicates(task, sending.ids, answers)
-        return self._handles(task, call.queue or self.queue_of(task), answers, refuse_any=atomic)
+        return self._handles(task, writer.place.queue, answers, refuse_any=atomic)
 
     def _send(self, call: CallOptions, *, atomic: bool) -> Send:
         """What sends messages to where the call says: the store, or the caller's own transaction."""
@@ -97,20 +103,37 @@ class StoreSubmitter:
             return list(backend.enqueue_in(call.connection, messages, atomic=atomic))
 
         # Nothing in it waits: there is no loop to wait in.
-        sending = Sending(self._writer(task, call), payloads, Send(send, None))
+        writer = self._writer(task, call)
+        sending = Sending(writer, payloads, Send(send, None))
         answers = blocking.at_once(sending.run(None), f"{task.name}: the statement would wait")
         self._refuse_duplicates(task, sending.ids, answers)
-        return self._handles(task, call.queue or self.queue_of(task), answers, refuse_any=atomic)
+        return self._handles(task, writer.place.queue, answers, refuse_any=atomic)
 
     def _writer(self, task: Task[..., Any], call: CallOptions) -> Writer:
         queue = call.queue or self.queue_of(task)
-        shard = self._stores.root.shard_of(queue)
+        alike = (task, queue, self._stores.root, self._crypto_for(task, call), self._hooks())
+        if call is not NOTHING_SAID or not task.terms.are_none:
+            return self._new_writer(task, call, *alike[1:])
+        known = self._writers.get(task.name)
+        if known is None or known[0] != alike:
+            known = self._writers[task.name] = (alike, self._new_writer(task, call, *alike[1:]))
+        return known[1]
+
+    def _new_writer(
+        self,
+        task: Task[..., Any],
+        call: CallOptions,
+        queue: str,
+        root: Backend,
+        crypto: Crypto | None,
+        hooks: tuple[Callable[..., Any], ...],
+    ) -> Writer:
+        place = Place(self._namespace, queue, root.shard_of(queue))
         is_counted = not task.terms.are_none or call.unique_key is not None
-        if is_counted and Capability.LIMITS_SPAN_QUEUES not in self._stores.root.capabilities:
-            self._check_shard(task, queue, shard)
+        if is_counted and Capability.LIMITS_SPAN_QUEUES not in root.capabilities:
+            self._check_shard(task, queue, place.shard)
         limits = Limits(self._max_payload, self._stores.has_detached_results)
-        place = Place(self._namespace, queue, shard)
-        return Writer(task, call, place, self._crypto_for(task, call), self._hooks(), limits)
+        return Writer(task, call, place, crypto, hooks, limits)
 
     def _check_shard(self, task: Task[..., Any], queue: str, shard: int) -> None:
         """Limits and unique keys are kept in a shard: all queues of tasks that share such must lie in the same.
@@ -175,6 +198,8 @@ class StoreSubmitter:
 
     @staticmethod
     def _matching(routes: Mapping[str, str], name: str) -> str | None:
+        if not routes:
+            return None
         if name in routes:
             return routes[name]
         return next((queue for pattern, queue in routes.items() if fnmatch.fnmatchcase(name, pattern)), None)

@@ -16,7 +16,15 @@ from taskq.domain.message import Delivery, Priority
 from taskq.domain.record import Progress
 from taskq.errors import InvalidOption, InvalidPayload
 from taskq.handle import TaskHandle
-from taskq.options import CallKeywords, CallOptions, Executor, TaskOptions, check_known, check_soft_timeout
+from taskq.options import (
+    NOTHING_SAID,
+    CallKeywords,
+    CallOptions,
+    Executor,
+    TaskOptions,
+    check_known,
+    check_soft_timeout,
+)
 from taskq.payload import Codec
 from taskq.terms import terms_of
 
@@ -89,7 +97,7 @@ class Task(Generic[P, R]):
             raise InvalidOption(f'task {name}: executor="process" needs a function at the top of its module')
         self.terms = terms_of(name, function, options)
         self.submitter = submitter
-        self._call = CallOptions()
+        self._call = NOTHING_SAID
         self._plain: Task[P, R] | None = None
         """The task without options, where this is one with."""
         functools.update_wrapper(self, function, updated=())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from functools import cached_property
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -44,7 +45,7 @@ class Limits(NamedTuple):
 
 
 class Writer:
-    """Writes the messages of one call.
+    """Writes the messages of one call, or of many that are alike.
 
     Arguments:
         task: what is enqueued.
@@ -53,6 +54,9 @@ class Writer:
         crypto: the keys to encrypt with, None where it is not to be.
         hooks: the `on_enqueue` of the application's middleware.
         limits: what the arguments may take, and whether results are kept apart from the records.
+
+    Attributes:
+        place: where it goes.
     """
 
     def __init__(
@@ -67,7 +71,7 @@ class Writer:
         self._task = task
         self._name = task.name
         self._call = call
-        self._place = place
+        self.place = place
         self._crypto = crypto
         self._hooks = hooks
         self._limits = limits
@@ -118,7 +122,7 @@ class Writer:
         return UniqueKey(named_key(self._task.name, call.tenant, f"key:{call.unique_key}"))
 
     def _identity(self, payload: bytes) -> tuple[str, str]:
-        key, place, call = self._call.idempotency_key, self._place, self._call
+        key, place, call = self._call.idempotency_key, self.place, self._call
         if key is None:
             return new_id(place.shard), ""
         id = derived_id(place.shard, place.namespace, call.tenant, self._task.name, key)
@@ -126,23 +130,31 @@ class Writer:
 
     def _headers(self) -> Iterator[bytes]:
         """The headers of each task in turn: all alike, unless a hook makes them."""
-        task, call = self._task, self._call
-        said = Headers(
+        return self._drafted() if self._hooks else repeat(self._common_headers)
+
+    @cached_property
+    def _common_headers(self) -> bytes:
+        return _encoded(self._name, self._said(), dict(self._call.metadata or {}), {})
+
+    def _drafted(self) -> Iterator[bytes]:
+        said = self._said()
+        while True:
+            draft = Draft(self._name, self.place.queue, _copied(self._name, self._call.metadata))
+            for hook in self._hooks:
+                hook(draft)
+            yield _encoded(self._name, said, draft.metadata, draft.trace)
+
+    def _said(self) -> Headers:
+        call = self._call
+        return Headers(
             retry=_plain_retry(call.retry),
             timeout=call.timeout,
             soft_timeout=call.soft_timeout,
             # Where the record has the retention of its result too, it is not said twice.
             retention=call.retention if self._limits.has_detached_results else None,
-            version=task.declared.version,
+            version=self._task.declared.version,
             encrypted=self._crypto is not None,
         )
-        if not self._hooks:
-            yield from repeat(_encoded(task.name, said, dict(call.metadata or {}), {}))
-        while True:
-            draft = Draft(task.name, self._place.queue, _copied(task.name, call.metadata))
-            for hook in self._hooks:
-                hook(draft)
-            yield _encoded(task.name, said, draft.metadata, draft.trace)
 
 
 def _debounce(task: Task[..., Any], call: CallOptions) -> Debounce | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from itertools import count, groupby, islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count, groupby
 from operator import itemgetter
 from secrets import token_hex
 from typing import Any, TypeVar
@@ -98,7 +98,8 @@ class RedisBroker:
         # The parent's shard comes first: a stale parent is found before anything is stored elsewhere.
         home = None if parent is None else self._store.shard_of_id(parent.id)
         groups = self._store.by_shard(message.id for message in messages)
-        for shard in sorted(groups, key=lambda shard: (shard != home, shard)):
+        shards = sorted(groups, key=lambda shard: (shard != home, shard)) if len(groups) > 1 else groups
+        for shard in shards:
             head: tuple[Argument, ...] = ("", "", "", "1" if atomic else "")
             if parent is not None and shard == home:
                 head = (*parent, head[3])
@@ -171,10 +172,10 @@ class RedisBroker:
         return [answers[position] for position in range(len(ids))]
 
 
-def _slices(items: Sequence[int], size: int) -> Iterator[list[int]]:
-    iterator = iter(items)
-    while part := list(islice(iterator, size)):
-        yield part
+def _slices(items: list[int], size: int) -> Iterable[list[int]]:
+    if len(items) <= size:
+        return (items,) if items else ()
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def runs_of(messages: Sequence[Message], positions: Sequence[int]) -> Iterator[Argument]:

@@ -60,13 +60,24 @@ _CONSTANTS: dict[str, int | float | str] = {
 """The figures of taskq.domain that the scripts need, under the names that they have there; durations in ms, those of
 limits in seconds."""
 
-_PICKING = frozenset({"fetch", "peek", "purge"})
-"""The scripts that choose tasks in the order of a claim."""
-_GATED = frozenset({"fetch", "settle", "reap", "reset"})
-"""The scripts in which a task meets its limits."""
-
-_MADE_OF: Mapping[str, list[str]] = {"commit": ["_schedules", "enqueue"]}
-"""The scripts that go on with another one."""
+_BUILT_ON: Mapping[str, list[str]] = {
+    "annotate": ["_repeats"],
+    "cancel": ["_runs"],
+    "command": ["_repeats"],
+    "commit": ["_schedules", "enqueue"],
+    "expire": ["_runs"],
+    "fetch": ["_runs", "_gates", "_pick"],
+    "peek": ["_pick"],
+    "promote": ["_runs"],
+    "purge": ["_runs", "_pick"],
+    "reap": ["_runs", "_gates"],
+    "reset": ["_gates"],
+    "settle": ["_runs", "_gates"],
+}
+"""What a script needs beside `_lib`. Redis makes each of its functions anew in each call, so that those which a single
+enqueue does not need would cost it a tenth of its time."""
+_WITHOUT_OWN = frozenset({"commit"})
+"""The scripts that are nothing but what they are built on."""
 
 
 class Script(NamedTuple):
@@ -83,8 +94,7 @@ def script(name: str) -> Script:
 
     All but those that enqueue run on a server that is out of memory: a full server refuses work and still drains.
     """
-    gates, picking = ["_gates"] * (name in _GATED), ["_pick"] * (name in _PICKING)
-    parts = ["_lib", *gates, *picking, *_MADE_OF.get(name, [name])]
+    parts = ["_lib", *_BUILT_ON.get(name, []), *([] if name in _WITHOUT_OWN else [name])]
     constants = "".join(f"local {key} = {value!r}\n" for key, value in _CONSTANTS.items())
     flags = "" if "enqueue" in parts else " flags=allow-oom"
     folder = files("taskq_redis") / "lua"

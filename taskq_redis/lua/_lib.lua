@@ -10,7 +10,6 @@ local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local TOKENS = 4
-local TOKENS_KNOWN = 8
 local CHUNK = 1000 -- Lua's unpack dies of several thousand values
 
 local function key(kind, name) return P .. kind .. ':' .. name end
@@ -23,15 +22,6 @@ local function in_slices(command, name, members)
   for first = 1, #members, CHUNK do
     call(command, name, unpack(members, first, math.min(first + CHUNK - 1, #members)))
   end
-end
-
--- Whether a call that appends something was heard before: a hash keeps the tokens of the newest few, because calls of
--- several callers may come between one whose reply was lost and its repetition.
-local function is_repeat(name, token)
-  local known = call('HGET', name, 'ts') or ''
-  if string.find(known, token, 1, true) then return true end
-  call('HSET', name, 'ts', string.sub(known .. token, -TOKENS_KNOWN * #token))
-  return false
 end
 
 local written = {} -- schedules, by _schedules.lua before it enqueues what fires
@@ -84,9 +74,8 @@ local function flush()
     if #queue.front > 0 then in_slices('ZADD', key('front', name), queue.front) end
     local is_earlier = #queue.due > 0 and add_due('due', name, queue.due)
     is_earlier = #queue.retry > 0 and add_due('retry', name, queue.retry) or is_earlier
-    for _, state in ipairs(COUNTED) do
-      local by = queue.counts[state]
-      if by and by ~= 0 then call('HINCRBY', key('queue', name), state, by) end
+    for state, by in pairs(queue.counts) do
+      if by ~= 0 then call('HINCRBY', key('queue', name), state, by) end
     end
     -- Where only so many may run at once, the end of one lets another begin.
     if (queue.counts.r or 0) < 0 and call('HEXISTS', key('queue', name), 'wk') == 1 then wake(name, 1) end
@@ -103,31 +92,11 @@ end
 
 -- ------------------------------------------------------------ the record
 
--- The options of a record that are not the defaults: "<expires_at> <retention> <max_lost> <letter><flags> <tenant>", "-"
--- for a default. Returns expires_at, retention, max_lost, letter ('0': no dead letter), flags ('u': it has a unique key,
--- 'x': it has limits).
-local function options_of(text)
-  if not text then return nil, DEFAULT_RETENTION, DEFAULT_MAX_LOST, '1', '' end
-  local expires, retention, lost, letter, flags = string.match(text, '^(%S+) (%S+) (%S+) ([-0])(%a*) ')
-  return tonumber(expires), tonumber(retention) or DEFAULT_RETENTION, tonumber(lost) or DEFAULT_MAX_LOST, letter, flags
-end
-
 -- Whether the task waits because its lease was lost, and its newest run may still be settled: in front, or at a gate that
 -- was closed when a claim came upon it. (Of others that wait at a gate the newest fence is settled, or there is none.)
 local function may_be_late(state) return state == 'f' or state == 'g' or state == 'a' end
 
 local WAITS = {p = true, f = true, g = true, a = true, s = true, t = true, b = true}
-
--- The history with one more attempt, a JSON array on a line of its own; the newest HISTORY_LIMIT are kept.
-local function remember(history, fence, attempt, worker, started, outcome, failure)
-  local line = table.concat({
-    '[' .. fence, attempt, cjson.encode(worker), started, now, '"' .. outcome .. '"', failure ~= '' and failure or 'null',
-  }, ',') .. ']'
-  if not history then return line end
-  local _, breaks = string.gsub(history, '\n', '')
-  if breaks + 2 > HISTORY_LIMIT then history = string.sub(history, string.find(history, '\n', 1, true) + 1) end
-  return history .. '\n' .. line
-end
 
 -- ------------------------------------------------------------ into an index, out of an index
 
@@ -141,20 +110,6 @@ local function to_lane(queue, lane, id)
   queue.ready = queue.ready + 1
   count(queue, 'w', 1)
   return call('XADD', lane_key(queue.name, lane), '*', 'i', id)
-end
-
--- The place of a task among those that came back: by priority, then by the instant of becoming ready.
-local function front_score(lane, entry)
-  local ready_at = string.sub(entry, 1, string.find(entry, '-', 1, true) - 1)
-  return string.format('%.0f', (3 - string.sub(lane, 1, 1)) * 1e13 + ready_at)
-end
-
-local function to_front(queue, lane, entry, id)
-  local front = queue.front
-  front[#front + 1] = front_score(lane, entry)
-  front[#front + 1] = front_member(entry, id)
-  queue.ready = queue.ready + 1
-  count(queue, 'w', 1)
 end
 
 local function to_delayed(queue, kind, id, due)
@@ -233,59 +188,4 @@ local function take_key(id, unique)
   else
     call('SET', key('unique', name), letter .. id, 'PX', ttl)
   end
-end
-
--- Let go of the key as the first run begins, or as the task ends.
-local function give_key_back(id, unique, is_over)
-  local letter, _, name = string.match(unique, '^(%a) (%S+) (.*)$')
-  if letter == 's' or (is_over and letter == 'd') then
-    if call('GET', key('unique', name)) == letter .. id then call('DEL', key('unique', name)) end
-  end
-end
-
--- → a final state, the index that it leaves apart. `fields` are more fields of the record.
-local function finish(queue, task, id, state, retention, awaited, flags, fields)
-  if flags ~= '' and string.find(flags, 'u', 1, true) then give_key_back(id, call('HGET', task, 'un'), true) end
-  call('HSET', task, 's', state, 'z', now, unpack(fields))
-  count(queue, state, 1)
-  if state == 'd' then retention = math.max(retention, DEAD_RETENTION) end
-  local lane = state .. ':' .. retention
-  local ids = queue.ended[lane]
-  if not ids then
-    ids = {}
-    queue.ended[lane] = ids
-  end
-  ids[#ids + 1] = id
-  -- A hint only: a user without the right to publish must not break off a script half way.
-  if awaited then redis.pcall('PUBLISH', P .. 'ended:' .. id, state) end
-end
-
--- Where a task goes whose lease was lost (taskq.domain.outcome.after_lost_lease).
-local function after_lost_lease(cancel_reason, letter, lost, max_lost)
-  if cancel_reason then return 'k' end
-  if lost >= max_lost then return letter == '0' and 'x' or 'd' end
-  return 'f'
-end
-
--- Due tasks of a queue → the tail of their lanes, earliest first; returns how many.
-local function promote(name, limit)
-  local due = {}
-  for _, kind in ipairs({'due', 'retry'}) do
-    local found = call('ZRANGEBYSCORE', key(kind, name), '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
-    for i = 1, #found, 2 do due[#due + 1] = {id = found[i], at = tonumber(found[i + 1]), kind = kind, order = #due} end
-  end
-  table.sort(due, function(a, b) return a.at < b.at or (a.at == b.at and a.order < b.order) end)
-  local queue, gone = queue_of(name), {due = {}, retry = {}}
-  for i = 1, math.min(limit, #due) do
-    local id, kind = due[i].id, due[i].kind
-    gone[kind][#gone[kind] + 1] = id
-    local task = key('task', id)
-    local lane = call('HGET', task, 'l')
-    if lane then call('HSET', task, 's', 'p', 'e', to_lane(queue, lane, id)) end
-  end
-  for _, kind in ipairs({'due', 'retry'}) do
-    if #gone[kind] > 0 then in_slices('ZREM', key(kind, name), gone[kind]) end
-  end
-  count(queue, 'w', -math.min(limit, #due))
-  return math.min(limit, #due)
 end

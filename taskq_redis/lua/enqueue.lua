@@ -33,30 +33,26 @@ if ARGV[1] ~= '' then
   if not is_newest or (parent[1] ~= 'r' and not may_be_late(parent[1])) then return answer_all(STALE_PARENT) end
 end
 
--- Whether an id may be known: asked for all at once, because usually none is.
-local tasks, buckets = {}, {}
+-- Whether an id may be known: asked for all at once, with the two sets of those that are forgotten, because usually
+-- none is.
+local tasks = {}
 for i, id in ipairs(ids) do tasks[i] = key('task', id) end
-local may_be_known = false
-for first = 1, #tasks, CHUNK do
-  may_be_known = call('EXISTS', unpack(tasks, first, math.min(first + CHUNK - 1, #tasks))) > 0 or may_be_known
-end
 local bucket = math.floor(now / TOMBSTONE)
-for _, name in ipairs({P .. 'gone:' .. bucket, P .. 'gone:' .. bucket - 1}) do
-  if call('EXISTS', name) == 1 then buckets[#buckets + 1] = name end
+local gone, gone_before = P .. 'gone:' .. bucket, P .. 'gone:' .. bucket - 1
+local may_be_known = call('EXISTS', gone, gone_before, unpack(tasks, 1, math.min(CHUNK, #tasks))) > 0
+for first = CHUNK + 1, #tasks, CHUNK do
+  may_be_known = call('EXISTS', unpack(tasks, first, math.min(first + CHUNK - 1, #tasks))) > 0 or may_be_known
 end
 
 local function is_known(i)
-  if may_be_known and call('EXISTS', tasks[i]) == 1 then return true end
-  for _, name in ipairs(buckets) do
-    if call('SISMEMBER', name, ids[i]) == 1 then return true end
-  end
-  return false
+  return may_be_known and (call('EXISTS', tasks[i]) == 1
+    or call('SISMEMBER', gone, ids[i]) == 1 or call('SISMEMBER', gone_before, ids[i]) == 1)
 end
 
 -- What only some messages have, by the index of their head.
-local specials = {}
+local specials, PLAIN = {}, {'', '', '', false}
 local function special_of(head)
-  if ARGV[head + 7] == '' then return {'', '', '', false} end
+  if ARGV[head + 7] == '' then return PLAIN end
   if not specials[head] then specials[head] = cjson.decode(ARGV[head + 7]) end
   return specials[head]
 end
@@ -68,7 +64,7 @@ local function depth_of(name)
   local queue = depths[name]
   if not queue then
     local v = call('HMGET', key('queue', name), 'w', 'ms', 'wa', 'ex')
-    queue = {depth = tonumber(v[1]) or 0, limit = tonumber(v[2]) or MAX_SIZE}
+    queue = {depth = tonumber(v[1]) or 0, limit = tonumber(v[2]) or MAX_SIZE, is_new = not v[1]}
     queue.warn_at = (tonumber(v[3]) or WARN_AT) * queue.limit
     queue.expires = v[4] and math.ceil(v[4] * 1000) -- of tasks that say nothing
     depths[name] = queue
@@ -174,7 +170,9 @@ for i, answer in ipairs(answers) do
   if answer == CREATED then store(i, heads[i]) end
   if answer == REPLACED and not replace(ids[i], bodies[i], heads[i]) then answers[i] = DUPLICATE end
 end
-for _, queue in ipairs(queue_order) do call('SADD', P .. 'queues', queue.name) end
+for name, queue in pairs(depths) do -- a queue with a counter is listed (prune.lua)
+  if queue.is_new then call('SADD', P .. 'queues', name) end
+end
 flush()
 tell_fills()
 return {answers, fills, written}

@@ -26,7 +26,7 @@ class Depth:
     def set(self, assignments: str) -> None:
         """Pretend."""
         changed = self.connection.execute(
-            f"update taskq.depth set {assignments} where queue = %s",  # type: ignore[arg-type]
+            f"update taskq.depth set {assignments} where queue = %s",
             (self.queue,),
         )
         assert changed.rowcount == 1
@@ -34,7 +34,7 @@ class Depth:
     def ask(self, columns: str = "waiting, wanted_since is not null") -> tuple[Any, ...]:
         """How many waited at the last count, and whether another is wanted."""
         [row] = self.connection.execute(
-            f"select {columns} from taskq.depth where queue = %s",  # type: ignore[arg-type]
+            f"select {columns} from taskq.depth where queue = %s",
             (self.queue,),
         )
         return tuple(row)

@@ -22,7 +22,7 @@ from taskq import (
 )
 from taskq.config import Settings
 from taskq.ports import EnqueueStatus
-from tests.unit.support import count, payload_of, record_of
+from tests.unit.support import count, headers_of, payload_of, record_of
 
 
 @pytest.fixture
@@ -276,3 +276,27 @@ async def test_a_url_that_means_nothing(url: str, message: str) -> None:
         await App(url).backend()
     assert "secret" not in str(caught.value)
     assert isinstance(caught.value, NotApplied)
+
+
+async def test_each_call_asks_the_routes_anew() -> None:
+    queues = iter(["first", "second", "second", "first"])
+    app = App("memory://", routes=lambda name: next(queues))
+
+    @app.task(name="job")
+    def job() -> None: ...
+
+    taken = [(await record_of(app, await job.aenqueue())).queue for _ in range(4)]
+    assert taken == ["first", "second", "second", "first"]
+
+
+async def test_a_task_that_is_registered_anew_is_enqueued_as_the_new_one() -> None:
+    """What is known of calls without options is known of the very task, not of its name."""
+    app = App("memory://")
+
+    def plain() -> None: ...
+
+    old = app.task(name="job", retention=10)(plain)
+    before = await record_of(app, await old.aenqueue())
+    new = app._make_stranger("job", 7, old)
+    after = await record_of(app, await new.aenqueue())
+    assert [headers_of(record).version for record in (before, after)] == [1, 7]

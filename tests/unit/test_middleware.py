@@ -48,6 +48,16 @@ class Tagger:
         draft.trace["parent"] = self.tag
 
 
+async def test_middleware_that_is_added_late_sees_the_next_call(app: App) -> None:
+    @app.task(name="late")
+    def late() -> None: ...
+
+    before = await record_of(app, await late.aenqueue())
+    app.add_middleware(Tagger("late"))
+    after = await record_of(app, await late.aenqueue())
+    assert [headers_of(record).trace for record in (before, after)] == [{}, {"parent": "late"}]
+
+
 async def test_on_enqueue_adds_to_the_metadata_in_the_order_of_adding(app: App) -> None:
     app.add_middleware(Tagger("outer"))
     app.add_middleware(Tagger("inner"))
