@@ -208,14 +208,15 @@ def test_a_program_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, t
 
 
 WAITS = """
-import signal, sys
+import signal, sys, time
 from tests import servers
 
 # A run in the background of a shell inherits an ignored SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 server = getattr(servers, sys.argv[1])()
 print(server.pid, server.folder, flush=True)
-signal.pause()
+while True:  # signal.pause() would sleep through a signal that comes just before it
+    time.sleep(0.01)
 """
 
 
