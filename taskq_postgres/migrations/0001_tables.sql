@@ -7,8 +7,9 @@
 --        10 completed, 11 failed, 12 dead, 13 cancelled, 14 expired. priority 0 low … 3 critical.
 --
 -- Lock order, the same in every function: advisory locks, watch, claim, turn, task rows in the order of their ids (or
--- with SKIP LOCKED), gate, room, digest, finished and dead that are redriven, unique_key, finished, dead, tombstone. What is periodic takes rows with SKIP LOCKED; only the reaper
--- waits for those that it takes away, in the order of their ids.
+-- with SKIP LOCKED), gate, room, digest, finished and dead that are redriven, unique_key, depth, finished, dead,
+-- tombstone. What is periodic takes rows with SKIP LOCKED; only the reaper waits for those that it takes away, in the
+-- order of their ids. Who counts a queue, and who prunes, only tries the advisory lock for it; `cut` is written under it.
 
 create sequence {schema}.place;         -- places in lanes; cache 1, because cursors rely on nearly monotonic numbers
 create sequence {schema}.claim_number;
@@ -158,10 +159,11 @@ create table {schema}.depth (
     queue text collate "C" primary key, waiting bigint not null, counted_at timestamptz not null,
     took float8 not null, wanted_since timestamptz
 ) with (fillfactor = 20);
--- The place from which on a queue is pruned by count, as long as there is more before it than one statement forgets.
+-- The place from which on a queue that keeps so many is pruned by count: while there is more before it than one statement
+-- forgets, for a few seconds. Written by who prunes, of whom there is one; whoever takes finished tasks away drops it.
 create table {schema}.cut (
     kept_in text, queue text collate "C", completed_at timestamptz not null, seq bigint not null,
-    primary key (kept_in, queue)
+    max_finished bigint not null, made_at timestamptz not null, primary key (kept_in, queue)
 ) with (fillfactor = 20);
 -- Whose turn it is: written only while several lanes of a queue compete.
 create table {schema}.turn (

@@ -254,38 +254,43 @@ set enable_seqscan = off as $$
             on t.state = 4 and t.waits_at = r.gate and t.queue = r.queue where r.queue = p_queue limit p_most) x)
 $$;
 
--- Whether it is time to ask for a count of a large queue, or to do it where it was asked for in vain. It is due as soon
--- as the queue could have been filled since, at 100,000 tasks a second, but for no more than a twentieth of the time.
-create function {schema}.wants_count_v1(p_depth {schema}.depth, p_limit bigint) returns boolean language sql as $$
-    select case
-        when p_depth.counted_at is null then true
-        when p_depth.wanted_since is not null
-            then clock_timestamp() - p_depth.wanted_since > interval '{count_within} seconds'
-        else extract(epoch from clock_timestamp() - p_depth.counted_at)
-            > greatest(1, 20 * p_depth.took, (p_limit - p_depth.waiting) / 1e5) end
+-- Whether a large queue is to be counted anew: as soon as it could have been filled since, at 100,000 tasks a second, but
+-- for no more than a twentieth of the time.
+create function {schema}.is_stale_v1(p_depth {schema}.depth, p_limit bigint) returns boolean language sql as $$
+    select p_depth.counted_at is null or extract(epoch from clock_timestamp() - p_depth.counted_at)
+        > greatest(1, 20 * p_depth.took, (p_limit - p_depth.waiting) / 1e5)
 $$;
 
--- Count the waiting tasks of a large queue, unless somebody is at it; returns how many there are.
+-- Whether an enqueue has to see to that: nobody has asked for it yet, or it was asked for in vain.
+create function {schema}.wants_count_v1(p_depth {schema}.depth, p_limit bigint) returns boolean language sql as $$
+    select {schema}.is_stale_v1(p_depth, p_limit) and (p_depth.wanted_since is null
+        or clock_timestamp() - p_depth.wanted_since > interval '{count_within} seconds')
+$$;
+
+-- Count the waiting tasks of a large queue, unless somebody is at it, or was; returns how many there are.
 create function {schema}.count_v1(p_queue text) returns bigint language plpgsql as $$
 declare
     v_begin timestamptz := clock_timestamp();
-    v_waiting bigint;
+    v_is_alone boolean := pg_try_advisory_xact_lock(hashtextextended({literal} || p_queue, 2));
+    v_limit bigint := coalesce((select k.max_size from {schema}.queue k where k.name = p_queue), {max_size});
+    v_depth {schema}.depth;
 begin
-    if not pg_try_advisory_xact_lock(hashtextextended({literal} || p_queue, 2)) then
-        return (select d.waiting from {schema}.depth d where d.queue = p_queue);
+    select * into v_depth from {schema}.depth d where d.queue = p_queue;
+    if not v_is_alone or not {schema}.is_stale_v1(v_depth, v_limit) then
+        return v_depth.waiting;
     end if;
-    v_waiting := {schema}.waiting_v1(p_queue, 1 + coalesce(
-        (select k.max_size from {schema}.queue k where k.name = p_queue), {max_size}));
+    v_depth.waiting := {schema}.waiting_v1(p_queue, v_limit + 1);
     insert into {schema}.depth (queue, waiting, counted_at, took)
-        values (p_queue, v_waiting, clock_timestamp(), extract(epoch from clock_timestamp() - v_begin))
+        values (p_queue, v_depth.waiting, clock_timestamp(), extract(epoch from clock_timestamp() - v_begin))
         on conflict (queue) do update
             set waiting = excluded.waiting, counted_at = excluded.counted_at, took = excluded.took, wanted_since = null;
-    return v_waiting;
+    return v_depth.waiting;
 end $$;
 
 -- {queue: [depth, limit, warning level]} of those queues that have no room for all, or are past their warning level with
 -- them; null where there is none. A small queue is counted at each call. A large one is counted by the workers, because
--- that takes a while: here it is asked for, and done where it was asked for in vain; not inside a caller's transaction.
+-- that takes a while: here it is asked for, and done where it was asked for in vain, or before anything is refused; not
+-- inside a caller's transaction.
 create function {schema}.capacity_v1(p_queues text[], p_may_count boolean) returns jsonb language plpgsql
 set enable_seqscan = off as $$
 declare
@@ -303,10 +308,12 @@ begin
             v_depth.waiting := {schema}.waiting_v1(v_queue, v_limit + 1);
         else
             select * into v_depth from {schema}.depth d where d.queue = v_queue;
-            if p_may_count and {schema}.wants_count_v1(v_depth, v_limit) then
-                if v_depth.counted_at is null or v_depth.wanted_since is not null then
+            if p_may_count and {schema}.is_stale_v1(v_depth, v_limit) then
+                if v_depth.counted_at is null or v_depth.waiting + v_count > v_limit
+                    or clock_timestamp() - v_depth.wanted_since > interval '{count_within} seconds'
+                then
                     v_depth.waiting := {schema}.count_v1(v_queue);
-                else
+                elsif v_depth.wanted_since is null then
                     update {schema}.depth d set wanted_since = clock_timestamp() where d.ctid = (select x.ctid
                         from {schema}.depth x where x.queue = v_queue and x.wanted_since is null
                         for no key update skip locked);

@@ -20,7 +20,12 @@ declare
     t {schema}.task;
 begin
     p_requeued := 0; p_buried := 0; p_cancelled := 0; p_is_holding := false; p_ended := '{}';
-    p_uncounted := array(select d.queue from {schema}.depth d where d.wanted_since is not null);
+    -- Also what looks full, for those who enqueue in transactions of their own, and cannot ask.
+    p_uncounted := array(
+        select d.queue from {schema}.depth d left join {schema}.queue k on k.name = d.queue,
+                lateral (select coalesce(k.max_size, {max_size})) l(most)
+            where (d.wanted_since is not null or d.waiting >= l.most) and {schema}.is_stale_v1(d, l.most)
+            order by d.wanted_since);
     select * into v_watch from {schema}.watch for no key update skip locked;
     if not found then
         return;  -- another reaper is at it
@@ -99,6 +104,12 @@ create function {schema}.bury_ids_v1(p_ids uuid[], p_ended timestamptz[]) return
     select cardinality(p_ids);
 $$;
 
+-- Have the places from which on queues are pruned looked for anew, and let nobody prune until this transaction ends.
+create function {schema}.drop_cuts_v1() returns void language sql as $$
+    select pg_advisory_xact_lock_shared(hashtext({literal}), 0);
+    delete from {schema}.cut;
+$$;
+
 -- Forget up to p_limit finished tasks by age and by count (p_max: of a queue that says nothing else).
 create function {schema}.prune_v1(p_limit int, p_max bigint) returns int language plpgsql as $$
 declare
@@ -107,6 +118,7 @@ declare
     v_pruned int := 0;
     v_queue text;
     v_limit bigint;
+    v_known {schema}.cut;
     v_cut timestamptz;
     v_seq bigint;
     v_ids uuid[];
@@ -144,10 +156,13 @@ begin
             ) select queue from hop where queue is not null $q$, '%1', v_table)
         loop
             exit when v_pruned >= p_limit;
-            delete from {schema}.cut c where c.kept_in = v_table and c.queue = v_queue
-                returning c.completed_at, c.seq into v_cut, v_seq;
-            if not found then
-                select coalesce((select k.max_finished from {schema}.queue k where k.name = v_queue), p_max) into v_limit;
+            select coalesce((select k.max_finished from {schema}.queue k where k.name = v_queue), p_max) into v_limit;
+            delete from {schema}.cut c where c.kept_in = v_table and c.queue = v_queue returning c.* into v_known;
+            if v_known.max_finished = v_limit and v_now - v_known.made_at < interval '10 seconds' then
+                v_cut := v_known.completed_at;
+                v_seq := v_known.seq;
+            else
+                v_known.made_at := v_now;
                 execute replace($q$
                     select x.completed_at, x.seq from unnest('{10,11,12,13,14}'::smallint[]) s(state) cross join lateral (
                         select f.completed_at, f.seq from {schema}.%1 f where f.queue = $1 and f.state = s.state
@@ -168,7 +183,7 @@ begin
                 into v_ids, v_ended using v_queue, v_cut, v_seq, p_limit - v_pruned;
             v_pruned := v_pruned + coalesce({schema}.bury_ids_v1(v_ids, v_ended), 0);
             if v_pruned >= p_limit then  -- there is more: to find the place takes a walk along all that is kept
-                insert into {schema}.cut values (v_table, v_queue, v_cut, v_seq);
+                insert into {schema}.cut values (v_table, v_queue, v_cut, v_seq, v_limit, v_known.made_at);
             end if;
         end loop;
     end loop;
@@ -285,6 +300,7 @@ begin
     if v_known is not null then
         return v_known;
     end if;
+    perform {schema}.drop_cuts_v1();
     perform 1 from {schema}.dead d where d.id = any(p_ids) order by d.id for update;
     perform 1 from {schema}.finished f where f.id = any(p_ids) and f.state <> 10 order by f.id for update;
     v_ended := array(select d.id from {schema}.dead d where d.id = any(p_ids)
@@ -343,6 +359,7 @@ begin
     if v_known is not null then
         return v_known[1];
     end if;
+    perform {schema}.drop_cuts_v1();
     with d as (delete from {schema}.dead k where k.id = any(p_ids) returning k.id),
         f as (delete from {schema}.finished k where k.id = any(p_ids) returning k.id)
     select array_agg(x.id) into v_ids from (select id from d union all select id from f) x;

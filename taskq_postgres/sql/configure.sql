@@ -1,7 +1,4 @@
 -- Change what is set for a queue: its name, then for each setting whether it is changed, and to what (null: the default).
-with forgotten as (
-    delete from {schema}.cut c where c.queue = %(queue)b::text and 'max_finished' = any(%(changed)b::text[])
-)
 insert into {schema}.queue as q (
     name, max_finished, max_size, warn_at, workers, rate, weight, retry, timeout, soft_timeout, expires)
 values (%(queue)b::text, %(max_finished)b::bigint, %(max_size)b::bigint, %(warn_at)b::float8, %(workers)b::int,

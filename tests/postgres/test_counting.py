@@ -10,7 +10,9 @@ import pytest
 
 from taskq.ports import EnqueueStatus, QueueConfig
 from taskq.testing.conformance import Bench
+from taskq_postgres import PostgresBackend
 from taskq_postgres.statements import COUNT_WITHIN
+from tests.postgres.support import count_commands
 
 CREATED, FULL = EnqueueStatus.CREATED, EnqueueStatus.FULL
 SIZE = 50_000
@@ -71,13 +73,49 @@ async def test_the_workers_count_what_an_enqueue_asks_for(bench: Bench, depth: D
     assert depth.ask() == (4, False)
 
 
-async def test_a_full_queue_takes_tasks_again_as_soon_as_it_is_counted(bench: Bench, depth: Depth) -> None:
+@pytest.mark.parametrize("wanted_since", ["null", "now()"])
+async def test_nothing_is_refused_by_an_old_count(bench: Bench, depth: Depth, wanted_since: str) -> None:
+    await bench.backend.queues.configure(bench.queue, QueueConfig(max_size=SIZE))
+    await enqueue(bench)
+    depth.set(f"waiting = {SIZE}")
+    assert await enqueue(bench) is FULL, "it was counted a moment ago"
+    depth.set(f"counted_at = now() - interval '2 seconds', wanted_since = {wanted_since}")
+    assert await enqueue(bench) is CREATED
+    assert depth.ask() == (1, False)
+
+
+async def test_the_workers_count_what_looks_full_for_those_who_cannot_ask(bench: Bench, depth: Depth) -> None:
     await bench.backend.queues.configure(bench.queue, QueueConfig(max_size=SIZE))
     await enqueue(bench)
     depth.set(f"waiting = {SIZE}, counted_at = now() - interval '1 hour'")
-    assert await enqueue(bench) is FULL
     await bench.backend.maintenance.reap()
-    assert await enqueue(bench) is CREATED
+    assert depth.ask() == (1, False)
+
+
+async def test_one_wish_is_one_count(bench: Bench, depth: Depth) -> None:
+    await bench.backend.queues.configure(bench.queue, QueueConfig(max_size=SIZE))
+    await enqueue(bench)
+    depth.set("waiting = 77, counted_at = now(), wanted_since = now()")
+    depth.connection.execute("select taskq.count_v1(%s)", (bench.queue,))
+    assert depth.ask()[0] == 77, "somebody else has counted meanwhile"
+
+
+async def test_counting_leaves_time_for_the_leases(bench: Bench, depth: Depth, backend: PostgresBackend) -> None:
+    await enqueue(bench)
+    depth.set("counted_at = now() - interval '1 hour', wanted_since = now()")
+    names = count_commands(backend)
+    await bench.backend.maintenance.reap(renewal=0.0)
+    assert names == ["reap"]
+    await bench.backend.maintenance.reap()
+    assert names[1:] == ["reap", "count_queue"]
+
+
+async def test_a_count_that_fails_hides_no_lease(bench: Bench, depth: Depth, caplog: pytest.LogCaptureFixture) -> None:
+    await enqueue(bench)
+    depth.set("counted_at = now() - interval '1 hour', wanted_since = now()")
+    depth.connection.execute("alter function taskq.waiting_v1 rename to away")
+    assert (await bench.backend.maintenance.reap()).requeued == 0
+    assert f"queue {bench.queue} could not be counted: " in caplog.text
 
 
 async def test_who_asked_in_vain_counts(bench: Bench, depth: Depth) -> None:
@@ -106,6 +144,6 @@ async def test_a_count_goes_no_further_than_it_must(bench: Bench, depth: Depth) 
     """What lies beyond the size of a queue is not walked along."""
     await bench.put_many(5)
     await bench.backend.queues.configure(bench.queue, QueueConfig(max_size=2))
-    depth.set("wanted_since = now()")
+    depth.set("counted_at = now() - interval '1 hour', wanted_since = now()")
     await bench.backend.maintenance.reap()
     assert depth.ask() == (3, False)

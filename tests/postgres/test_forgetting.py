@@ -10,7 +10,8 @@ import pytest
 
 from taskq.domain.message import DAY, DEFAULT_RETENTION
 from taskq.domain.outcome import Complete
-from taskq.ports import QueueConfig
+from taskq.domain.state import TaskState
+from taskq.ports import QueueConfig, TaskQuery
 from taskq.testing.conformance import Bench
 from taskq_postgres import PostgresBackend
 
@@ -145,6 +146,24 @@ async def test_the_place_from_which_on_a_queue_is_pruned_is_looked_for_once(benc
     assert (await maintenance.prune(2), cuts(days)) == (1, 0)
     assert (await maintenance.prune(2), cuts(days)) == (2, 1)
     assert (await maintenance.prune(2), cuts(days)) == (0, 0)
+
+
+async def test_who_takes_newer_ones_away_has_the_place_looked_for_anew(bench: Bench, days: Days) -> None:
+    await bench.backend.queues.configure(bench.queue, QueueConfig(max_finished=4))
+    await finish(bench, 10)
+    maintenance, inspector = bench.backend.maintenance, bench.backend.inspector
+    assert (await maintenance.prune(2), cuts(days)) == (2, 1)
+    page = await inspector.list(TaskQuery(queue=bench.queue, state=TaskState.COMPLETED))
+    assert await inspector.discard([record.id for record in page.records[:4]]) == 4
+    assert (await maintenance.prune(2), cuts(days)) == (0, 0)
+
+
+async def test_a_place_is_known_for_a_few_seconds(bench: Bench, days: Days) -> None:
+    await bench.backend.queues.configure(bench.queue, QueueConfig(max_finished=2))
+    await finish(bench, 7)
+    assert (await bench.backend.maintenance.prune(2), cuts(days)) == (2, 1)
+    days._run("update taskq.cut set made_at = now() - interval '11 seconds', completed_at = 'infinity'")
+    assert [await bench.backend.maintenance.prune(2) for _ in range(3)] == [2, 1, 0]
 
 
 async def test_a_queue_that_keeps_more_from_now_on_is_pruned_no_further(bench: Bench, days: Days) -> None:
