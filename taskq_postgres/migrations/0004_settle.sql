@@ -271,12 +271,14 @@ begin
         p_lost := '{}';
         return;
     end if;
-    -- Read after the update: what is not there any more, or is another run's, is lost; the rest was only locked.
-    p_lost := array(
-        select u.id::text from unnest(p_ids, p_fences, p_workers) u(id, fence, worker)
-            where u.id <> all(coalesce(v_kept, '{}')) and not exists (
-                select 1 from {schema}.task t
-                    where t.id = u.id and t.fence = u.fence and t.worker = u.worker and t.lease_until is not null));
+    -- Read after the update: what is not there any more, or is another run's, is lost; the rest was only locked, perhaps
+    -- by who ends it just now, and is told what it would have been told a moment earlier.
+    select coalesce(array_agg(u.id::text) filter (where t.id is null), '{}'),
+            p_wanted || array_agg(u.id::text) filter (where t.cancel_requested)
+        into p_lost, p_wanted
+        from unnest(p_ids, p_fences, p_workers) u(id, fence, worker) left join {schema}.task t
+            on t.id = u.id and t.fence = u.fence and t.worker = u.worker and t.lease_until is not null
+        where u.id <> all(coalesce(v_kept, '{}'));
 end $$;
 
 -- What was answered to the call with this token, null when it is said for the first time. Waits for its first saying,

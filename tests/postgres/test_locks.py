@@ -128,6 +128,20 @@ def leases(url: str) -> dict[str, datetime]:
         return dict(connection.execute("select id::text, lease_until from taskq.task").fetchall())
 
 
+async def test_an_extension_that_finds_a_run_locked_tells_that_its_end_is_wanted(
+    bench: Bench, postgres_url: str
+) -> None:
+    """As it would have told before who holds the row, which ends the run perhaps."""
+    held, other = await bench.running(), await bench.running()
+    assert await bench.backend.broker.cancel([held.id], "enough") == [CancelStatus.REQUESTED]
+    with psycopg.connect(postgres_url) as holder:
+        for taken in ([held.id], [held.id, other.id]):
+            holder.execute("select 1 from taskq.task where id = any(%s::uuid[]) for update", (taken,))
+            found = await bench.backend.broker.extend([held, other], LONG)
+            assert found == Extension(frozenset(), frozenset({held.id}))
+    assert await bench.backend.broker.extend([held, other], LONG) == Extension(frozenset(), frozenset({held.id}))
+
+
 async def test_late_completions_and_a_cancel(bench: Bench, meeting: Meeting) -> None:
     await bench.put_many(2)
     low, high = in_order(await bench.take(2))
