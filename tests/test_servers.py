@@ -208,15 +208,18 @@ def test_a_program_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, t
 
 
 WAITS = """
-import signal, sys, time
+import signal, socket, sys
 from tests import servers
 
 # A run in the background of a shell inherits an ignored SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Not signal.pause(), which would sleep through a signal that comes just before it.
+woken, wakes = socket.socketpair()
+wakes.setblocking(False)
+signal.set_wakeup_fd(wakes.fileno())
 server = getattr(servers, sys.argv[1])()
 print(server.pid, server.folder, flush=True)
-while True:  # signal.pause() would sleep through a signal that comes just before it
-    time.sleep(0.01)
+woken.recv(1)
 """
 
 

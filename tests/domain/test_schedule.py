@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskq.domain.schedule import GRACE, MOST_COUNTED, MOST_FIRES, Due, Note, Rules, Why, after_pause, due, put_off
-from taskq.domain.timing import At, Cron, Every
+from taskq.domain.timing import At, Cron, Every, Timing
 from taskq.errors import InvalidOption
 
 NOON = datetime(2026, 3, 6, 12, tzinfo=UTC)
@@ -121,7 +121,7 @@ def test_what_was_due_in_a_pause_does_not_fire_when_it_ends() -> None:
     st.sampled_from(["skip", "latest", "all"]),
     st.lists(st.timedeltas(timedelta(0), timedelta(days=2)), max_size=8),
 )
-def test_no_instant_fires_twice_and_none_is_forgotten(timing: Any, misfire: str, waits: list[timedelta]) -> None:
+def test_no_instant_fires_twice_and_none_is_forgotten(timing: Timing, misfire: str, waits: list[timedelta]) -> None:
     rules = Rules(timing=timing, misfire=misfire)
     now, next_at = NOON, rules.next_after(NOON)
     first, fired, missed = next_at, list[datetime](), 0
