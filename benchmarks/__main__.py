@@ -71,7 +71,7 @@ def show(console: Console, backend: str, figures: Mapping[str, list[float]]) -> 
 def main() -> None:
     """Run what the command line names."""
     parser = argparse.ArgumentParser(prog="benchmarks")
-    parser.add_argument("backends", nargs="*", default=["redis", "postgres"], choices=["redis", "postgres"])
+    parser.add_argument("backends", nargs="*", type=measures.backend, default=measures.BACKENDS)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--tasks", type=int, default=30_000)
     arguments = parser.parse_args()

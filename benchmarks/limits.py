@@ -130,7 +130,7 @@ async def measure(console: Console, backend: str, backlog: int) -> None:
 def main() -> None:
     """Run what the command line names."""
     parser = argparse.ArgumentParser(prog="benchmarks.limits")
-    parser.add_argument("backends", nargs="*", default=["redis", "postgres"], choices=["redis", "postgres"])
+    parser.add_argument("backends", nargs="*", type=measures.backend, default=measures.BACKENDS)
     parser.add_argument("--backlog", type=int, default=1_000_000)
     arguments = parser.parse_args()
     for backend in arguments.backends:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import os
@@ -21,12 +22,13 @@ from taskq.domain.state import TaskState
 
 ITEMS_A_CALL = 1000
 IDLE_SECONDS = 30.0
+BACKENDS = ("redis", "postgres")
 
 
 @contextlib.asynccontextmanager
-async def worker() -> AsyncIterator[psutil.Process]:
+async def worker(log_level: str = "WARNING") -> AsyncIterator[psutil.Process]:
     """A default worker in a process of its own, ready for work; gives the process that runs the tasks."""
-    command = [sys.executable, "-m", "taskq", "worker", "-A", "benchmarks.tasks:app", "--log-level", "WARNING"]
+    command = [sys.executable, "-m", "taskq", "worker", "-A", "benchmarks.tasks:app", "--log-level", log_level]
     process = await asyncio.create_subprocess_exec(*command, env={**os.environ, "TASKQ_BACKEND": app.url})
     try:
         backend = await app.backend()
@@ -167,6 +169,13 @@ def import_milliseconds() -> float:
     """Milliseconds of `import taskq` in a fresh interpreter."""
     code = "import time; t = time.perf_counter(); import taskq; print((time.perf_counter() - t) * 1000)"
     return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+
+def backend(name: str) -> str:
+    """A backend of the command line; `choices` of argparse would refuse that there is none."""
+    if name not in BACKENDS:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(BACKENDS)}")
+    return name
 
 
 def percentiles(samples: list[float]) -> Mapping[str, float]:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from pathlib import Path
 
-from taskq import App, Concurrency, RateLimit
+from taskq import App, Concurrency, NoRetry, RateLimit
 
 app = App()
+FAILING = 1000
+"""One member in so many fails."""
+MENDED = "TASKQ_BENCH_MENDED"
+"""The variable that names the file whose presence lets them complete."""
 
 
 @app.task(name="bench.noop")
@@ -35,3 +41,25 @@ async def slotted(number: int) -> None:
 @app.task(name="bench.bounded", rate_limit=RateLimit(1e6, burst=1e6), concurrency=Concurrency(1_000_000))
 async def bounded(number: int) -> None:
     """Does nothing, with limits that never close."""
+
+
+@app.task(name="bench.member", retry=NoRetry())
+async def member(number: int) -> None:
+    """Does nothing; one in a thousand fails for good, until a file says that they are mended."""
+    if number % FAILING == 0 and not Path(os.environ[MENDED]).exists():
+        raise ValueError(number)
+
+
+@app.task(name="bench.on_success", queue="callbacks")
+async def on_success() -> None:
+    """Nobody serves its queue, so that it can be counted there."""
+
+
+@app.task(name="bench.on_failure", queue="callbacks")
+async def on_failure() -> None:
+    """As `on_success`."""
+
+
+@app.task(name="bench.on_complete", queue="callbacks")
+async def on_complete() -> None:
+    """As `on_success`."""

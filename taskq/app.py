@@ -4,41 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
-from functools import lru_cache
+from datetime import datetime, timedelta
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 
 from taskq import blocking
 from taskq.backends import Stores
+from taskq.by_name import ByName
 from taskq.config import Settings, backend_url, check_identifier, check_url, require, shown
 from taskq.context import TaskContext
 from taskq.crypto import crypto_from_environment
+from taskq.domain.schedule import Misfire, Overlap, Rules
+from taskq.domain.timing import Timing
 from taskq.errors import ConfigError
+from taskq.flows.batch import FlowMethods
 from taskq.handle import TaskHandle
 from taskq.middleware import Stack
-from taskq.options import CallKeywords, CallOptions, TaskKeywords, TaskOptions, check_known
-from taskq.payload import plain_payload
+from taskq.options import CallKeywords, TaskKeywords, TaskOptions, as_seconds, check_known
+from taskq.periodic import Declaration, Declarations, Fires, ScheduleKeywords
 from taskq.ports import Backend, BackendOptions, Clock, SystemClock
 from taskq.registry import TaskRegistry, default_name
-from taskq.submitter import Routes, StoreSubmitter, stands_for_unknown
+from taskq.schedule_spec import plain_timing
+from taskq.submitter import Routes, StoreSubmitter, checked_routes
 from taskq.task import AsyncTask, Task
-from taskq.terms import terms_of_version
-from taskq.versions import FIRST
 
 if TYPE_CHECKING:
     from taskq.dead_letters import DeadLetters
+    from taskq.schedules import Schedules
 
 P = ParamSpec("P")
 R = TypeVar("R")
+AnyTask = TypeVar("AnyTask", bound=Task[..., Any])
 
 DURABILITIES = ("process", "disk", "replica")
-STRANGERS = 256
-"""Names that are kept of tasks which are enqueued by name and not registered here."""
 Lifespan = Callable[["App"], AbstractAsyncContextManager[Any]]
 
 
-class App:
+class App(FlowMethods):
     """An application: its tasks, its backend, its middleware.
 
     Arguments:
@@ -97,12 +99,17 @@ class App:
             self.stores,
             self.namespace,
             self.settings.max_payload,
-            _checked_routes(routes),
+            checked_routes(routes),
             lambda: self.middleware.on_enqueue,
             self.tasks,
+            self.settings.webhooks,
         )
-
-        self._stranger = lru_cache(STRANGERS)(self._make_stranger)
+        self.tasks.add_own("taskq.webhook", lambda: self._submitter.webhook_task)
+        self._by_name = ByName(self.tasks, self._submitter)
+        self.declarations = Declarations()
+        """The schedules that the code declares."""
+        self.fires = Fires(self._by_name, self.namespace, crypto)
+        """What makes the tasks that schedules fire."""
 
     # ------------------------------------------------------------ declaring
 
@@ -150,6 +157,64 @@ class App:
             return task
 
         return register if function is None else register(function)
+
+    def periodic(
+        self,
+        timing: Timing,
+        /,
+        *,
+        task: Task[..., Any] | None = None,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        misfire: Misfire | str = Misfire.LATEST,
+        overlap: Overlap | str = Overlap.ALLOW,
+        jitter: float | timedelta = 0.0,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        **options: Unpack[ScheduleKeywords],
+    ) -> Callable[[AnyTask], AnyTask]:
+        """Declare a schedule of a task; `taskq beat` has it fire.
+
+        Arguments:
+            timing: at which instants: Cron(…), Every(…) or At(…).
+            task: what fires; None: the task that this stands above.
+            args, kwargs: the arguments of each call.
+            name: of the schedule; None: that of the task.
+            misfire, overlap, jitter, start, end: see taskq.domain.schedule.Rules; jitter may be a timedelta.
+            options: of each call, see taskq.options.CallOptions.
+
+        Returns:
+            A decorator, which gives the task as it is; where `task` is given nothing is left to do for it.
+
+        Raises:
+            InvalidOption: an option is unknown or out of its range.
+            ConfigError: another schedule has that name.
+
+        >>> from taskq.domain.timing import Cron, Every
+        >>> app = App("memory://")
+        >>> @app.periodic(Cron("0 3 * * MON-FRI", timezone="Europe/Berlin"), misfire="latest", jitter=30)
+        ... @app.task(name="report")
+        ... def report(days: int = 1) -> None: ...
+        >>> _ = app.periodic(Every(days=7), task=report, args=(7,), name="weekly report")
+        >>> [declaration.name for declaration in app.declarations]
+        ['report', 'weekly report']
+        """
+        plain_timing(timing)
+        spread = as_seconds(jitter)
+        rules = Rules(timing=timing, misfire=misfire, overlap=overlap, jitter=spread, start=start, end=end)
+
+        def declare(fires: AnyTask) -> AnyTask:
+            given: object = fires
+            if not isinstance(given, Task):
+                raise ConfigError(f"@app.periodic(…) stands above @app.task, not above {shown(given)}")
+            known_as = fires.name if name is None else name
+            self.declarations.add(Declaration(known_as, fires, rules, args, kwargs, options))
+            return fires
+
+        if task is not None:
+            declare(task)
+        return declare
 
     def add_middleware(self, middleware: object) -> None:
         """Add middleware, innermost: what was added before goes around it.
@@ -205,6 +270,17 @@ class App:
         from taskq.dead_letters import DeadLetters  # `import taskq` does without it
 
         return DeadLetters(self)
+
+    @property
+    def schedules(self) -> Schedules:
+        """The schedules, at run time.
+
+        >>> App("memory://").schedules.list()
+        []
+        """
+        from taskq.schedules import Schedules  # as above
+
+        return Schedules(self)
 
     async def aclose(self) -> None:
         """Close what the running loop has opened; what is used afterwards is opened anew.
@@ -264,7 +340,7 @@ class App:
         >>> asyncio.run(example())
         'mail'
         """
-        task, encoded = self._by_name(name, payload, options)
+        task, encoded = self._by_name.call(name, payload, options)
         return await task.asubmit(encoded)
 
     def enqueue(
@@ -288,31 +364,8 @@ class App:
         >>> App("memory://").enqueue("mail.send", {"to": "a@b.c"}, queue="mail").info().queue
         'mail'
         """
-        task, encoded = self._by_name(name, payload, options)
+        task, encoded = self._by_name.call(name, payload, options)
         return task.submit(encoded)
-
-    def _by_name(
-        self, name: str, payload: Mapping[str, Any] | None, options: CallKeywords
-    ) -> tuple[Task[..., Any], bytes]:
-        check_identifier("task", name)
-        payload = {} if payload is None else payload
-        task, version = self.tasks.find(name), CallOptions(version=options.get("version")).version
-        if task is not None and version in (None, task.declared.version):
-            return task.options(**options), task.codec.encode_object(payload)
-        if task is None:
-            stranger = self._stranger(name, version or FIRST)
-        else:
-            stranger = self._make_stranger(name, version or FIRST, task)
-        return stranger.options(**options), plain_payload(name, payload)
-
-    def _make_stranger(self, name: str, version: int, ours: Task[..., Any] | None = None) -> Task[..., Any]:
-        """A task whose signature is not known here: of another application, or another version of one of ours."""
-        declared = TaskOptions(timeout=None) if ours is None else ours.declared
-        options = replace(declared, version=version, upcast={}, executor=None)
-        stranger: Task[..., Any] = Task(name, stands_for_unknown, options, self._submitter)
-        if ours is not None:
-            stranger.terms = terms_of_version(ours.terms, version, declared)
-        return stranger
 
     def handle(self, id: str) -> TaskHandle[Any]:
         """The handle of a task whose id is known; nothing is asked of the store.
@@ -327,17 +380,6 @@ class App:
         TaskHandle('01980000-0000-7000-8000-000000000000')
         """
         return TaskHandle(id, self.stores)
-
-
-def _checked_routes(routes: Routes | None) -> Routes:
-    if routes is None or callable(routes):
-        return routes or {}
-    given: object = routes
-    are_names = isinstance(given, Mapping) and all(isinstance(name, str) for name in given)
-    require(are_names, "routes must be a mapping of task names to queues, or a function", given)
-    for queue in routes.values():
-        check_identifier("queue", queue)
-    return routes
 
 
 class _Decorator:

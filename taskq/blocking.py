@@ -109,16 +109,13 @@ def run(coroutine: Coroutine[Any, Any, T], what: str, twin: str) -> T:
         WouldBlock: an event loop runs in this thread.
     """
     if inline.get():
-        return at_once(
-            coroutine, f"{what} would wait for what cannot happen meanwhile in a harness: write `await {twin}`"
-        )
+        refusal = f"{what} would wait for what cannot happen meanwhile in a harness: write `{_awaited(twin)}`"
+        return at_once(coroutine, refusal)
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        pass
-    else:
+        check(what, twin)
+    except WouldBlock:
         coroutine.close()
-        raise WouldBlock(f"{what} would block the event loop that runs here: write `await {twin}`")
+        raise
     loop = worker_loop.get() or _portal.loop()
     if loop is None:
         return asyncio.run(coroutine)
@@ -128,6 +125,25 @@ def run(coroutine: Coroutine[Any, Any, T], what: str, twin: str) -> T:
     except BaseException:
         future.cancel()
         raise
+
+
+def check(what: str, twin: str) -> None:
+    """Refuse a blocking call where an event loop runs in this thread; for what `run` takes, see there.
+
+    Raises:
+        WouldBlock: one does, and it is not that of a harness, which runs blocking tasks in its own.
+    """
+    if inline.get():
+        return
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise WouldBlock(f"{what} would block the event loop that runs here: write `{_awaited(twin)}`")
+
+
+def _awaited(twin: str) -> str:
+    return twin if twin.startswith("async ") else f"await {twin}"
 
 
 def at_once(coroutine: Coroutine[Any, Any, T], refusal: str) -> T:

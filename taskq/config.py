@@ -7,13 +7,16 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 from taskq.crypto import Crypto
 from taskq.domain.lease import LEASE
 from taskq.domain.message import DAY, DEFAULT_QUEUE
 from taskq.domain.retry import LONGEST
 from taskq.errors import ConfigError, InvalidOption
+
+if TYPE_CHECKING:
+    from taskq.webhooks import Webhooks
 
 MIB = 1024 * 1024
 SLOWEST = 1 / LONGEST
@@ -100,12 +103,16 @@ class Settings:
     """The most bytes that an encoded result may take."""
     crypto: Crypto | None = None
     """The keys to encrypt with; None: those of the environment (docs/encryption.md)."""
+    webhooks: Webhooks | None = None
+    """How webhooks are called; None: as TASKQ_WEBHOOKS__… say (docs/webhooks.md)."""
 
     def __post_init__(self) -> None:
         _whole("max_payload", self.max_payload)
         _whole("max_result", self.max_result)
         if not isinstance(self.crypto, Crypto | None):
             raise ConfigError("crypto must be taskq.crypto.Crypto(…)")  # what it is instead may hold keys
+        if self.webhooks is not None and not hasattr(self.webhooks, "allowed"):  # `import taskq` does without its class
+            raise ConfigError("webhooks must be taskq.webhooks.Webhooks(…)")  # as above
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +165,8 @@ class WorkerOptions:
     """How late the event loop may be with what is due before the worker takes no tasks; None: however late."""
     max_backend_latency: float | None = 5.0
     """How long the store may take to answer before the worker takes no tasks; None: however long."""
+    beat: bool = False
+    """Whether the worker has schedules fire, too."""
     compare: bool = True
     """Whether the worker pauses where its runs fail and those of the same tasks elsewhere do not."""
 

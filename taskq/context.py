@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Protocol, get_args, overload
+from typing import Any, Protocol, cast, get_args, overload
 
 import msgspec
 
-from taskq.domain.message import Delivery
+from taskq.config import shown
+from taskq.domain.message import Delivery, Priority
 from taskq.domain.record import Progress
 from taskq.errors import CapabilityMissing, InvalidOption
+from taskq.headers import holds_not_finite
 from taskq.ports.transactions import Isolation
 from taskq.transaction import (
     ELSEWHERE,
@@ -26,6 +28,10 @@ from taskq.transaction import (
     Work,
 )
 
+MOST_CHECKPOINT = 1024 * 1024
+"""Bytes of JSON."""
+MOST_PROGRESS = 64 * 1024
+"""Bytes of JSON: they are written twice a second."""
 _logger = logging.getLogger("taskq.task")
 
 
@@ -38,6 +44,10 @@ class Run(Protocol):
 
     def report(self, progress: Progress) -> None:
         """Note the progress; it is written soon, the newest only."""
+        ...
+
+    def keep(self, checkpoint: bytes) -> None:
+        """Note a checkpoint, JSON; it is written soon, and before the run ends, the newest only."""
         ...
 
 
@@ -54,9 +64,14 @@ class TaskContext:
         deadline: when the run's timeout ends it, None without one.
         metadata: what was given with `.options(metadata=…)`.
         tenant: the tenant the task belongs to, "" without one.
+        flow: the id of the workflow or batch of which the task is a member, "" without one.
+        node: the name of the task in its workflow, "" without one.
+        last_checkpoint: what an earlier attempt has kept by `checkpoint`, as plain JSON data; None where none has.
+            It is fetched for tasks that take a TaskContext as a parameter.
         state: what the application's lifespan yielded; None in a task with executor="process", which shares no object
             with its worker.
-        parent_results: results of the tasks that this one waited for.
+        parent_results: results of the tasks for which this one waited, as plain JSON data: by their names in its
+            workflow, else by their ids. They are fetched for tasks that take a TaskContext as a parameter.
 
     >>> from taskq import App
     >>> @App("memory://").task(name="copy")
@@ -80,6 +95,8 @@ class TaskContext:
         state: Any = None,
         origin: object = None,
         work: Work | str = ELSEWHERE,
+        flow: str = "",
+        node: str = "",
     ) -> None:
         self.id = delivery.id
         self.name = delivery.name
@@ -92,6 +109,11 @@ class TaskContext:
         self.metadata: Mapping[str, Any] = metadata or {}
         self.state = state
         self.parent_results: Mapping[str, Any] = {}
+        self.last_checkpoint: Any = None
+        self.flow = flow
+        self.node = node
+        self.added: set[str] = set()
+        """The names of the tasks that this run has added to its workflow."""
         self.delivery = delivery
         self.origin = origin
         """The submitter of the application that runs this task: what it enqueues there carries this run's fence."""
@@ -116,11 +138,12 @@ class TaskContext:
         Arguments:
             fraction: from 0 to 1.
             message: for people; its first 1,000 characters are kept.
-            data: for programs; JSON.
+            data: for programs; JSON, at most 64 KiB.
 
         Raises:
-            InvalidOption: the fraction is out of range.
-            TypeError, ValueError, OverflowError: the fraction is no number, or the data cannot be written as JSON.
+            InvalidOption: the fraction is out of range, or the data take more.
+            TypeError, ValueError, OverflowError: the fraction is no number, the message no text, or the data cannot be
+                written as JSON.
 
         >>> from taskq import App
         >>> @App("memory://").task(name="copy")
@@ -128,9 +151,47 @@ class TaskContext:
         ...     ctx.progress(0.5, "half of the rows", rows=7)
         >>> copy()
         """
-        if not 0 <= fraction <= 1:
+        number = _as_number(fraction)
+        if not 0 <= number <= 1:
             raise InvalidOption(f"progress must be from 0 to 1, not {fraction!r}")
-        self._run.report(Progress(fraction, message[:1000], msgspec.json.encode(data)))
+        if not isinstance(message, str):
+            raise TypeError(f"the message of a progress must be text, not {shown(message)}")
+        encoded = msgspec.json.encode(data)
+        if len(encoded) > MOST_PROGRESS:
+            raise InvalidOption(f"the data of a progress take at most {MOST_PROGRESS:,} bytes, not {len(encoded):,}")
+        # What stands alone of a pair of surrogates no store could keep.
+        text = message[:1000] if message.isascii() else message[:1000].encode("utf-8", "replace").decode()
+        self._run.report(Progress(number, text, encoded))
+
+    def checkpoint(self, data: Any) -> None:
+        """Keep data for the next attempt, which finds them as `last_checkpoint`; never blocks.
+
+        Only the newest are written: within half a second, and in any case before the run ends. A worker that is killed
+        loses what is younger than that.
+
+        Arguments:
+            data: JSON, at most 1 MiB; where the task is encrypted, so are they.
+
+        Raises:
+            InvalidOption: they take more.
+            TypeError, ValueError, OverflowError: they cannot be written as JSON.
+
+        >>> from taskq import App
+        >>> @App("memory://").task(name="copy")
+        ... def copy(ctx: TaskContext, rows: int) -> int:
+        ...     first = ctx.last_checkpoint or 0
+        ...     for row in range(first, rows):
+        ...         ctx.checkpoint(row + 1)
+        ...     return rows - first
+        >>> copy(3)
+        3
+        """
+        encoded = msgspec.json.encode(data)
+        if b"null" in encoded and holds_not_finite(msgspec.to_builtins(data)):
+            raise ValueError("a checkpoint cannot hold NaN or infinity, which JSON cannot hold")
+        if len(encoded) > MOST_CHECKPOINT:
+            raise InvalidOption(f"a checkpoint takes at most {MOST_CHECKPOINT:,} bytes, not {len(encoded):,}")
+        self._run.keep(encoded)
 
     @overload
     def transaction(self, /, *, isolation: Isolation | None = None) -> TransactionBlock: ...
@@ -184,6 +245,16 @@ class TaskContext:
 current_context: ContextVar[TaskContext] = ContextVar("taskq_context")
 
 
+def _as_number(fraction: object) -> float:
+    """A fraction of any type of number: Decimal too, which no store would take."""
+    try:
+        if not isinstance(fraction, str | bytes):
+            return float(cast("float", fraction))
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise TypeError(f"progress must be a number from 0 to 1, not {shown(fraction)}")
+
+
 def current() -> TaskContext:
     """The context of the task that runs here, for code that it calls.
 
@@ -204,3 +275,23 @@ def current() -> TaskContext:
 def current_or_none() -> TaskContext | None:
     """The context of the task that runs here, None outside of a task."""
     return current_context.get(None)
+
+
+class _LocalRun:
+    def is_cancelled(self) -> bool:
+        return False
+
+    def report(self, progress: Progress) -> None:
+        pass
+
+    def keep(self, checkpoint: bytes) -> None:
+        pass
+
+
+def local_context(name: str) -> TaskContext:
+    """The context of a task that is called as a plain function.
+
+    >>> local_context("add").queue
+    'local'
+    """
+    return TaskContext(Delivery("local", name, b"", "local", Priority.NORMAL, 0, 1, 0, "local"), _LocalRun())

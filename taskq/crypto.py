@@ -255,6 +255,15 @@ def about_result(id: str, name: str, fence: int) -> bytes:
     return f"result\0{id}\0{name}\0{fence}".encode()
 
 
+def about_checkpoint(id: str, name: str) -> bytes:
+    """What is said when a checkpoint is encrypted: that of this task, of whichever of its runs.
+
+    >>> about_checkpoint("5b0c", "mail.send")
+    b'checkpoint\\x005b0c\\x00mail.send'
+    """
+    return f"checkpoint\0{id}\0{name}".encode()
+
+
 def decrypt(crypto: Crypto | None, data: bytes, about: bytes) -> bytes:
     """The same as `Crypto.decrypt`, also where there are no keys at all.
 

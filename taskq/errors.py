@@ -9,6 +9,9 @@ TaskqError
 │   ├── IdempotencyConflict   the same key came with another payload
 │   ├── QueueFull             the queue holds `max_size` tasks
 │   ├── DuplicateTask         another task holds the unique key
+│   ├── CyclicDependency      tasks of a workflow wait for each other in a circle
+│   ├── ParentNotFound        a task for which it is to wait is not known
+│   ├── FlowOver              the workflow or batch whose member it is to be has ended
 │   ├── InvalidTransition     the state table forbids it
 │   ├── CapabilityMissing     this backend cannot do it, and says so
 │   ├── ConfigError           a setting or a URL is wrong
@@ -24,6 +27,7 @@ TaskqError
 ├── SoftTimeout               raised inside of a task, which may catch it
 └── ResultError               what waiting for a result may raise
     ├── TaskFailed · TaskCancelled · TaskExpired · ResultTimeout
+    │   └── WorkflowFailed    with the tasks that did
 
 TaskSignal (raised by a task)
 └── Retry · Snooze · Reject · Cancel · Throttled
@@ -32,31 +36,12 @@ TaskSignal (raised by a task)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
 
-_Kind = TypeVar("_Kind", bound=BaseException)
-
-
-class _Portable(Exception):
-    """An error that comes through pickle and copy whole, whatever its constructor takes.
-
-    An exception is usually made anew from its `args`, which here are the finished message alone.
-    """
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return _restored, (type(self), self.args, vars(self))
+from taskq.portable import Portable
 
 
-def _restored(kind: type[_Kind], args: tuple[Any, ...], attributes: dict[str, Any]) -> _Kind:
-    error = kind.__new__(kind, *args)
-    error.args = args  # an OSError with a constructor of its own has none yet
-    vars(error).update(attributes)
-    return error
-
-
-class TaskqError(_Portable):
+class TaskqError(Portable):
     """The base of every error that taskq raises."""
 
 
@@ -146,6 +131,26 @@ class DuplicateTask(NotApplied):
         self.holder = holder
 
 
+class CyclicDependency(NotApplied):
+    """Tasks of a workflow wait for each other in a circle.
+
+    Attributes:
+        loop: their names, from one back to the same.
+    """
+
+    def __init__(self, workflow: str, loop: list[str]) -> None:
+        super().__init__(f"workflow {workflow}: its tasks wait for each other: {' → '.join(loop)}")
+        self.loop = loop
+
+
+class ParentNotFound(NotApplied):
+    """There is no record of a task for which another is to wait: it never existed, or its retention is over."""
+
+
+class FlowOver(NotApplied):
+    """A workflow or a batch takes no more tasks: it has ended, was cancelled, or is not known."""
+
+
 class InvalidTransition(NotApplied):
     """The state table (taskq.domain.state) forbids this event in the task's state."""
 
@@ -180,6 +185,10 @@ class LeaseLost(TaskqError):
 
 class TaskNotFound(TaskqError):
     """The store has no record of that id: it never existed, or its retention is over."""
+
+
+class ScheduleNotFound(TaskqError):
+    """There is no schedule of that name."""
 
 
 class CorruptRecord(TaskqError):
@@ -242,6 +251,18 @@ class TaskFailed(ResultError):
         self.traceback = traceback
 
 
+class WorkflowFailed(TaskFailed):
+    """A workflow ended without its result; type, message and traceback are those of the first task that failed.
+
+    Attributes:
+        failed: the names of the tasks that failed.
+    """
+
+    def __init__(self, failed: list[str], type: str, message: str, traceback: str = "") -> None:
+        super().__init__(type, f"{message} (in {', '.join(failed[:5])}{' …' * (len(failed) > 5)})", traceback)
+        self.failed = failed
+
+
 class TaskCancelled(ResultError):
     """The task ended in CANCELLED."""
 
@@ -254,7 +275,7 @@ class ResultTimeout(ResultError):
     """The task did not end within the time that the caller was ready to wait; it goes on."""
 
 
-class TaskSignal(_Portable):
+class TaskSignal(Portable):
     """The base of what a task raises to say what should become of it."""
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import time
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 import msgspec
 
 from taskq import blocking
-from taskq.config import is_number, shown
 from taskq.crypto import Crypto, about_result, decrypt, key_of, unescaped
 from taskq.domain.record import Failure, Progress, TaskRecord
 from taskq.domain.state import TaskState
 from taskq.errors import (
-    InvalidOption,
     ResultTimeout,
     TaskCancelled,
     TaskExpired,
@@ -23,6 +21,7 @@ from taskq.errors import (
     TaskNotFound,
     TaskqError,
 )
+from taskq.following import check_reason, check_timeout, watch
 from taskq.payload import Codec
 from taskq.ports import Backend, CancelStatus, EnqueueStatus, Finished, ResultStore
 from taskq.ports.events import CONTROL, Event
@@ -138,6 +137,27 @@ class TaskHandle(Generic[R]):
         """
         return (await self.ainfo()).progress
 
+    async def awatch(self) -> AsyncGenerator[TaskRecord]:
+        """Follow the task: its record as it is, then each time when it has changed, the last one that of its end.
+
+        Raises:
+            TaskNotFound: no record of it (any more).
+
+        >>> import asyncio
+        >>> from taskq import App
+        >>> async def example():
+        ...     handle = await App("memory://").aenqueue("mail.send")
+        ...     async for record in handle.awatch():
+        ...         print(record.state.value)
+        ...         await handle.acancel()
+        >>> asyncio.run(example())
+        pending
+        cancelled
+        """
+        async with aclosing(watch(self.id, await self._access.backend(), self.ainfo)) as records:
+            async for record in records:
+                yield record
+
     async def await_(self, timeout: float | None = None) -> TaskState:
         """Wait for the end of the task, however it ends: the a-twin of `wait`, as `await` is a keyword.
 
@@ -231,8 +251,7 @@ class TaskHandle(Generic[R]):
         >>> asyncio.run(example())
         (True, False)
         """
-        if not isinstance(reason, str):
-            raise InvalidOption(f"the reason of a cancel must be text, not {shown(reason)}")
+        check_reason(reason)
         backend = await self._access.backend()
         [status] = await backend.broker.cancel([self.id], reason)
         if status is CancelStatus.REQUESTED:
@@ -352,9 +371,7 @@ class TaskHandle(Generic[R]):
     # ------------------------------------------------------------ inside
 
     async def _finished(self, timeout: float | None) -> Finished:
-        # Nothing is later than a moment that is nan: it would be waited for without end.
-        if timeout is not None and not (is_number(timeout) and timeout <= math.inf):
-            raise InvalidOption(f"timeout must be a number of seconds or None, not {shown(timeout)}")
+        check_timeout(timeout)
         results = (await self._access.backend()).results
         end = None if timeout is None else time.monotonic() + timeout
         while True:

@@ -34,6 +34,19 @@ class Headers(msgspec.Struct, omit_defaults=True, frozen=True):
     encrypted: bool = False
     """Whether the payload is (taskq.crypto): this says it, and not how the payload looks."""
     soft_timeout: float | None = None
+    flow: str = ""
+    """The workflow or batch of which it is a member."""
+    node: str = ""
+    """Its name in a workflow."""
+    parents: list[str] | None = None
+    """The names of the tasks for which it has waited, [] where they have none; None: it has waited for nobody."""
+    inputs: list[str] = []
+    """Parameters whose place in the payload says which results they are made of (taskq.inputs)."""
+    place: int | None = None
+    """Where it stands among the tasks with which its workflow was enqueued; None: it was added later."""
+    delay: float | None = None
+    eta: float | None = None
+    """Of a task of a workflow, for when that is run again."""
 
 
 EMPTY = Headers()

@@ -6,7 +6,20 @@ The last byte says in which shard of its store the task lives.
 from __future__ import annotations
 
 import os
+import re
 import time
+from typing import TypeGuard
+
+_ID = re.compile("[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+
+
+def is_id(value: object) -> TypeGuard[str]:
+    """Whether something is an id in its canonical text form.
+
+    >>> is_id("01980000-0000-7000-8000-000000000000"), is_id("")
+    (True, False)
+    """
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
 def new_id(shard: int = 0) -> str:
@@ -20,6 +33,15 @@ def new_id(shard: int = 0) -> str:
     noise = os.urandom(9).hex()
     variant = "89ab"[int(noise[3], 16) & 3]
     return f"{stamp[:8]}-{stamp[8:]}-7{noise[:3]}-{variant}{noise[4:7]}-{noise[7:17]}{shard:02x}"
+
+
+def shard_in(id: str) -> int:
+    """The shard that an id names.
+
+    >>> shard_in(new_id(shard=3))
+    3
+    """
+    return int(id[-2:], 16)
 
 
 def derived_id(shard: int, *names: str) -> str:

@@ -7,11 +7,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar, overload
 
 from taskq.config import check_identifier, is_label, is_number, is_whole, shown
+from taskq.depends import DependsOn, edges_of
 from taskq.domain.message import DEFAULT_MAX_LOST_LEASES, DEFAULT_RETENTION, Priority
 from taskq.domain.retry import LONGEST, BuiltinRetry, RetryStrategy, from_dict
+from taskq.domain.workflow import OnParentFailure
 from taskq.errors import InvalidOption
 from taskq.limits import Breaker, Concurrency, RateLimit, Uniqueness
 from taskq.versions import FIRST, Upcast, check_upcasts, check_version
@@ -159,6 +161,12 @@ class CallOptions:
     """Of the arguments, for those who enqueue by name; None: the task's own, 1 where it is not registered here."""
     encrypt: bool | None = None
     """Whether the payload is encrypted, and with it the result."""
+    depends_on: DependsOn = ()
+    """Tasks for which it waits, as handles or ids."""
+    on_parent_failure: OnParentFailure | str = OnParentFailure.CANCEL
+    """What becomes of it when one of them ends otherwise than COMPLETED: "cancel", "run" or "fail"."""
+    on_complete_url: str | None = field(default=None, repr=False)  # it may hold a secret
+    """A URL that is called when the task has ended, however it has (docs/webhooks.md)."""
 
     def __post_init__(self) -> None:
         if self.queue is not None:
@@ -192,6 +200,11 @@ class CallOptions:
         _require(_is_choice(self.encrypt), "encrypt must be True, False or None", self.encrypt)
         if self.version is not None:
             check_version(self.version)
+        edges_of(self.depends_on, self.on_parent_failure)
+        if self.on_complete_url is not None:
+            from taskq.outbound.urls import ANY_PORT, read_url  # `import taskq` does without it
+
+            read_url("on_complete_url", self.on_complete_url, ANY_PORT)
 
 
 class TaskKeywords(TypedDict, total=False):
@@ -239,6 +252,9 @@ class CallKeywords(TypedDict, total=False):
     connection: Any
     version: int | None
     encrypt: bool | None
+    depends_on: DependsOn
+    on_parent_failure: OnParentFailure | str
+    on_complete_url: str | None
 
 
 def check_known(kind: type[TaskOptions | CallOptions], options: Mapping[str, Any], where: str) -> None:
@@ -283,6 +299,10 @@ def as_priority(value: PriorityLike) -> Priority:
     raise InvalidOption(f"priority must be low, normal, high, critical or 0 to 3, not {shown(value)}")
 
 
+@overload
+def as_seconds(value: float | timedelta) -> float: ...
+@overload
+def as_seconds(value: float | timedelta | None) -> float | None: ...
 def as_seconds(value: float | timedelta | None) -> float | None:
     """A duration in seconds."""
     return value.total_seconds() if isinstance(value, timedelta) else value

@@ -87,7 +87,7 @@ class Codec(Generic[R]):
         Raises:
             InvalidPayload: the arguments do not fit the signature; the message names the parameter.
         """
-        named = self._bind(args, kwargs)
+        named = self.bind(args, kwargs)
         try:
             return self._encode(named)
         except InvalidPayload:
@@ -176,7 +176,8 @@ class Codec(Generic[R]):
         args = tuple(values.pop(name, self._defaults[name]) for name in names[:count])
         return (*args, *rest), {**values, **extra}
 
-    def _bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
+    def bind(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
+        """The arguments of a call by name."""
         named = dict(zip(self._positional, args, strict=False))
         most = len(self._positional)
         if len(args) > most:
@@ -191,11 +192,10 @@ class Codec(Generic[R]):
             named[name] = value
         return named
 
-    def _field(self, parameter: inspect.Parameter, hint: Any) -> tuple[str, Any] | tuple[str, Any, Any]:
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            hint = list[hint]
-        hint = self._plain(parameter.name, hint)
-        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL:
+    def _field(self, parameter: inspect.Parameter, hint: Any) -> tuple[Any, ...]:
+        is_rest = parameter.kind is parameter.VAR_POSITIONAL
+        hint = self._plain(parameter.name, list[hint] if is_rest else hint)
+        if parameter.default is parameter.empty and not is_rest:
             return (parameter.name, hint)
         # A default is not written into the payload: the worker's own counts.
         return (parameter.name, hint | msgspec.UnsetType if hint is not Any else Any, _UNSET)
@@ -243,8 +243,8 @@ class Codec(Generic[R]):
             try:
                 check_depth(msgspec.json.encode({name: value}, enc_hook=write_rich))
             except Exception as own:  # noqa: BLE001 - an argument's own code may raise anything
-                return self._refuse(name, _why(own))
-        return InvalidPayload(f"{self._name}: the arguments: {_why(error)}")
+                return self._refuse(name, why_unwritable(own))
+        return InvalidPayload(f"{self._name}: the arguments: {why_unwritable(error)}")
 
     def encode_result(self, value: object) -> bytes:
         """A result as JSON.
@@ -259,7 +259,7 @@ class Codec(Generic[R]):
             if value is None or b"null" not in data or not _has_not_finite(value):
                 return data
         except Exception as error:  # a value's own code may raise anything
-            raise InvalidPayload(f"{self._name}: the result: {_why(error)}") from error
+            raise InvalidPayload(f"{self._name}: the result: {why_unwritable(error)}") from error
         raise InvalidPayload(f"{self._name}: the result holds NaN or infinity, which JSON cannot hold")
 
     def decode_result(self, data: bytes) -> R:
@@ -388,7 +388,8 @@ def _has_not_finite(value: object) -> bool:
     return holds_not_finite(msgspec.to_builtins(value, enc_hook=lambda model: write_rich(model, mode="python")))
 
 
-def _why(error: Exception) -> str:
+def why_unwritable(error: Exception) -> str:
+    """Why a value cannot be an argument, or a result."""
     if isinstance(error, RecursionError):
         return f"nested deeper than {MAX_DEPTH} levels, or referring to itself"
     kind = "" if isinstance(error, TypeError | ValueError | OverflowError) else f"{type(error).__name__}: "

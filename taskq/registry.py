@@ -21,6 +21,11 @@ class TaskRegistry:
     def __init__(self) -> None:
         self._tasks: dict[str, Task[..., Any]] = {}
         self._loads: dict[str, _Load | None] = {}
+        self._own: dict[str, Callable[[], Task[..., Any]]] = {}
+
+    def add_own(self, name: str, task: Callable[[], Task[..., Any]]) -> None:
+        """Register a task of taskq's own, which workers find and nobody is shown, made when it is asked for."""
+        self._own[name] = task
 
     def add(self, task: Task[..., Any]) -> None:
         """Register a task.
@@ -29,8 +34,10 @@ class TaskRegistry:
         worker, a function typed anew in a session) takes the place of its predecessor.
 
         Raises:
-            ConfigError: another function has that name already.
+            ConfigError: another function has that name already, or it is that of a task of taskq's own.
         """
+        if task.name in self._own:
+            raise ConfigError(f"{task.name!r} is a task of taskq's own: give yours another with @app.task(name=…)")
         other = self._tasks.get(task.name)
         if other is not None and other.function is not task.function:
             self._check_is_reload(other, task)
@@ -53,7 +60,10 @@ class TaskRegistry:
 
     def find(self, name: str) -> Task[..., Any] | None:
         """The task of that name, None where there is none."""
-        return self._tasks.get(name)
+        task = self._tasks.get(name)
+        if task is None and name in self._own:
+            return self._own[name]()
+        return task
 
     def get(self, name: str) -> Task[..., Any]:
         """The task of that name.
@@ -61,7 +71,7 @@ class TaskRegistry:
         Raises:
             TaskNotRegistered: there is none; the message names the nearest.
         """
-        task = self._tasks.get(name)
+        task = self.find(name)
         if task is None:
             import difflib
 

@@ -9,7 +9,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from taskq.domain.message import Message
-from taskq.errors import IdempotencyConflict, LeaseLost, NotApplied, OutcomeUnknown, QueueFull
+from taskq.errors import (
+    FlowOver,
+    IdempotencyConflict,
+    LeaseLost,
+    NotApplied,
+    OutcomeUnknown,
+    ParentNotFound,
+    QueueFull,
+)
 from taskq.ports import Enqueued, EnqueueStatus
 from taskq.writing import Writer
 
@@ -152,6 +160,11 @@ def refuse(name: str, answer: Enqueued) -> None:
             raise QueueFull(name, depth, limit)
         case EnqueueStatus.STALE_PARENT:
             raise LeaseLost(_stale(name, "nothing was stored"))
+        case EnqueueStatus.NO_PARENT:
+            raise ParentNotFound(f"{name}: it is to wait for task {answer.id}, of which there is no record")
+        case EnqueueStatus.FLOW_OVER:
+            over = "it has ended, was cancelled, or is not known"
+            raise FlowOver(f"{name}: its workflow or batch takes no more tasks: {over}")
         case EnqueueStatus.CREATED | EnqueueStatus.DUPLICATE | EnqueueStatus.REPLACED:
             pass
 

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from taskq import blocking
 from taskq.backends import Stores
-from taskq.config import check_identifier
+from taskq.config import check_identifier, require
 from taskq.context import current_or_none
 from taskq.crypto import Crypto
 from taskq.domain.message import DEFAULT_QUEUE, Message
+from taskq.domain.workflow import Edge, OnParentFailure
 from taskq.errors import CapabilityMissing, ConfigError, DuplicateTask, InvalidOption, NotApplied, OutcomeUnknown
 from taskq.handle import TaskHandle
+from taskq.ids import derived_id
 from taskq.limits import Unique
 from taskq.options import NOTHING_SAID, CallOptions, as_seconds
 from taskq.ports import Backend, Capability, Enqueued, EnqueueStatus, Parent
 from taskq.ports.backend import TransactionalBackend
 from taskq.sending import Fullness, Send, Sending, refuse
 from taskq.task import Task
-from taskq.writing import Limits, Place, Writer
+from taskq.writing import ALONE, Limits, Place, Related, Writer
+
+if TYPE_CHECKING:
+    from taskq.webhooks import Webhooks
 
 R = TypeVar("R")
 
@@ -41,6 +48,7 @@ class StoreSubmitter:
         routes: which task goes to which queue, where neither the call nor the task says so.
         hooks: gives the `on_enqueue` hooks of the application's middleware.
         tasks: all tasks of the application.
+        webhooks: how they are called; None: as the environment says.
     """
 
     def __init__(
@@ -51,36 +59,68 @@ class StoreSubmitter:
         routes: Routes,
         hooks: Callable[[], tuple[Callable[..., Any], ...]],
         tasks: Iterable[Task[..., Any]] = (),
+        webhooks: Webhooks | None = None,
     ) -> None:
         self._stores = stores
-        self._namespace = namespace
+        self.namespace = namespace
         self._max_payload = max_payload
         self._routes = routes
         self._hooks = hooks
         self._tasks = tasks
+        self._webhooks = webhooks or _webhooks_of_environment()
         self._fullness = Fullness()
         # By task, of calls that ask for nothing: they are alike as long as nothing changes around them.
         self._writers: dict[str, tuple[_Alike, Writer]] = {}
 
     async def submit(
-        self, task: Task[..., R], payloads: Sequence[bytes], call: CallOptions, *, atomic: bool = False
+        self, task: Task[..., R], payloads: Sequence[bytes], call: CallOptions, *, atomic: bool = False, flow: str = ""
     ) -> list[TaskHandle[R]]:
         """Enqueue one task for each payload, a batch a call to the store.
+
+        Arguments:
+            flow: the batch of which they are members; then any that is refused raises, however many there are.
 
         Raises:
             OutcomeUnknown: something went wrong after batches before were stored; it says how many tasks.
         """
-        if atomic and len(payloads) > self._stores.batch and call.connection is None:
-            most = self._stores.batch
-            raise InvalidOption(f"{task.name}: atomic=True is for at most {most} tasks, not for {len(payloads)}")
-        writer = self._writer(task, call)
-        sending = Sending(writer, payloads, self._send(call, atomic=atomic))
+        if atomic and call.connection is None:
+            self._check_batch(task, len(payloads), call)
+        writer = self._writer(task, call, Related(flow) if flow else ALONE)
+        sending = Sending(writer, payloads, self._way(writer, self._send, call, atomic=atomic))
         try:
             answers = await sending.run(as_seconds(call.block))
         except (NotApplied, OutcomeUnknown) as error:
             raise sending.partly(task.name, error) from error
-        self._refuse_duplicates(task, sending.ids, answers)
-        return self._handles(task, writer.place.queue, answers, refuse_any=atomic)
+        if flow or len(answers) == 1:
+            self._refuse_duplicates(task, sending.ids, answers)
+        return self._handles(task, writer.place.queue, answers, refuse_any=atomic or bool(flow))
+
+    async def submit_members(self, calls: Sequence[tuple[Task[..., Any], bytes]], flow: str) -> None:
+        """Enqueue calls of several tasks as members of a batch, in their order, whatever their tasks and options.
+
+        Raises:
+            TaskqError: the first that was refused; those before it are stored, and perhaps some behind it.
+        """
+        related, writers = Related(flow), dict[int, Writer]()
+        for start in range(0, len(calls), step := self._stores.step):
+            some = calls[start : start + step]
+            messages: list[Message] = []
+            for task, payload in some:
+                writer = writers.get(id(task)) or self._writer(task, task.call_options, related)
+                writers[id(task)] = writer
+                messages += writer.messages([payload])[0]
+            for (task, _), message, answer in zip(some, messages, await self.way.send(messages), strict=True):
+                self._refuse_duplicates(task, [message.id], [answer])
+                refuse(task.name, answer)
+                self._fullness.note(message.queue, [answer])
+
+    def _check_batch(self, task: Task[..., Any], count: int, call: CallOptions) -> None:
+        """Refuse more tasks than every store keeps all or none of; a webhook's call is one too."""
+        has_url = call.on_complete_url is not None
+        most = self._stores.batch // (2 if has_url else 1)
+        if count > most:
+            what = " with on_complete_url" if has_url else ""
+            raise InvalidOption(f"{task.name}: atomic=True is for at most {most} tasks{what}, not for {count}")
 
     def _send(self, call: CallOptions, *, atomic: bool) -> Send:
         """What sends messages to where the call says: the store, or the caller's own transaction."""
@@ -93,47 +133,105 @@ class StoreSubmitter:
 
         return Send(send, None if call.connection is not None else self._stores.step)
 
+    def _way(self, writer: Writer, way: Callable[..., Send], call: CallOptions, *, atomic: bool) -> Send:
+        """The way of a call, on which each task takes along the call of its webhook, where it has one."""
+        plain = way(call, atomic=atomic)
+        if call.on_complete_url is None:
+            return plain
+        from taskq.pairing import Pairing  # as few use it, `import taskq` does without it
+        from taskq.webhook_task import NAME, payload_of
+
+        url, place = call.on_complete_url, writer.place
+        # Who may not read what the task is given may not read where its end is told either.
+        encrypt = writer.encrypts or None
+        own = self._writer(self.webhook_task, CallOptions(queue=place.queue, tenant=call.tenant, encrypt=encrypt))
+
+        def beside(message: Message) -> Message:
+            id = derived_id(place.shard, place.namespace, NAME, message.id)
+            return own.message(
+                id, payload_of(url, message.id), Related(parents=(Edge(message.id, OnParentFailure.RUN),))
+            )
+
+        return Pairing(way(call, atomic=True), plain, beside, is_atomic=atomic).way
+
+    @cached_property
+    def webhook_task(self) -> Task[..., int]:
+        """What calls webhooks."""
+        from taskq.webhook_task import NAME, OPTIONS, WebhookCaller
+
+        return Task(NAME, WebhookCaller(self._stores, self._webhooks).run, OPTIONS, self)
+
     def submit_inside(
         self, task: Task[..., R], payloads: Sequence[bytes], call: CallOptions, *, atomic: bool = False
     ) -> list[TaskHandle[R]]:
         """Enqueue inside the transaction of a blocking connection."""
         backend = self._transactional()
 
-        async def send(messages: Sequence[Message]) -> list[Enqueued]:
-            return list(backend.enqueue_in(call.connection, messages, atomic=atomic))
+        def way(call: CallOptions, *, atomic: bool) -> Send:
+            async def send(messages: Sequence[Message]) -> list[Enqueued]:
+                return list(backend.enqueue_in(call.connection, messages, atomic=atomic))
+
+            return Send(send, None)
 
         # Nothing in it waits: there is no loop to wait in.
         writer = self._writer(task, call)
-        sending = Sending(writer, payloads, Send(send, None))
+        sending = Sending(writer, payloads, self._way(writer, way, call, atomic=atomic))
         answers = blocking.at_once(sending.run(None), f"{task.name}: the statement would wait")
-        self._refuse_duplicates(task, sending.ids, answers)
+        if len(answers) == 1:
+            self._refuse_duplicates(task, sending.ids, answers)
         return self._handles(task, writer.place.queue, answers, refuse_any=atomic)
 
-    def _writer(self, task: Task[..., Any], call: CallOptions) -> Writer:
+    def written(
+        self,
+        task: Task[..., Any],
+        payload: bytes,
+        call: CallOptions,
+        id_in: Callable[[int], str],
+        related: Related | None = None,
+        *,
+        is_derived: bool = False,
+    ) -> Message:
+        """The message of a call, for somebody else to send.
+
+        Arguments:
+            id_in: gives its id in the shard where it is to be kept.
+            related: what it has to do with others.
+            is_derived: whether the id may come again.
+        """
+        writer = self._writer(task, call)
+        return writer.message(id_in(writer.place.shard), payload, related, is_derived=is_derived)
+
+    @property
+    def way(self) -> Send:
+        """What sends messages that were written; the run of a task that does so must hold its lease."""
+        return self._send(NOTHING_SAID, atomic=False)
+
+    def _writer(self, task: Task[..., Any], call: CallOptions, related: Related = ALONE) -> Writer:
         queue = call.queue or self.queue_of(task)
-        alike = (task, queue, self._stores.root, self._crypto_for(task, call), self._hooks())
-        if call is not NOTHING_SAID or not task.terms.are_none:
-            return self._new_writer(task, call, *alike[1:])
+        alike = (task, queue, self._stores.root, self.crypto_for(task, call), self._hooks())
+        if call is not NOTHING_SAID or not task.terms.are_none or related is not ALONE:
+            return self._new_writer(task, call, related, *alike[1:])
         known = self._writers.get(task.name)
         if known is None or known[0] != alike:
-            known = self._writers[task.name] = (alike, self._new_writer(task, call, *alike[1:]))
+            known = self._writers[task.name] = (alike, self._new_writer(task, call, ALONE, *alike[1:]))
         return known[1]
 
     def _new_writer(
         self,
         task: Task[..., Any],
         call: CallOptions,
+        related: Related,
         queue: str,
         root: Backend,
         crypto: Crypto | None,
         hooks: tuple[Callable[..., Any], ...],
     ) -> Writer:
-        place = Place(self._namespace, queue, root.shard_of(queue))
+        place = Place(self.namespace, queue, root.shard_of(queue))
         is_counted = not task.terms.are_none or call.unique_key is not None
         if is_counted and Capability.LIMITS_SPAN_QUEUES not in root.capabilities:
             self._check_shard(task, queue, place.shard)
         limits = Limits(self._max_payload, self._stores.has_detached_results)
-        return Writer(task, call, place, crypto, hooks, limits)
+        return Writer(task, call, place, crypto, hooks, limits, related)
 
     def _check_shard(self, task: Task[..., Any], queue: str, shard: int) -> None:
         """Limits and unique keys are kept in a shard: all queues of tasks that share such must lie in the same.
@@ -160,7 +258,7 @@ class StoreSubmitter:
             raise CapabilityMissing("options(connection=…) needs the Postgres backend: its tasks live in your database")
         return cast("TransactionalBackend", backend)
 
-    def _crypto_for(self, task: Task[..., Any], call: CallOptions) -> Crypto | None:
+    def crypto_for(self, task: Task[..., Any], call: CallOptions) -> Crypto | None:
         """The keys to encrypt with, None where the task is not to be.
 
         Raises:
@@ -173,6 +271,11 @@ class StoreSubmitter:
             how = "give App(settings=Settings(crypto=Crypto(…))), or set TASKQ_CRYPTO__KEYS__<id>"
             raise ConfigError(f"{task.name} is to be encrypted, and there is no key: {how}")
         return None
+
+    @property
+    def stores(self) -> Stores:
+        """Where the tasks go."""
+        return self._stores
 
     @property
     def crypto(self) -> Crypto | None:
@@ -215,10 +318,10 @@ class StoreSubmitter:
     def _refuse_duplicates(task: Task[..., Any], ids: Sequence[str], answers: Sequence[Enqueued]) -> None:
         """Raise where a task asks for that: one of its own id is only said again, and no duplicate."""
         unique = task.terms.unique
-        if isinstance(unique, Unique) and unique.on_duplicate == "raise" and len(answers) == 1:
-            [answer], [id] = answers, ids
-            if answer.status is EnqueueStatus.DUPLICATE and answer.id != id:
-                raise DuplicateTask(task.name, answer.id)
+        if isinstance(unique, Unique) and unique.on_duplicate == "raise":
+            for answer, id in zip(answers, ids, strict=True):
+                if answer.status is EnqueueStatus.DUPLICATE and answer.id != id:
+                    raise DuplicateTask(task.name, answer.id)
 
     def _handles(
         self, task: Task[..., R], queue: str, answers: Sequence[Enqueued], *, refuse_any: bool = False
@@ -229,6 +332,31 @@ class StoreSubmitter:
         self._fullness.note(queue, answers)
         codec = None if task.function is stands_for_unknown else task.codec
         return [TaskHandle(answer.id, self._stores, codec, answer.status) for answer in answers]
+
+
+def checked_routes(routes: Routes | None) -> Routes:
+    """The routes of an application.
+
+    Raises:
+        ConfigError: they are neither a mapping of names nor a function.
+        InvalidOption: the name of a queue cannot be one.
+    """
+    if routes is None or callable(routes):
+        return routes or {}
+    given: object = routes
+    are_names = isinstance(given, Mapping) and all(isinstance(name, str) for name in given)
+    require(are_names, "routes must be a mapping of task names to queues, or a function", given)
+    for queue in routes.values():
+        check_identifier("queue", queue)
+    return routes
+
+
+def _webhooks_of_environment() -> Webhooks | None:
+    if not any(name.startswith("TASKQ_WEBHOOKS__") for name in os.environ):
+        return None
+    from taskq.webhooks import webhooks_from_environment  # as few use it, `import taskq` does without it
+
+    return webhooks_from_environment()
 
 
 def stands_for_unknown(**payload: Any) -> Any:

@@ -10,10 +10,8 @@ from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, Unpack, cas
 
 from taskq import blocking
 from taskq.config import check_identifier, shown
-from taskq.context import TaskContext, current_or_none
+from taskq.context import TaskContext, current_or_none, local_context
 from taskq.crypto import Crypto
-from taskq.domain.message import Delivery, Priority
-from taskq.domain.record import Progress
 from taskq.errors import InvalidOption, InvalidPayload
 from taskq.handle import TaskHandle
 from taskq.options import (
@@ -26,6 +24,7 @@ from taskq.options import (
     check_soft_timeout,
 )
 from taskq.payload import Codec
+from taskq.signatures import Signable, Signature
 from taskq.terms import terms_of
 
 P = ParamSpec("P")
@@ -53,7 +52,7 @@ class Submitter(Protocol):
         ...
 
     async def submit(
-        self, task: Task[..., R], payloads: Sequence[bytes], call: CallOptions, *, atomic: bool = False
+        self, task: Task[..., R], payloads: Sequence[bytes], call: CallOptions, *, atomic: bool = False, flow: str = ""
     ) -> list[TaskHandle[R]]:
         """Enqueue one task for each payload."""
         ...
@@ -65,7 +64,7 @@ class Submitter(Protocol):
         ...
 
 
-class Task(Generic[P, R]):
+class Task(Signable[R], Generic[P, R]):
     """A registered function. Calling it runs it here and now; `enqueue` has a worker run it.
 
     Attributes:
@@ -117,6 +116,11 @@ class Task(Generic[P, R]):
         plain = self._plain
         return Codec(self.function, self.name, injected=TaskContext) if plain is None else plain.codec
 
+    @property
+    def call_options(self) -> CallOptions:
+        """The options of its calls."""
+        return self._call
+
     # ------------------------------------------------------------ calling
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -126,7 +130,7 @@ class Task(Generic[P, R]):
     def _run_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         given = self.codec.injected in kwargs or any(isinstance(value, TaskContext) for value in args)
         if self.codec.injected is not None and not given:
-            args, kwargs = self.codec.inject(args, kwargs, current_or_none() or _local_context(self.name))
+            args, kwargs = self.codec.inject(args, kwargs, current_or_none() or local_context(self.name))
         return self.function(*args, **kwargs)
 
     # ------------------------------------------------------------ enqueuing
@@ -261,10 +265,7 @@ class Task(Generic[P, R]):
     def submit(self, payload: bytes) -> TaskHandle[R]:
         """The blocking twin of `asubmit`.
 
-        Arguments:
-            payload: what `codec.encode` has made.
-
-        Returns, and raises: see `enqueue`.
+        Arguments: see `asubmit`. Returns, and raises: see `enqueue`.
 
         >>> from taskq import App
         >>> @App("memory://").task(name="add")
@@ -304,8 +305,7 @@ class Task(Generic[P, R]):
         >>> [handle.enqueued.value for handle in handles]
         ['created', 'created']
         """
-        payloads = self._payloads(items)
-        return await self.submitter.submit(self, payloads, self._call, atomic=atomic)
+        return await self.submitter.submit(self, self.payloads(items), self._call, atomic=atomic)
 
     def enqueue_many(self, items: Iterable[Item], *, atomic: bool = False) -> list[TaskHandle[R]]:
         """Enqueue one task for each item, a batch a round trip; for code without an event loop.
@@ -329,11 +329,20 @@ class Task(Generic[P, R]):
         ['created', 'created', 'created']
         """
         if self._call.connection is not None:
-            return self.submitter.submit_inside(self, self._payloads(items), self._call, atomic=atomic)
+            return self.submitter.submit_inside(self, self.payloads(items), self._call, atomic=atomic)
         what = f"{self.name}.enqueue_many()"
         return blocking.run(self.aenqueue_many(items, atomic=atomic), what, f"{self.name}.aenqueue_many(…)")
 
-    def _payloads(self, items: Iterable[Item]) -> list[bytes]:
+    def payloads(self, items: Iterable[Item]) -> list[bytes]:
+        """The encoded arguments of several calls (used by batches).
+
+        >>> from taskq import App
+        >>> @App("memory://").task(name="add")
+        ... def add(x: int, y: int) -> int:
+        ...     return x + y
+        >>> add.payloads([(1, 2)])
+        [b'{"x":1,"y":2}']
+        """
         if not isinstance(items, Iterable):
             kind = type(items).__name__
             raise InvalidPayload(f"{self.name}: the items must be tuples or mappings, one for each task, not {kind}")
@@ -360,6 +369,14 @@ class Task(Generic[P, R]):
 class AsyncTask(Task[P, Coroutine[Any, Any, S]], Generic[P, S]):
     """A registered `async def`: calling it gives its coroutine."""
 
+    def s(self, /, *args: Any, **kwargs: Any) -> Signature[S]:  # type: ignore[override]
+        """See Task.s."""
+        return cast("Signature[S]", super().s(*args, **kwargs))
+
+    def si(self, /, *args: Any, **kwargs: Any) -> Signature[S]:  # type: ignore[override]
+        """See Task.si."""
+        return cast("Signature[S]", super().si(*args, **kwargs))
+
     async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[S]:  # type: ignore[override]
         """See Task.aenqueue."""
         return cast("TaskHandle[S]", await super().aenqueue(*args, **kwargs))
@@ -379,16 +396,3 @@ class AsyncTask(Task[P, Coroutine[Any, Any, S]], Generic[P, S]):
     def enqueue_many(self, items: Iterable[Item], *, atomic: bool = False) -> list[TaskHandle[S]]:  # type: ignore[override]
         """See Task.enqueue_many."""
         return cast("list[TaskHandle[S]]", super().enqueue_many(items, atomic=atomic))
-
-
-class _LocalRun:
-    def is_cancelled(self) -> bool:
-        return False
-
-    def report(self, progress: Progress) -> None:
-        pass
-
-
-def _local_context(name: str) -> TaskContext:
-    """The context of a task that is called as a plain function."""
-    return TaskContext(Delivery("local", name, b"", "local", Priority.NORMAL, 0, 1, 0, "local"), _LocalRun())

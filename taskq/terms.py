@@ -16,7 +16,7 @@ import msgspec
 from taskq.domain.limits import Limit, Slots
 from taskq.domain.unique import UniqueKey
 from taskq.errors import ConfigError, InvalidOption, InvalidPayload
-from taskq.limits import Breaker, Concurrency, Debounce, KeepLatest, Key, RateLimit, Uniqueness
+from taskq.limits import Breaker, Concurrency, Debounce, KeepLatest, Key, RateLimit, Unique, Uniqueness
 from taskq.options import TaskOptions
 from taskq.payload import write_rich
 from taskq.signature import annotations_of, missing_part, parameters_of
@@ -67,6 +67,21 @@ class Terms:
         """What its limits are called that other tasks may share."""
         named = (*self.rates, *self.slots, *((self.breaker,) if self.breaker else ()))
         return frozenset(one.name for one in named if one.name is not None)
+
+    def speak_of(self, names: Sequence[str], *, is_unique_otherwise: bool = False) -> bool:
+        """Whether a key is made of one of these parameters, or may be.
+
+        Arguments:
+            is_unique_otherwise: whether the call has a unique key of its own.
+        """
+        counted: list[Any] = [*self.rates, *self.slots]
+        keys: list[Any] = [one.key for one in counted if one.key is not None]
+        if self.unique is not None and not (is_unique_otherwise and isinstance(self.unique, Unique | Debounce)):
+            keys.append((self.unique.key or ()) if self.replaces else self.unique.key)
+        roots = [(key,) if isinstance(key, str) else key for key in keys]
+        return bool(names) and any(
+            not isinstance(key, tuple) or any(name.partition(".")[0] in names for name in key) for key in roots
+        )
 
     def limits(self, payload: bytes, tenant: str) -> tuple[Limit, ...]:
         """The gates of one task: a breaker first, then what frees itself, then what is used up."""

@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from taskq.crypto import Crypto, about_payload
+from taskq.depends import edges_of
 from taskq.domain.envelope import seal
 from taskq.domain.message import Message, Priority
 from taskq.domain.retry import BuiltinRetry, from_dict, to_dict
 from taskq.domain.unique import UniqueKey
+from taskq.domain.workflow import Edge
 from taskq.errors import InvalidOption, InvalidPayload, PayloadTooLarge
 from taskq.headers import Headers, encode_headers
 from taskq.ids import derived_id, digest, new_id
@@ -44,6 +46,27 @@ class Limits(NamedTuple):
     has_detached_results: bool
 
 
+class Related(NamedTuple):
+    """What one task has to do with others."""
+
+    flow: str = ""
+    """The workflow or batch of which it is a member."""
+    node: str = ""
+    """Its name in a workflow."""
+    place: int | None = None
+    """Its place in it; None: it is added later."""
+    parents: tuple[Edge, ...] = ()
+    names: tuple[str, ...] | None = None
+    """Of the tasks among its parents, where they have names; None: it waits for nobody."""
+    inputs: tuple[str, ...] = ()
+    """Parameters that hold a template."""
+    about: str = ""
+    """A flow of which it is no member, but a callback."""
+
+
+ALONE = Related()
+
+
 class Writer:
     """Writes the messages of one call, or of many that are alike.
 
@@ -54,9 +77,11 @@ class Writer:
         crypto: the keys to encrypt with, None where it is not to be.
         hooks: the `on_enqueue` of the application's middleware.
         limits: what the arguments may take, and whether results are kept apart from the records.
+        related: what all of them have to do with others.
 
     Attributes:
         place: where it goes.
+        encrypts: whether the arguments are encrypted.
     """
 
     def __init__(
@@ -67,17 +92,21 @@ class Writer:
         crypto: Crypto | None,
         hooks: Sequence[Callable[..., Any]],
         limits: Limits,
+        related: Related = ALONE,
     ) -> None:
         self._task = task
         self._name = task.name
         self._call = call
         self.place = place
         self._crypto = crypto
+        self.encrypts = crypto is not None
         self._hooks = hooks
         self._limits = limits
         self._debounce = _debounce(task, call)
         self._shared = _shared(task, call, place, self._debounce)
-        self._is_plain = task.terms.are_none and call.unique_key is None
+        edges = edges_of(call.depends_on, call.on_parent_failure)
+        self._related = related._replace(parents=edges, names=()) if edges else related
+        self._is_plain = task.terms.are_none and call.unique_key is None and self._related is ALONE
         self.replaces = task.terms.replaces and call.unique_key is None
         """Whether a newer call replaces the arguments of the task that waits."""
 
@@ -100,20 +129,39 @@ class Writer:
             written.append(headers)
         return messages, written
 
+    def message(self, id: str, payload: bytes, related: Related | None = None, *, is_derived: bool = False) -> Message:
+        """One message with an id that is given.
+
+        Arguments:
+            related: what it has to do with others, beyond what all messages have.
+            is_derived: whether the id may come again, so that other arguments under it are to be told from these.
+
+        Raises:
+            PayloadTooLarge: it takes too much.
+        """
+        headers = next(self._headers(related))
+        size = len(payload) + len(headers)
+        if size > self._limits.max_payload:
+            raise PayloadTooLarge(self._task.name, size, self._limits.max_payload)
+        return self._message(id, self._digest(id, payload) if is_derived else "", payload, headers, related)
+
     def replacement(self, holder: str, payload: bytes, headers: bytes) -> Message:
         """What takes the place of the arguments of the task that waits under the key."""
         return self._message(holder, "", payload, headers)._replace(replaces=True)
 
-    def _message(self, id: str, known_by: str, payload: bytes, headers: bytes) -> Message:
+    def _message(
+        self, id: str, known_by: str, payload: bytes, headers: bytes, related: Related | None = None
+    ) -> Message:
         name = self._name
         sealed = payload if self._crypto is None else self._crypto.encrypt(payload, about_payload(id, name))
         message = Message(id, name, seal(id, name, sealed, headers), *self._shared, known_by)
-        if self._is_plain:
+        if self._is_plain and related is None:
             return message
+        flow, parents = (related or self._related).flow, (related or self._related).parents
         asked, unique = self._task.terms, self._unique(payload)
         longest = None if self._debounce is None else self._debounce.longest
         limits = asked.limits(payload, self._call.tenant)
-        return message._replace(unique=unique, limits=limits, longest_wait=longest)
+        return message._replace(unique=unique, limits=limits, longest_wait=longest, parents=parents, flow=flow)
 
     def _unique(self, payload: bytes) -> UniqueKey | None:
         call = self._call
@@ -126,26 +174,34 @@ class Writer:
         if key is None:
             return new_id(place.shard), ""
         id = derived_id(place.shard, place.namespace, call.tenant, self._task.name, key)
-        return id, digest(payload) if self._crypto is None else self._crypto.digest(id, payload)
+        return id, self._digest(id, payload)
 
-    def _headers(self) -> Iterator[bytes]:
+    def _digest(self, id: str, payload: bytes) -> str:
+        return digest(payload) if self._crypto is None else self._crypto.digest(id, payload)
+
+    def _headers(self, related: Related | None = None) -> Iterator[bytes]:
         """The headers of each task in turn: all alike, unless a hook makes them."""
-        return self._drafted() if self._hooks else repeat(self._common_headers)
+        if self._hooks:
+            return self._drafted(related)
+        return repeat(self._common_headers if related is None else self._common(related))
 
     @cached_property
     def _common_headers(self) -> bytes:
-        return _encoded(self._name, self._said(), dict(self._call.metadata or {}), {})
+        return self._common(self._related)
 
-    def _drafted(self) -> Iterator[bytes]:
-        said = self._said()
+    def _common(self, related: Related) -> bytes:
+        return _encoded(self._name, self._said(related), dict(self._call.metadata or {}), {})
+
+    def _drafted(self, related: Related | None) -> Iterator[bytes]:
+        said = self._said(related or self._related)
         while True:
             draft = Draft(self._name, self.place.queue, _copied(self._name, self._call.metadata))
             for hook in self._hooks:
                 hook(draft)
             yield _encoded(self._name, said, draft.metadata, draft.trace)
 
-    def _said(self) -> Headers:
-        call = self._call
+    def _said(self, related: Related) -> Headers:
+        call, (delay, eta) = self._call, self._shared[3:5]
         return Headers(
             retry=_plain_retry(call.retry),
             timeout=call.timeout,
@@ -154,6 +210,13 @@ class Writer:
             retention=call.retention if self._limits.has_detached_results else None,
             version=self._task.declared.version,
             encrypted=self._crypto is not None,
+            flow=related.flow or related.about,
+            node=related.node,
+            parents=None if related.names is None else list(related.names),
+            inputs=list(related.inputs),
+            place=related.place,
+            delay=delay if related.node else None,
+            eta=eta if related.node else None,
         )
 
 

@@ -12,6 +12,7 @@ from taskq.ports import BackendOptions, Capability
 from taskq_memory.annotations import MemoryAnnotations
 from taskq_memory.broker import MemoryBroker
 from taskq_memory.events import MemoryEvents
+from taskq_memory.flows import MemoryFlows
 from taskq_memory.inspector import MemoryInspector
 from taskq_memory.maintenance import MemoryMaintenance
 from taskq_memory.queues import MemoryQueues
@@ -50,6 +51,7 @@ class MemoryBackend:
         self.inspector = MemoryInspector(store)
         self.queues = MemoryQueues(store)
         self.scheduler = MemoryScheduler(store)
+        self.flows = MemoryFlows(store)
         self.registry = registry or MemoryRegistry(store)
         self.events = MemoryEvents(store)
 

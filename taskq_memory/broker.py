@@ -74,7 +74,8 @@ class MemoryBroker:
             return [Enqueued(message.id, EnqueueStatus.STALE_PARENT) for message in batch]
         refusal = self._intake.refusal_of(batch) if atomic else None
         if refusal is not None:
-            return [refusal._replace(id=message.id) for message in batch]
+            names_another = refusal.status is EnqueueStatus.NO_PARENT
+            return [refusal if names_another else refusal._replace(id=message.id) for message in batch]
         return [self._intake.take(message) for message in batch]
 
     # ------------------------------------------------------------ fetch

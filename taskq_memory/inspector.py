@@ -71,7 +71,12 @@ class MemoryInspector:
     async def redrive(self, ids: Sequence[str], queue: str | None = None) -> Sequence[Redriven]:
         """Give tasks that failed another life."""
         with self._store.lock:
-            return [self._redrive_one(id, queue) for id in ids]
+            answers = [self._redrive_one(id, queue) for id in ids]
+            # Only now: a parent may come after its child in the call.
+            for id, answer in zip(ids, answers, strict=True):
+                if answer.status is RedriveStatus.MOVED:
+                    self._store.joins.bind_again(self._store.tasks[id])
+            return answers
 
     def _redrive_one(self, id: str, queue: str | None) -> Redriven:
         store = self._store
@@ -84,7 +89,9 @@ class MemoryInspector:
                 return Redriven(RedriveStatus.HELD, holder)
             store.keys.take(task)
         self._move(task, queue or task.queue)
-        store.ready(task, Event.REDRIVE)
+        store.joins.count_back(task, task.state)
+        task.delay = task.eta = None
+        store.joins.start_anew(task)
         task.attempt = task.lost_leases = 0
         task.settled_fence = task.fence
         task.reason, task.failure = "", b""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from taskq.domain.message import Message
 from taskq.domain.state import WAITING, Event, TaskState
@@ -22,16 +22,25 @@ class Intake:
         """The first refusal that this batch would meet, None where there is none."""
         digests: dict[str, str] = {}
         fresh: Counter[str] = Counter()
+        coming, keys = set[str](), set[str]()
         for message in batch:
             if message.digest:
-                before = digests.setdefault(message.id, self._store.digest_of(message.id) or message.digest)
+                before = digests.setdefault(message.id, self._digest_of(message.id) or message.digest)
                 if before != message.digest:
                     return Enqueued(message.id, EnqueueStatus.CONFLICT)
-            if not self._known(message) and self._store.keys.owner_of(message.unique) is None:
-                fresh[message.queue] += 1
-                fill = self._fill_of(message.queue)
-                if fill.depth + fresh[message.queue] > fill.limit:
-                    return Enqueued(message.id, EnqueueStatus.FULL, fill)
+            is_twin = message.id in coming or (message.unique is not None and message.unique.key in keys)
+            if is_twin or self._known(message) or self._store.keys.owner_of(message.unique) is not None:
+                continue
+            refusal = self._unfit(message, coming)
+            if refusal is not None:
+                return refusal
+            fresh[message.queue] += 1
+            fill = self._fill_of(message.queue)
+            if fill.depth + fresh[message.queue] > fill.limit:
+                return Enqueued(message.id, EnqueueStatus.FULL, fill)
+            coming.add(message.id)
+            if message.unique is not None:
+                keys.add(message.unique.key)
         return None
 
     def take(self, message: Message) -> Enqueued:
@@ -39,13 +48,16 @@ class Intake:
         store = self._store
         if message.replaces:
             return self._replace(message)
-        if message.digest and store.digest_of(message.id) not in ("", message.digest):
+        if message.digest and self._digest_of(message.id) not in ("", message.digest):
             return Enqueued(message.id, EnqueueStatus.CONFLICT)
         if self._known(message):
             return Enqueued(message.id, EnqueueStatus.DUPLICATE)
         owner = store.keys.owner_of(message.unique)
         if owner is not None:
             return Enqueued(owner, EnqueueStatus.DUPLICATE)
+        refusal = self._unfit(message)
+        if refusal is not None:
+            return refusal
         fill = self._fill_of(message.queue)
         if fill.depth >= fill.limit:
             return Enqueued(message.id, EnqueueStatus.FULL, fill)
@@ -54,12 +66,30 @@ class Intake:
         is_high = fill.depth >= store.queues[message.queue].settings.warn_at * fill.limit
         return Enqueued(message.id, EnqueueStatus.CREATED, fill if is_high else None)
 
+    def _unfit(self, message: Message, coming: Container[str] = ()) -> Enqueued | None:
+        """The refusal of a message that has not to do with other tasks what it says, None where it has.
+
+        Arguments:
+            coming: ids that are stored before it.
+        """
+        missing = self._store.joins.missing(message)
+        if missing is not None and missing not in coming:
+            return Enqueued(missing, EnqueueStatus.NO_PARENT)
+        if message.flow and not self._store.joins.takes(message.flow):
+            return Enqueued(message.id, EnqueueStatus.FLOW_OVER)
+        return None
+
     def _known(self, message: Message) -> bool:
         """Whether the id has a record, a tombstone that is still young, or a digest that is still remembered."""
         is_kept = (
             message.id in self._store.tasks or self._store.tombstones.get(message.id, 0.0) > self._store.clock.now()
         )
-        return is_kept or bool(message.digest and self._store.digest_of(message.id))
+        return is_kept or bool(message.digest and self._digest_of(message.id))
+
+    def _digest_of(self, id: str) -> str:
+        """The digest that is remembered for an id, "" where there is none."""
+        digest, until = self._store.digests.get(id, ("", 0.0))
+        return digest if until > self._store.clock.now() else ""
 
     def _fill_of(self, queue: str) -> Fill:
         row = self._store.queues[queue]
@@ -72,7 +102,9 @@ class Intake:
         if task is None or not holds or task.state not in WAITING:
             return Enqueued(message.id, EnqueueStatus.DUPLICATE)
         task.body = message.body
-        if message.delay is not None:
+        if message.delay is not None and task.state is TaskState.BLOCKED:
+            task.delay, task.eta = message.delay, None
+        elif message.delay is not None:
             self._put_off(task, message.delay)
         self._store.note_change()
         return Enqueued(message.id, EnqueueStatus.REPLACED)

@@ -10,6 +10,7 @@ from taskq.domain.outcome import after_lost_lease
 from taskq.domain.record import AttemptOutcome, DeadReason, Failure
 from taskq.domain.state import WAITING, Event, TaskState
 from taskq.ports import Reaped
+from taskq_memory.flows import MemoryFlows
 from taskq_memory.passage import Passage
 from taskq_memory.rows import Task
 from taskq_memory.store import Store
@@ -21,6 +22,7 @@ class MemoryMaintenance:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._passage = Passage(store)
+        self._flows = MemoryFlows(store)
 
     async def promote(self, limit: int = 1000) -> int:
         """Make due tasks ready."""
@@ -113,8 +115,10 @@ class MemoryMaintenance:
         for id in [id for id, (_, until) in store.digests.items() if until <= now]:
             del store.digests[id]
         store.keys.drop_free()
+        store.joins.drop_old(now)
         store.gates.forget_idle(now)
 
     async def relay(self, limit: int = 100) -> int:
-        """Nothing to tell: the memory store has one shard."""
-        return 0
+        """Enqueue callbacks for which there was no room, and cancel flows that nobody has closed."""
+        with self._store.lock:
+            return self._store.joins.look_again() + self._flows.cancel_abandoned()

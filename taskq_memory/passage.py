@@ -70,7 +70,9 @@ class Passage:
         return min((max(0.0, instant - now) for instant in instants if instant is not None), default=None)
 
     def _opens_at(self, queue: str, now: float) -> float | None:
-        """When the limits of a queue may let something pass that they hold back now."""
+        """When the limits of a queue may let something pass that they hold back now; not while it is paused."""
+        if self._store.is_paused(queue):
+            return None
         rate = self._store.queues[queue].settings.rate
         if rate is not None and self.has_ready(queue) and self._gates.room(rate, now) == 0:
             return self._gates.opens_at(rate, now)

@@ -44,6 +44,8 @@ def to_record(task: Task) -> TaskRecord:
         unique=task.unique,
         limits=task.limits,
         waits_at=task.waits_at,
+        parents=task.parents,
+        flow=task.flow,
     )
 
 

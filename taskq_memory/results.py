@@ -39,6 +39,11 @@ class MemoryResults:
                 stop()
         return self._finished(id)
 
+    async def ended(self, ids: Sequence[str]) -> list[Finished | None]:
+        """How tasks ended."""
+        with self._store.lock:
+            return [self._finished(id) if id in self._store.tasks else None for id in ids]
+
     def _finished(self, id: str) -> Finished | None:
         with self._store.lock:
             task = self._store.tasks.get(id)

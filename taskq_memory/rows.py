@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from taskq.domain.flow import Callback, FlowKind, Tally
 from taskq.domain.limits import Limit, unpack_limits
 from taskq.domain.message import DEAD_RETENTION
 from taskq.domain.record import HISTORY_LIMIT
 from taskq.domain.state import TaskState
 from taskq.domain.unique import UniqueKey
+from taskq.domain.workflow import Edge
 from taskq.ports import QueueSettings
 
 Lane = tuple[str, int, str]
@@ -71,6 +73,13 @@ class Task:
     waits_at: str = ""
     """The closed gate at which it waits."""
     longest_wait: float | None = None
+    parents: tuple[Edge, ...] = ()
+    waits: set[str] = field(default_factory=set)
+    """Those of its parents that have not ended, while it is BLOCKED."""
+    delay: float | None = None
+    eta: float | None = None
+    """When it runs once it is BLOCKED no more: `delay` seconds from then on, or at that instant."""
+    flow: str = ""
 
     @property
     def limits(self) -> tuple[Limit, ...]:
@@ -107,6 +116,32 @@ class QueueRow:
     waiting: int = 0
     """Tasks that wait."""
     running: int = 0
+
+
+@dataclass(slots=True)
+class FlowRow:
+    """A flow. Instants are seconds since the epoch by the store's clock."""
+
+    id: str
+    kind: FlowKind
+    name: str
+    spec: bytes
+    callbacks: dict[Callback, str]
+    """Each message as text (taskq.domain.message_text)."""
+    is_held: bool
+    retention: float
+    created_at: float
+    tally: Tally = field(default_factory=Tally)
+    closed_at: float | None = None
+    ended_at: float | None = None
+    cancel_reason: str | None = None
+    is_partial: bool = False
+    fired: set[Callback] = field(default_factory=set)
+    changed_at: float = 0.0
+    """When a member came or ended the last time."""
+    members: list[str] = field(default_factory=list)
+    failed: dict[str, None] = field(default_factory=dict)
+    """Members that have ended otherwise than COMPLETED."""
 
 
 class Claim(NamedTuple):

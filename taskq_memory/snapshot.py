@@ -19,7 +19,7 @@ from taskq.domain.state import TaskState
 from taskq.domain.unique import Holding
 from taskq.errors import ConfigError
 from taskq.ports import ScheduleEntry
-from taskq_memory.rows import QueueRow, Task
+from taskq_memory.rows import FlowRow, QueueRow, Task
 from taskq_memory.store import Store
 
 _MAGIC = b"taskq-memory 1 "
@@ -37,6 +37,7 @@ class _Image(msgspec.Struct):
     breakers: dict[str, Breaker]
     results: list[tuple[str, int, bytes, float]]
     schedules: list[ScheduleEntry] = []
+    flows: list[FlowRow] = []
 
 
 class SnapshotFile:
@@ -137,6 +138,7 @@ def _image(store: Store) -> _Image:
         store.gates.breakers,
         [(id, fence, data, until) for (id, fence), (data, until) in store.results.items()],
         list(store.schedules.values()),
+        list(store.joins.flows.values()),
     )
 
 
@@ -171,5 +173,7 @@ def _restore(store: Store, image: _Image) -> None:
                 store.gates.holders.setdefault(limit.gate, {})[id] = None
     store.results.update({(id, fence): (data, until) for id, fence, data, until in image.results})
     store.schedules.update({entry.name: entry for entry in image.schedules})
+    store.joins.flows.update({row.id: row for row in image.flows})
+    store.joins.rebind()
     store.entry = max((task.entry for task in image.tasks), default=0)
     store.note_change()

@@ -6,6 +6,7 @@
     rooms      who waits at a closed gate, or was let out again (rooms.py)              PENDING
     due        heap of (due_at, entry, id)                                              SCHEDULED, RETRYING
     running    id → when its lease runs out                                             RUNNING
+    joins      who waits for whom, and who is counted in which flow (joins.py)          BLOCKED
     ended      (queue, is dead) → id → completed_at, in the order of ending             final
 
 A heap keeps entries of tasks that have moved on: `Task.entry` says which one counts.
@@ -25,6 +26,7 @@ from taskq.domain.message import DIGEST_RETENTION, TOMBSTONE, Message
 from taskq.domain.state import WAITING, Event, TaskState
 from taskq.ports import Clock, ScheduleEntry
 from taskq_memory.gates import Gates
+from taskq_memory.joins import Joins
 from taskq_memory.listeners import Listeners
 from taskq_memory.rooms import Rooms
 from taskq_memory.rows import Claim, Lane, QueueRow, Task
@@ -50,6 +52,7 @@ class Store:
         self.gates = Gates()
         self.rooms = Rooms()
         self.keys = UniqueKeys(self.tasks, clock)
+        self.joins = Joins(self)
         self.claims: dict[str, Claim] = {}
         self.watch = ReaperWatch()
         self.schedules: dict[str, ScheduleEntry] = {}
@@ -84,6 +87,10 @@ class Store:
             unique=message.unique,
             gates=pack_limits(message.limits),
             longest_wait=message.longest_wait,
+            parents=message.parents,
+            delay=message.delay,
+            eta=message.eta,
+            flow=message.flow,
         )
         self.tasks[task.id] = task
         self.keys.take(task)
@@ -93,11 +100,17 @@ class Store:
         if expires is not None:
             task.expires_at = now + expires
             heapq.heappush(self.expiring, (task.expires_at, task.id))
-        due_at = message.eta if message.eta is not None else now + (message.delay or 0)
-        if due_at > now:
-            self.delay(task, Event.ENQUEUE, TaskState.SCHEDULED, due_at)
+        self.joins.count_in(task)
+        if task.parents:
+            self.block(task, Event.ENQUEUE)
+            self.joins.bind(task)
         else:
-            self.ready(task, Event.ENQUEUE)
+            self.joins.place(task, Event.ENQUEUE)
+
+    def block(self, task: Task, event: Event) -> None:
+        """→ BLOCKED."""
+        self._leave(task)
+        self._enter(task, event, TaskState.BLOCKED)
 
     def ready(self, task: Task, event: Event, *, front: bool = False) -> None:
         """→ PENDING, at the tail of its lane or in front."""
@@ -144,6 +157,7 @@ class Store:
         self.keys.give_back(task, is_over=True)
         self.ended[task.queue, state is TaskState.DEAD][task.id] = task.completed_at
         self.listeners.tell("ended", task.id)
+        self.joins.ended(task, state)
 
     def forget(self, task: Task) -> None:
         """A final state → gone, but for a tombstone."""
@@ -188,11 +202,6 @@ class Store:
             self.ended[task.queue, task.state is TaskState.DEAD].pop(task.id, None)
 
     # ------------------------------------------------------------ looking
-
-    def digest_of(self, id: str) -> str:
-        """The digest that is remembered for an id, "" where there is none."""
-        digest, until = self.digests.get(id, ("", 0.0))
-        return digest if until > self.clock.now() else ""
 
     def holder(self, id: str, fence: int, worker: str) -> Task | None:
         """The task, if (fence, worker) is its newest run and not settled yet."""

@@ -12,6 +12,7 @@ from taskq_postgres import durability, migrate, transaction
 from taskq_postgres.annotations import PostgresAnnotations
 from taskq_postgres.broker import CHUNK, PostgresBroker
 from taskq_postgres.events import PostgresEvents
+from taskq_postgres.flows import PostgresFlows
 from taskq_postgres.hints import Hints
 from taskq_postgres.inspector import PostgresInspector
 from taskq_postgres.lending import PostgresLender
@@ -48,7 +49,8 @@ class PostgresBackend:
         self._store = store = Store(target, options)
         self._hints = hints = Hints(store)
         self.broker = PostgresBroker(store, hints, roomy := Roomy())
-        self.maintenance = PostgresMaintenance(store, hints)
+        self.flows = PostgresFlows(store, hints)
+        self.maintenance = PostgresMaintenance(store, hints, self.flows)
         self.annotations = PostgresAnnotations(store)
         self.results = PostgresResults(store, hints)
         self.inspector = PostgresInspector(store, hints)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import chain
 from time import monotonic
 from typing import Any
 
@@ -26,7 +27,7 @@ from taskq.ports import (
 from taskq_postgres.cursors import Cursors
 from taskq_postgres.hints import Hints, Mailbox
 from taskq_postgres.holdings import Holdings
-from taskq_postgres.record import is_id, plain, to_delivery
+from taskq_postgres.record import is_id, pack_parents, plain, to_delivery
 from taskq_postgres.roomy import Roomy
 from taskq_postgres.store import Row, Store, new_token
 
@@ -44,6 +45,8 @@ _ENQUEUED = {
     "p": EnqueueStatus.STALE_PARENT,
     "f": EnqueueStatus.FULL,
     "r": EnqueueStatus.REPLACED,
+    "n": EnqueueStatus.NO_PARENT,
+    "o": EnqueueStatus.FLOW_OVER,
 }
 _TELLS_FILL = frozenset("cf")
 _SETTLED = (SettleStatus.APPLIED, SettleStatus.REPEATED, SettleStatus.STALE, SettleStatus.GONE)
@@ -262,7 +265,10 @@ def refuse_unstorable(messages: Sequence[Message]) -> None:
     Raises:
         NotApplied: it names the id, or what a text must not hold.
     """
-    strange = next((message.id for message in messages if not is_id(message.id)), None)
+    related = (
+        id for m in messages if m.parents or m.flow for id in (*(edge.parent for edge in m.parents), m.flow) if id
+    )
+    strange = next((id for id in chain((message.id for message in messages), related) if not is_id(id)), None)
     if strange is not None:
         raise NotApplied(f"{strange!r} is no id of a task: a UUID in its canonical text form")
     texts = "".join([text for m in messages for text in (m.name, m.queue, m.group, m.tenant, m.digest)])
@@ -301,10 +307,11 @@ def _specials(messages: Sequence[Message]) -> str | None:
 
 def special_of(message: Message) -> list[Any] | None:
     """What only some messages have, as enqueue_v1 takes it."""
-    if not (message.unique or message.limits or message.replaces):
+    if not (message.unique or message.limits or message.replaces or message.parents or message.flow):
         return None
     key, until, ttl = message.unique or (None, None, None)
-    return [key, until, ttl, pack_limits(message.limits) or None, message.longest_wait, message.replaces]
+    own = [key, until, ttl, pack_limits(message.limits) or None, message.longest_wait, message.replaces]
+    return [*own, pack_parents(message.parents), message.flow or None]
 
 
 def _since(ids: Sequence[str]) -> float | None:

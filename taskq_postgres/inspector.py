@@ -106,6 +106,8 @@ def _listing(query: TaskQuery) -> tuple[str, Any]:
     if query.state is TaskState.RUNNING:
         return "list_running", (query.queue, int(min(first, _LAST_PLACE)), place, limit)
     code = CODES[query.state]
+    if query.state is TaskState.BLOCKED:
+        return "list_blocked", (query.queue, code, first, place, limit)
     name = "list_waiting" if code < 10 else "list_dead" if query.state is TaskState.DEAD else "list_finished"
     return name, (query.queue, code, first, place, limit)
 

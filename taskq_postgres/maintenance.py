@@ -12,6 +12,7 @@ from taskq.errors import TaskqError
 from taskq.ports import Reaped
 from taskq.ports.queues import DEFAULT_MAX_FINISHED
 from taskq_postgres.errors import LostConnection
+from taskq_postgres.flows import PostgresFlows
 from taskq_postgres.hints import Hints
 from taskq_postgres.store import DAYS_AHEAD, Store
 
@@ -23,9 +24,10 @@ logger = logging.getLogger("taskq.postgres")
 class PostgresMaintenance:
     """See taskq.ports.Maintenance."""
 
-    def __init__(self, store: Store, hints: Hints) -> None:
+    def __init__(self, store: Store, hints: Hints, flows: PostgresFlows) -> None:
         self._store = store
         self._hints = hints
+        self._flows = flows
 
     async def promote(self, limit: int = 1000) -> int:
         """Make due tasks ready."""
@@ -69,8 +71,8 @@ class PostgresMaintenance:
         return pruned
 
     async def relay(self, limit: int = 100) -> int:
-        """Nothing to tell: there is one shard."""
-        return 0
+        """Tell what was too much for one statement, and look after flows."""
+        return self._hint(await self._flows.relay(limit))
 
     def _hint(self, moved: int) -> int:
         if moved:

@@ -13,6 +13,7 @@ from taskq.domain.message import Delivery, Priority
 from taskq.domain.record import HISTORY_LIMIT, Attempt, AttemptOutcome, Failure, Progress, TaskRecord
 from taskq.domain.state import TaskState
 from taskq.domain.unique import UniqueKey, Until
+from taskq.domain.workflow import Edge, OnParentFailure
 
 STATES: dict[int, TaskState] = {
     4: TaskState.PENDING,
@@ -27,6 +28,7 @@ STATES: dict[int, TaskState] = {
     13: TaskState.CANCELLED,
     14: TaskState.EXPIRED,
 }
+_ON_FAILURE = {each[0]: each for each in OnParentFailure}
 _ID = re.compile("[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 CODES = {state: code for code, state in STATES.items()} | {TaskState.RUNNING: 0}
 
@@ -58,7 +60,7 @@ def to_record(row: Sequence[Any]) -> TaskRecord:
     (id, name, queue, code, is_leased, priority, group, tenant, body, created_at, due_at, expires_at, started_at,
      completed_at, fence, _, attempt, lost_leases, max_lost_leases, dead_letter, retention, worker, cancel_requested,
      result, reason, failure, history, progress, checkpoint, logs, gates, waits_at, key, until,
-     ttl) = row[:35]  # fmt: skip
+     ttl, parents, flow) = row[:37]  # fmt: skip
     state = TaskState.RUNNING if is_leased else STATES[code]
     attempts = [_attempt(json.loads(entry)) for entry in history or ()]
     if state is TaskState.COMPLETED:
@@ -95,7 +97,23 @@ def to_record(row: Sequence[Any]) -> TaskRecord:
         unique=None if key is None else UniqueKey(key, Until(until), ttl),
         limits=unpack_limits(gates or ""),
         waits_at=waits_at or "",
+        parents=unpack_parents(parents),
+        flow=flow or "",
     )
+
+
+def pack_parents(parents: Sequence[Edge]) -> str | None:
+    """The column `parents`, each of them once.
+
+    >>> pack_parents([Edge("5b", OnParentFailure.RUN), Edge("5c")])
+    'r5b,c5c'
+    """
+    return ",".join([f"{on_failure[0]}{parent}" for parent, on_failure in dict(parents).items()]) or None
+
+
+def unpack_parents(text: str | None) -> tuple[Edge, ...]:
+    """Read the column `parents`."""
+    return tuple(Edge(one[1:], _ON_FAILURE[one[0]]) for one in text.split(",")) if text else ()
 
 
 def from_progress(progress: Progress) -> str:

@@ -59,6 +59,13 @@ class PostgresResults:
         state = STATES[code]
         return Finished(state, fence, result, to_failure(failure), reason) if state.is_final else None
 
+    async def ended(self, ids: Sequence[str]) -> list[Finished | None]:
+        """How tasks ended."""
+        known = [id for id in ids if is_id(id)]
+        rows = await self._store.run("result_ended", (known,), reads=True)
+        found = {row[0]: Finished(STATES[row[1]], row[2], row[3], to_failure(row[4]), row[5]) for row in rows}
+        return [found.get(id) for id in ids]
+
     async def put(self, id: str, fence: int, result: bytes, retention: float) -> None:
         """Keep a result."""
         await self._store.run("result_put", (id, fence, result, float(retention)))

@@ -80,5 +80,6 @@ def _when(entry: ScheduleEntry) -> datetime:
 
 
 def _entry(name: str, queue: str, spec: bytes, state: bytes, next_at: datetime | None, revision: int) -> ScheduleEntry:
+    # Told in universal time: psycopg cannot read the last hours of the calendar as the clocks east of it show them.
     known: dict[str, Any] = {"name": name, "queue": queue, "spec": bytes(spec), "state": bytes(state)}
-    return ScheduleEntry(**known, next_at=next_at and next_at.astimezone(UTC), revision=revision)
+    return ScheduleEntry(**known, next_at=next_at and next_at.replace(tzinfo=UTC), revision=revision)

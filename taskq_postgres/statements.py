@@ -19,6 +19,8 @@ GATE_REACH = 200
 """Tasks that it looks at then, beyond those that it may take."""
 COUNTED_SIZE = 10_000
 """Up to this size a queue is counted with each enqueue; a larger one now and then."""
+JOINS_PER_STEP = 1000
+"""Tasks that one statement tells of the end of others."""
 COUNT_WITHIN = 6
 """Seconds that the workers have for it, which reap every four: then who enqueues counts, because there are none."""
 CONSTANTS: dict[str, object] = {
@@ -31,10 +33,12 @@ CONSTANTS: dict[str, object] = {
     "gate_reach": GATE_REACH,
     "gate_rounds": GATE_ROUNDS,
     "history_limit": HISTORY_LIMIT,
+    "joins_per_step": JOINS_PER_STEP,
     "least_share": LEAST_SHARE,
     "log_limit": LOG_LIMIT,
     "look_again": LOOK_AGAIN,
     "max_size": DEFAULT_MAX_SIZE,
+    "parent_failed": DeadReason.PARENT_FAILED,
     "poison": DeadReason.POISON,
     "promote_per_fetch": PROMOTE_PER_FETCH,
     "recovery": RECOVERY,
@@ -50,7 +54,7 @@ RECORD = """r.id::text, r.name, r.queue, r.state, r.lease_until is not null, r.p
     r.created_at, r.due_at, r.expires_at, r.started_at, r.completed_at, r.fence, r.settled_fence, r.attempt,
     r.lost_leases, r.max_lost_leases, r.dead_letter, r.retention, r.worker, r.cancel_requested, r.result, r.reason,
     r.failure, r.history, r.progress, r.checkpoint, r.logs, r.gates, r.waits_at, r.unique_key, r.unique_until,
-    r.unique_ttl"""
+    r.unique_ttl, r.parents, r.flow::text"""
 """What `record.to_record` reads, in its order, from a row `r`."""
 
 

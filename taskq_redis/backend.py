@@ -14,6 +14,7 @@ from taskq_redis.annotations import RedisAnnotations
 from taskq_redis.broker import RedisBroker
 from taskq_redis.errors import ConnectionLost, map_error
 from taskq_redis.events import RedisEvents
+from taskq_redis.flows import RedisFlows
 from taskq_redis.inspector import RedisInspector
 from taskq_redis.listening import Listening
 from taskq_redis.maintenance import RedisMaintenance
@@ -37,12 +38,13 @@ class RedisBackend:
         self._store = Store(target, options)
         self._listening = Listening(self._store)
         self.broker = RedisBroker(self._store)
-        self.maintenance = RedisMaintenance(self._store)
+        self.maintenance = RedisMaintenance(self._store, self.broker.joins)
         self.annotations = RedisAnnotations(self._store)
         self.results = RedisResults(self._store, self._listening)
-        self.inspector = RedisInspector(self._store)
+        self.inspector = RedisInspector(self._store, self.broker.joins)
         self.queues = RedisQueues(self._store)
         self.scheduler = RedisScheduler(self._store)
+        self.flows = RedisFlows(self._store, self.broker.joins)
         self.registry = RedisRegistry(self._store)
         self.events = RedisEvents(self._store, self._listening)
 

@@ -28,6 +28,7 @@ from taskq.ports import (
 )
 from taskq_redis.connection import Argument
 from taskq_redis.gathering import Gathering
+from taskq_redis.joins import Joins, parents_of
 from taskq_redis.record import check_text, milliseconds, pack_options, pack_special, plain, unpack_options
 from taskq_redis.store import Store
 from taskq_redis.waiting import Waiting
@@ -41,6 +42,7 @@ _ENQUEUED = {
     3: EnqueueStatus.STALE_PARENT,
     4: EnqueueStatus.FULL,
     5: EnqueueStatus.REPLACED,
+    6: EnqueueStatus.FLOW_OVER,
 }
 _TELLS_FILL = frozenset({EnqueueStatus.CREATED, EnqueueStatus.FULL})
 _SETTLED = {1: SettleStatus.APPLIED, 2: SettleStatus.REPEATED, 0: SettleStatus.STALE, -1: SettleStatus.GONE}
@@ -73,11 +75,13 @@ class RedisBroker:
         self._waiting = Waiting(store)
         self._requests = _Requests()
         self._gathering = Gathering(self._enqueue, store.options.batch)
+        self.joins = Joins(store, self._enqueue, self.cancel)
 
     async def close(self) -> None:
         """Close the connections that wait, and see off what is under way; the store is closed before."""
         await self._waiting.close()
         await self._gathering.close()
+        await self.joins.close()
 
     # ------------------------------------------------------------ enqueue
 
@@ -92,6 +96,30 @@ class RedisBroker:
         return await self._enqueue(messages, parent, atomic)
 
     async def _enqueue(
+        self, messages: Sequence[Message], parent: Parent | None = None, atomic: bool = False
+    ) -> list[Enqueued]:
+        if any(message.parents or message.flow for message in messages):
+            return await self._enqueue_related(messages, parent, atomic)
+        return await self._store_all(messages, parent, atomic)
+
+    async def _enqueue_related(
+        self, messages: Sequence[Message], parent: Parent | None, atomic: bool
+    ) -> list[Enqueued]:
+        """Enqueue what has to do with other tasks: look for those in other shards, and tell all of them."""
+        refused = await self.joins.refusals(messages) if len(self._store.shards) > 1 else {}
+        if refused and atomic:
+            first = refused[min(refused)]
+            is_another = first.status is EnqueueStatus.NO_PARENT
+            return [first if is_another else first._replace(id=message.id) for message in messages]
+        fit = [message for position, message in enumerate(messages) if position not in refused]
+        stored = iter(await self._store_all(fit, parent, atomic) if fit else [])
+        answers = [refused.get(position) or next(stored) for position in range(len(messages))]
+        there = (EnqueueStatus.CREATED, EnqueueStatus.DUPLICATE)  # a repetition may be of one that was not bound
+        known = [m for m, a in zip(messages, answers, strict=True) if a.status in there and a.id == m.id]
+        await self.joins.bind(parents_of(known))
+        return answers
+
+    async def _store_all(
         self, messages: Sequence[Message], parent: Parent | None = None, atomic: bool = False
     ) -> list[Enqueued]:
         answers: list[Enqueued | None] = [None] * len(messages)
@@ -168,6 +196,9 @@ class RedisBroker:
         for shard, group in self._store.by_shard(ids).items():
             for positions in _slices(group, self._batch):
                 codes = await self._store.run(shard, name, *args(positions))
+                if len(codes) > len(positions):
+                    codes.pop()
+                    self.joins.go_on(shard)
                 answers.update(zip(positions, (meaning[code] for code in codes), strict=True))
         return [answers[position] for position in range(len(ids))]
 
@@ -199,7 +230,9 @@ def enqueued(
     for position, code in zip(positions, codes, strict=True):
         message = messages[position]
         if isinstance(code, bytes):
-            yield Enqueued(code.decode(), EnqueueStatus.DUPLICATE)
+            is_missing = code.startswith(b"!")
+            status = EnqueueStatus.NO_PARENT if is_missing else EnqueueStatus.DUPLICATE
+            yield Enqueued(code.decode().lstrip("!"), status)
         else:
             status = _ENQUEUED[code]
             yield Enqueued(message.id, status, fills.get(message.queue) if status in _TELLS_FILL else None)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from secrets import token_hex
 
 from taskq.domain.record import TaskRecord
 from taskq.domain.state import TaskState
 from taskq.errors import NotApplied
 from taskq.ports import Page, Redriven, RedriveStatus, TaskQuery
+from taskq_redis.joins import Joins
 from taskq_redis.listing import Listing
 from taskq_redis.record import to_record
 from taskq_redis.store import Store
@@ -18,6 +20,7 @@ _COUNTED = (
     TaskState.PENDING,
     TaskState.SCHEDULED,
     TaskState.RETRYING,
+    TaskState.BLOCKED,
     TaskState.RUNNING,
     TaskState.COMPLETED,
     TaskState.FAILED,
@@ -31,8 +34,9 @@ _QUEUES_PER_CALL = 50
 class RedisInspector:
     """See taskq.ports.Inspector."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, joins: Joins) -> None:
         self._store = store
+        self._joins = joins
         self._listing = Listing(store, self._read)
 
     # ------------------------------------------------------------ looking
@@ -92,7 +96,7 @@ class RedisInspector:
         """Give tasks that failed another life."""
         answers: dict[int, Redriven] = {}
         token = token_hex(8)
-        batch = self._store.options.batch
+        batch, waiting = self._store.options.batch, list[str]()
         for shard, group in self._store.by_shard(ids).items():
             if queue is not None and self._store.shard_of(queue) != shard:
                 raise NotApplied(f"queue {queue!r} lies in another shard than the tasks: enqueue them there anew")
@@ -101,7 +105,18 @@ class RedisInspector:
                 some = (ids[position] for position in positions)
                 reply = await self._store.run(shard, "redrive", token, queue or "", *some)
                 answers.update(zip(positions, map(_redriven, reply), strict=True))
+                waiting += [ids[position] for position, answer in zip(positions, reply, strict=True) if answer == 2]
+        await self._bind(waiting, {ids[at] for at, answer in answers.items() if answer.status is RedriveStatus.MOVED})
         return [answers[position] for position in range(len(ids))]
+
+    async def _bind(self, ids: Sequence[str], anew: AbstractSet[str]) -> None:
+        """Have tasks that were redriven wait for those of their parents that have not ended, or not before `anew`."""
+        for id in ids:
+            shard = self._store.shard_of_id(id)
+            parents = await self._store.command(shard, "HGET", self._store.keys[shard].task(id), "pa")
+            await self._joins.bind([(id, (parents or b"").decode())], is_again=True, anew=anew)
+            # A parent may have failed again by then, and this have been the last of its flow.
+            self._joins.go_on(shard)
 
     async def discard(self, ids: Sequence[str]) -> int:
         """Forget tasks that have ended."""

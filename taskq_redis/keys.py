@@ -25,6 +25,17 @@ A shard is one hash slot: all its keys carry the tag `{namespace:shard}`, so tha
                  rooms:<gate>       set     the queues with a room at that gate
                  gate:<gate>        hash    what a rate or a breaker has counted (_gates.lua)
                  holders:<gate>     set     the running tasks that hold a slot
+                 blocked:<q>        zset    BLOCKED, by the instant of the enqueue
+                 waits:<id>         set     its parents that have not ended
+                 unsure             zset    BLOCKED tasks whose parents may not have been told of them, by that instant
+                 children:<id>      set     `<c, r or f><id>` of those that wait for a task, or a flow
+                 out                zset    `<s><id>` of parents that have ended and whose children are yet to be told
+                 flow:<id>          hash    a flow, and what it counts here
+                 members:<id>       list    ids of its members here
+                 failed:<id>        zset    those that ended otherwise than COMPLETED
+                 flows              zset    flows that are at home here, by the instant of their creation
+                 held               zset    those that hold their members and are not closed, likewise
+                 looks              zset    flows of which something may be due
                  unique:<key>       string  who holds a unique key: <s, d or t><id>
                  due:<q>            zset    SCHEDULED, by the instant at which it becomes ready
                  retry:<q>          zset    RETRYING, likewise
@@ -55,11 +66,11 @@ from typing import NamedTuple
 
 _KINDS = re.compile(
     rb"""taskq:\{[^{}]+:\d+\}:(
-        meta | queues | leases | cancels | expiring | workers | schedules
-      | (task|log|digest):[0-9a-f-]{36}
+        meta | queues | leases | cancels | expiring | workers | schedules | unsure | out | flows | held | looks
+      | (task|log|digest|waits|children|flow|members|failed):[0-9a-f-]{36}
       | gone:\d+
       | out:[0-9a-f-]{36}:\d+
-      | (lanes|front|gates|cleared|due|retry|ends|queue|wake|claim|worker|orders|unique|schedule):.*
+      | (lanes|front|gates|cleared|blocked|due|retry|ends|queue|wake|claim|worker|orders|unique|schedule):.*
       | (gate|holders|rooms):[rcb]:.*
       | room:\d+:.*:[rcb]:.*
       | done:[0-9a-f]+

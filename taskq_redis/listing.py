@@ -126,9 +126,10 @@ class Listing:
         names = {
             TaskState.SCHEDULED: keys.of("due", queue),
             TaskState.RETRYING: keys.of("retry", queue),
+            TaskState.BLOCKED: keys.of("blocked", queue),
             TaskState.RUNNING: keys.leases,
         }
-        return [await index.sorted_set(names[state])] if state in names else []
+        return [await index.sorted_set(names[state])]
 
 
 class _Index(NamedTuple):

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from taskq.domain.lease import RENEWAL
 from taskq.ports import Reaped
+from taskq_redis.joins import Joins
 from taskq_redis.record import milliseconds
 from taskq_redis.scripts import TASKS_PER_CALL
 from taskq_redis.store import Store
@@ -16,8 +17,9 @@ _QUEUES_PER_CALL = 50
 class RedisMaintenance:
     """See taskq.ports.Maintenance."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, joins: Joins) -> None:
         self._store = store
+        self._joins = joins
 
     async def promote(self, limit: int = 1000) -> int:
         """Make due tasks ready."""
@@ -71,8 +73,11 @@ class RedisMaintenance:
         return forgotten
 
     async def relay(self, limit: int = 100) -> int:
-        """Nothing to tell: no task depends on one in another shard yet."""
-        return 0
+        """Tell tasks in other shards, and what was too much for one step; cancel flows that nobody has closed."""
+        done = 0
+        for shard in self._store.shards:
+            done += await self._joins.relay(shard, limit)
+        return done
 
     async def _queues(self) -> AsyncIterator[tuple[int, Sequence[str]]]:
         """The queues that one script looks after, with their shard."""

@@ -5,7 +5,7 @@
     q   queue                       l   lane, "<priority>:<group>"
     b   "<name>\\n<body>"            o   options that are not the defaults: "<expires at> <retention> <max lost leases>
     c   created at                      <dead letter: 0 or -><flags> <tenant>", "-" for a default; flags: u it has a
-                                        unique key, x it has limits
+                                        unique key, x it has limits, m it is a member of a flow, c others wait for it
     un  unique key, "<until: s, d or t> <ms or -> <key>"    g   limits (taskq.domain.limits.pack_limits)
     rm  the gate at which it waits, of g                    lw  the longest that it may be put off, ms
     e   stream entry with which it last came to its lane: since when it is ready
@@ -16,7 +16,17 @@
     z   ended at, r result (without one: null), rs reason, fl newest failure
     h   history, a line of JSON for each attempt but a success, which is read off the record
     pg  progress, ck checkpoint     aw  somebody waits for the end
+    pa  parents, "<c, r or f><id>,…"    dl  delay (ms) once it is BLOCKED no more    ln  it was redriven
+    fw  the flow of which it is a member
     ct, rd  the calls that cancelled or redrove it, ts the newest that logged, so that a repeat is known
+
+And of the hash of a flow:
+
+    at  created at, cl closed at, en ended at    kd kind, nm name, sp spec, rt retention, hl it holds its members
+    n   members, c completed, x failed, k cancelled, those of this shard    ff  a failure was told of
+    pt  it was cancelled before it was closed
+    cr  reason of its cancel, cx<shard> members of that shard that were cancelled, cd all were
+    cb<s, f or c>  the message of a callback, fd the letters of those that have fired
 
 Instants are ms since the epoch by the store's clock, durations are ms.
 """
@@ -34,6 +44,7 @@ from taskq.domain.message import DEFAULT_MAX_LOST_LEASES, DEFAULT_RETENTION, Mes
 from taskq.domain.record import HISTORY_LIMIT, Attempt, AttemptOutcome, Failure, Progress, TaskRecord
 from taskq.domain.state import FINAL, TaskState
 from taskq.domain.unique import UniqueKey, Until
+from taskq.domain.workflow import Edge, OnParentFailure
 from taskq.errors import InvalidOption
 
 STATES: Mapping[bytes, TaskState] = {
@@ -53,6 +64,7 @@ STATES: Mapping[bytes, TaskState] = {
 }
 LETTERS: Mapping[TaskState, str] = {state: letter.decode() for letter, state in STATES.items()}
 """The letter of each state; of PENDING the one of the front lane."""
+_ON_FAILURE = {each[0]: each for each in OnParentFailure}
 _UNTIL = {until[0]: until for until in Until}
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -105,7 +117,7 @@ def pack_options(message: Message) -> str:
     >>> pack_options(Message("5b", "f")), pack_options(Message("5b", "f", retention=60, tenant="acme"))
     ('', '60000 - - acme')
     """
-    flags = f"{'u' if message.unique else ''}{'x' if message.limits else ''}"
+    flags = f"{'u' if message.unique else ''}{'x' if message.limits else ''}{'m' if message.flow else ''}"
     if (
         not flags
         and message.retention == DEFAULT_RETENTION
@@ -145,10 +157,25 @@ def pack_special(message: Message) -> str:
     >>> pack_special(Message("5b", "f"))
     ''
     """
-    if not (message.unique or message.limits or message.replaces):
+    if not (message.unique or message.limits or message.replaces or message.parents or message.flow):
         return ""
     longest = "" if message.longest_wait is None else milliseconds(message.longest_wait)
-    return json.dumps([pack_unique(message.unique), pack_limits(message.limits), longest, message.replaces])
+    own = [pack_unique(message.unique), pack_limits(message.limits), longest, message.replaces]
+    return json.dumps([*own, pack_parents(message.parents), message.flow])
+
+
+def pack_parents(parents: Sequence[Edge]) -> str:
+    """The field `pa`, each parent once.
+
+    >>> pack_parents([Edge("5b", OnParentFailure.RUN), Edge("5c")])
+    'r5b,c5c'
+    """
+    return ",".join([f"{on_failure[0]}{parent}" for parent, on_failure in dict(parents).items()])
+
+
+def unpack_parents(text: bytes | None) -> tuple[Edge, ...]:
+    """Read the field `pa`."""
+    return tuple(Edge(one[1:], _ON_FAILURE[one[0]]) for one in text.decode().split(",")) if text else ()
 
 
 def unpack_options(text: bytes) -> Options:
@@ -212,6 +239,8 @@ def to_record(id: str, flat: Sequence[bytes], logs: Sequence[bytes] = ()) -> Tas
         unique=unpack_unique(fields.get(b"un")),
         limits=unpack_limits(fields.get(b"g", b"").decode()),
         waits_at=fields[b"rm"].decode() if fields[b"s"] == b"g" else "",
+        parents=unpack_parents(fields.get(b"pa")),
+        flow=fields.get(b"fw", b"").decode(),
     )
 
 

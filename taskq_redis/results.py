@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from typing import Any
 
 from taskq.errors import TaskNotFound
 from taskq.ports import Finished
@@ -68,14 +69,18 @@ class RedisResults:
             raise TaskNotFound(f"no record of task {id}: it never existed, or its retention is over")
         if len(reply) == 1:
             return None
-        state, fence, settled, result, failure, reason = reply
-        return Finished(
-            STATES[state],
-            int(fence if state == b"c" else settled or fence or 0),
-            b"null" if result is None and state == b"c" else result,
-            to_failure(failure),
-            (reason or b"").decode(),
-        )
+        return _finished(reply)
+
+    async def ended(self, ids: Sequence[str]) -> list[Finished | None]:
+        """How tasks ended."""
+        rows = await asyncio.gather(*map(self._fields, ids))
+        return [_finished(row) if row[0] is not None and STATES[row[0]].is_final else None for row in rows]
+
+    async def _fields(self, id: str) -> Sequence[Any]:
+        shard = self._store.shard_of_id(id)
+        name = self._store.keys[shard].task(id)
+        fields: Sequence[Any] = await self._store.command(shard, "HMGET", name, "s", "f", "sf", "r", "fl", "rs")
+        return fields
 
     # ------------------------------------------------------------ results of tasks of another backend
 
@@ -101,3 +106,15 @@ class RedisResults:
     async def expire(self, limit: int = 1000) -> int:
         """Nothing to do: the server forgets them by itself."""
         return 0
+
+
+def _finished(row: Sequence[Any]) -> Finished:
+    """From state, fence, settled fence, result, failure and reason."""
+    state, fence, settled, result, failure, reason = row
+    return Finished(
+        STATES[state],
+        int(fence if state == b"c" else settled or fence or 0),
+        b"null" if result is None and state == b"c" else result,
+        to_failure(failure),
+        (reason or b"").decode(),
+    )

@@ -31,6 +31,9 @@ TASKS_PER_CALL = 250
 """Tasks that one script ends, forgets or moves besides its own business, so that it holds up nobody for more than a few
 ms: the bound of each step of maintenance, and of the expired tasks that a fetch comes upon."""
 
+JOINS_PER_CALL = 250
+"""Tasks that one script tells of the end of a parent, beside its own business."""
+
 STEP_BACK = 60
 """Seconds of work that a store may have forgotten, after a failover, without being taken for an old copy."""
 
@@ -46,6 +49,7 @@ _CONSTANTS: dict[str, int | float | str] = {
     "MAX_FINISHED": DEFAULT_MAX_FINISHED,
     "PROMOTE_PER_FETCH": PROMOTE_PER_FETCH,
     "TASKS_PER_CALL": TASKS_PER_CALL,
+    "JOINS_PER_CALL": JOINS_PER_CALL,
     "STEP_BACK": STEP_BACK,
     "MAX_SIZE": DEFAULT_MAX_SIZE,
     "WARN_AT": DEFAULT_WARN_AT,
@@ -62,17 +66,22 @@ limits in seconds."""
 
 _BUILT_ON: Mapping[str, list[str]] = {
     "annotate": ["_repeats"],
-    "cancel": ["_runs"],
+    "attach": ["_runs", "_joins"],
+    "cancel": ["_runs", "_joins"],
     "command": ["_repeats"],
     "commit": ["_schedules", "enqueue"],
-    "expire": ["_runs"],
-    "fetch": ["_runs", "_gates", "_pick"],
+    "expire": ["_runs", "_joins"],
+    "flow_cancel": ["_flows"],
+    "flow_reopen": ["_flows"],
+    "fetch": ["_runs", "_joins", "_gates", "_pick"],
     "peek": ["_pick"],
     "promote": ["_runs"],
-    "purge": ["_runs", "_pick"],
-    "reap": ["_runs", "_gates"],
+    "purge": ["_runs", "_joins", "_pick"],
+    "reap": ["_runs", "_joins", "_gates"],
+    "relay": ["_runs", "_joins"],
     "reset": ["_gates"],
-    "settle": ["_runs", "_gates"],
+    "resolve": ["_runs", "_joins"],
+    "settle": ["_runs", "_joins", "_gates"],
 }
 """What a script needs beside `_lib`. Redis makes each of its functions anew in each call, so that those which a single
 enqueue does not need would cost it a tenth of its time."""

@@ -11,9 +11,20 @@ import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = (
-    *("dead-letters", "encryption", "payload-versions", "pressure", "queues"),
-    *("timeouts", "middleware", "result-cache"),
-    *("retries", "priorities", "limits", "unique", "breakers", "back-pressure"),
+    *("dead-letters", "encryption", "payload-versions", "pressure", "queues", "workflows"),
+    *("timeouts", "middleware", "result-cache", "schedules"),
+    *(
+        "retries",
+        "priorities",
+        "limits",
+        "unique",
+        "breakers",
+        "back-pressure",
+        "batches",
+        "progress",
+        "webhooks",
+        "testing",
+    ),
 )
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -151,6 +151,12 @@ async def opened_app(app: App) -> AsyncIterator[None]:
     async with app:
         await tell_damage(await app.backend())
         yield
+
+
+async def within(app: App, act: Callable[[], Awaitable[T]]) -> T:
+    """Do something while the store of an application is open."""
+    async with opened_app(app):
+        return await act()
 
 
 async def look_at_store(app: App, said: Sequence[str] = (), *, is_for_others: bool = False) -> list[str]:

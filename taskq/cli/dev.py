@@ -33,7 +33,7 @@ LONGEST_LINE = 4 * 1024 * 1024
 @click.option("--reload/--no-reload", default=True, show_default=True, help="Start anew when a file changes.")
 @says_errors(WRONG_USAGE)
 def dev(app_path: str, url: str | None, reload: bool) -> None:
-    """Run a worker for every queue of the application, in one process.
+    """Run a worker for every queue of the application, in one process, and have its schedules fire.
 
     It works in memory, whatever store the application names, unless --backend or TASKQ_BACKEND gives another. What
     waits in memory survives a reload. Lines that are typed are enqueued: `NAME {"argument": "value"}`.
@@ -68,7 +68,7 @@ async def _work(app: App) -> int:
     # A thread, because reading in the event loop would make the terminal non-blocking, also for the shell behind it.
     typing = threading.Thread(target=_enqueue_lines, args=(app, asyncio.get_running_loop()), daemon=True)
     typing.start()
-    return await serve(app, WorkerOptions(queues=queues))
+    return await serve(app, WorkerOptions(queues=queues, beat=True))
 
 
 def _enqueue_lines(app: App, loop: asyncio.AbstractEventLoop) -> None:

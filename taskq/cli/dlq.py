@@ -12,8 +12,8 @@ import msgspec
 
 from taskq.app import App
 from taskq.cli.commands import FAILED, app_option, backend_option, opened_app, run, says_errors, store_app
-from taskq.cli.tasks import attempt_line, plain
-from taskq.cli.values import moment, print_table, seconds_of
+from taskq.cli.tasks import attempt_line, failure_line, plain
+from taskq.cli.values import few, moment, print_table, seconds_of, shortened
 from taskq.dead_letters import SCAN, DeadFilter, DeadGroups, DeadPage, Purge, Redrive, Which
 from taskq.domain.record import Attempt, TaskRecord
 from taskq.errors import ConfigError
@@ -26,8 +26,6 @@ _SHOWN = (
     *("id", "name", "queue", "state", "reason", "priority", "tenant", "created_at", "completed_at"),
     *("attempt", "lost_leases", "payload"),
 )
-_WIDEST = 80
-"""Characters of a failure in a list."""
 
 
 def _filtered(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -88,7 +86,7 @@ def list_letters(app_path: str | None, url: str | None, as_json: bool, **said: A
         more = {"looked_at": page.looked_at, "is_complete": page.is_complete, "next_cursor": page.next_cursor}
         click.echo(json.dumps({"letters": letters, **more}, indent=2))
         return
-    rows = [(r.id, seconds_of(r.completed_at), r.queue, r.name, r.reason, _failure(r)) for r in page.letters]
+    rows = [(r.id, seconds_of(r.completed_at), r.queue, r.name, r.reason, failure_line(r)) for r in page.letters]
     print_table(("id", "died", "queue", "name", "reason", "failure"), rows)
     if not page.is_complete:
         click.echo(f"taskq: {page.looked_at:,} were looked at; to go on: --cursor {page.next_cursor}", err=True)
@@ -123,7 +121,7 @@ def _print_groups(found: DeadGroups) -> None:
     rows = [
         (
             *(group.count, group.fingerprint or "-", seconds_of(group.first_seen), seconds_of(group.last_seen)),
-            *(_few(group.queues), _few(group.names), group.reason, group.example, _short(group.error)),
+            *(few(sorted(group.queues)), few(sorted(group.names)), group.reason, group.example, shortened(group.error)),
         )
         for group in found.groups
     ]
@@ -153,7 +151,7 @@ def _text(record: TaskRecord, fields: Mapping[str, Any]) -> str:
         lines += ["", attempt_line(attempt), *_trace(attempt)]
     newest = record.attempts[-1].failure if record.attempts else None
     if record.failure is not None and record.failure != newest:  # a lost lease, or nobody who knew the task
-        lines += ["", _failure(record, None)]
+        lines += ["", failure_line(record, None)]
     return "\n".join(printable(line) for line in lines)
 
 
@@ -168,19 +166,6 @@ def _trace(attempt: Attempt) -> list[str]:
 def _told(record: TaskRecord) -> dict[str, Any]:
     """A record without the user's own data."""
     return {key: value for key, value in plain(record).items() if key not in _UNTOLD}
-
-
-def _failure(record: TaskRecord, most: int | None = _WIDEST) -> str:
-    return "-" if record.failure is None else _short(f"{record.failure.type}: {record.failure.message}", most)
-
-
-def _short(text: str, most: int | None = _WIDEST) -> str:
-    return text if most is None or len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _few(names: set[str]) -> str:
-    some = sorted(names)
-    return ",".join(some[:3]) + (f" and {len(some) - 3} more" if len(some) > 3 else "")
 
 
 # ------------------------------------------------------------ acting

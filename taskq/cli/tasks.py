@@ -11,10 +11,12 @@ import click
 import msgspec
 
 from taskq.app import App
-from taskq.cli.commands import app_option, backend_option, opened_app, run, says_errors, store_app
+from taskq.cli.commands import app_option, backend_option, opened_app, run, says_errors, store_app, within
+from taskq.cli.following import follow
+from taskq.cli.values import WIDEST, shortened
 from taskq.crypto import key_of, unescaped
 from taskq.domain.envelope import unseal
-from taskq.domain.record import Attempt, TaskRecord
+from taskq.domain.record import Attempt, Progress, TaskRecord
 from taskq.errors import ConfigError, CorruptRecord, InvalidPayload, ResultError, TaskFailed
 from taskq.telemetry.logs import printable
 
@@ -117,18 +119,27 @@ def tasks() -> None:
 @app_option(required=False)
 @backend_option
 @click.argument("id")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="With --watch, a line for each change.")
+@click.option("--watch", "is_watched", is_flag=True, help="Go on until the task has ended.")
 @says_errors()
-def show(app_path: str | None, url: str | None, id: str, as_json: bool) -> None:
+def show(app_path: str | None, url: str | None, id: str, as_json: bool, is_watched: bool) -> None:
     """Show all that is known of the task ID."""
     app = store_app(app_path, url)
-
-    async def find() -> TaskRecord:
-        async with opened_app(app):
-            return await app.handle(id).ainfo()
-
-    record = run(find())
+    handle = app.handle(id)
+    if is_watched:
+        run(within(app, lambda: follow(handle.awatch(), as_json, plain=plain, line=_line, text=_text)))
+        return
+    record = run(within(app, handle.ainfo))
     click.echo(json.dumps(plain(record), indent=2) if as_json else _text(record))
+
+
+def _line(record: TaskRecord) -> str:
+    """What changes while a task runs."""
+    words = [record.state.value, f"attempt {record.attempt}"]
+    if record.progress is not None:
+        words += [f"{record.progress.fraction:.0%}", record.progress.message]
+        words += [f"{key}={_value(value)}" for key, value in _data_of(record.progress).items()]
+    return printable("  ".join(word for word in words if word))
 
 
 def plain(record: TaskRecord) -> dict[str, Any]:
@@ -144,11 +155,19 @@ def plain(record: TaskRecord) -> dict[str, Any]:
     except CorruptRecord as error:
         fields["payload"] = f"({error})"
     fields["result"] = None if record.result is None else _result_of(record.result)
+    fields["checkpoint"] = None if record.checkpoint is None else _result_of(record.checkpoint)
+    if record.progress is not None:
+        fields["progress"]["data"] = _data_of(record.progress)
     return fields
 
 
 def _result_of(data: bytes) -> Any:
     return _read(unescaped(data)) if key_of(data) is None else _encrypted(data)
+
+
+def _data_of(progress: Progress) -> dict[str, Any]:
+    data = _read(progress.data)
+    return data if isinstance(data, dict) else {"data": data}
 
 
 def _read(data: bytes) -> Any:
@@ -176,7 +195,8 @@ def _text(record: TaskRecord) -> str:
 
 _SHOWN = (
     *("id", "name", "queue", "state", "priority", "tenant", "reason", "created_at", "due_at", "expires_at"),
-    *("started_at", "completed_at", "worker", "attempt", "fence", "lost_leases", "payload", "result"),
+    *("started_at", "completed_at", "worker", "attempt", "fence", "lost_leases", "progress"),
+    *("checkpoint", "payload", "result"),
 )
 
 
@@ -190,3 +210,8 @@ def attempt_line(attempt: Attempt) -> str:
     start = attempt.started_at.isoformat(timespec="milliseconds")
     end = f"{attempt.outcome.value}{failure}, {start}, {attempt.seconds:.3f} s, by {attempt.worker}"
     return f"{'run':13} {attempt.fence}: {end}"
+
+
+def failure_line(record: TaskRecord, most: int | None = WIDEST) -> str:
+    """The newest failure in one line, "-" for none."""
+    return "-" if record.failure is None else shortened(f"{record.failure.type}: {record.failure.message}", most)

@@ -1,4 +1,4 @@
-"""What is typed for a time, and how tables are printed."""
+"""What is typed for a time, and how tables and what stands in them are printed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import click
 
 from taskq.telemetry.logs import printable
 
+WIDEST = 80
+"""Characters of a text in a table."""
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])", re.ASCII)
 _EITHER = re.compile(r"\d{8}", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
@@ -83,14 +85,41 @@ def moment(ctx: click.Context, param: click.Parameter, given: str | None) -> dat
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows under their head, each column as wide as it must be; without rows nothing is printed."""
+    for line in table(head, rows):
+        click.echo(line)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """The lines of a table; none without rows.
+
+    >>> table(("name", "n"), [("a", 1), ("longer", 2)])
+    ['name    n', 'a       1', 'longer  2']
+    """
     if not rows:
-        return
+        return []
     lines = [[printable(str(cell)) for cell in row] for row in (head, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+    return ["  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
 def seconds_of(instant: datetime | None) -> str:
     """An instant to the second, "-" for none."""
     return "-" if instant is None else instant.isoformat(timespec="seconds")
+
+
+def few(names: Sequence[str]) -> str:
+    """The first of some names.
+
+    >>> few(["a", "b", "c", "d", "e"])
+    'a,b,c and 2 more'
+    """
+    return ",".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def shortened(text: str, most: int | None = WIDEST) -> str:
+    """A text of which the end is left out where it is longer; None: never.
+
+    >>> shortened("no route to host", 9)
+    'no route…'
+    """
+    return text if most is None or len(text) <= most else f"{text[: most - 1]}…"

@@ -87,3 +87,6 @@ class _Over:
 
     def report(self, progress: Progress) -> None:
         pass
+
+    def keep(self, checkpoint: bytes) -> None:
+        pass

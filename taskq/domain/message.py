@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from taskq.domain.limits import Limit
 from taskq.domain.unique import UniqueKey
+from taskq.domain.workflow import Edge
 
 
 class Priority(IntEnum):
@@ -69,6 +70,10 @@ class Message(NamedTuple):
     """Not a new task: the one of this id, if it still waits and holds the unique key, takes this body and delay."""
     longest_wait: float | None = None
     """Seconds from its first enqueue beyond which a replacement puts the task off no further."""
+    parents: tuple[Edge, ...] = ()
+    """For what it waits: it is BLOCKED until they have ended, and `delay` is counted from then on."""
+    flow: str = ""
+    """The flow of which it is a member."""
 
 
 class Delivery(NamedTuple):

@@ -12,6 +12,7 @@ from taskq.domain.limits import Limit
 from taskq.domain.message import Priority
 from taskq.domain.state import TaskState
 from taskq.domain.unique import UniqueKey
+from taskq.domain.workflow import Edge
 
 HISTORY_LIMIT = 50
 """Attempts kept of a task; when there are more, the oldest go."""
@@ -156,3 +157,7 @@ class TaskRecord:
     """The gates that each of its runs must pass."""
     waits_at: str = ""
     """The gate that was closed when a claim came upon it, where it waits until that opens."""
+    parents: tuple[Edge, ...] = ()
+    """For what it was to wait when it was enqueued; what of it has not ended, the store knows."""
+    flow: str = ""
+    """The flow of which it is a member."""

@@ -56,6 +56,10 @@ class Why(StrEnum):
     """The task of an earlier one had not ended."""
     PAUSED = "paused"
     """The schedule was paused."""
+    HELD = "held"
+    """Another task held its unique key."""
+    REFUSED = "refused"
+    """The queue was full, or the call could not be made."""
 
 
 class Note(NamedTuple):
@@ -142,6 +146,9 @@ def due(rules: Rules, next_at: datetime, now: datetime) -> Due:
     """
     if next_at > now:
         return Due([], [], next_at)
+    following = rules.next_after(next_at)
+    if now - next_at <= timedelta(seconds=GRACE) and (following is None or following > now):
+        return Due([next_at], [], following)  # one, in time: so it is nearly always
     last = now if rules.end is None else min(now, rules.end)
     fires = _chosen(rules, next_at, last, now)
     notes = []

@@ -91,6 +91,7 @@ TRANSITIONS: Mapping[tuple[Event, TaskState | None], frozenset[TaskState | None]
     (Event.REPLACE, _S.SCHEDULED): frozenset({_S.SCHEDULED}),
     (Event.REPLACE, _S.PENDING): frozenset({_S.PENDING, _S.SCHEDULED}),
     (Event.REPLACE, _S.RETRYING): frozenset({_S.RETRYING, _S.SCHEDULED}),
+    (Event.REPLACE, _S.BLOCKED): frozenset({_S.BLOCKED}),
     (Event.CANCEL, _S.SCHEDULED): frozenset({_S.CANCELLED}),
     (Event.CANCEL, _S.BLOCKED): frozenset({_S.CANCELLED}),
     (Event.CANCEL, _S.PENDING): frozenset({_S.CANCELLED}),
@@ -101,10 +102,11 @@ TRANSITIONS: Mapping[tuple[Event, TaskState | None], frozenset[TaskState | None]
     (Event.EXPIRE, _S.RETRYING): frozenset({_S.EXPIRED}),
     # None: on as if the parent had succeeded, which is an `unblock`.
     (Event.PARENT_FAILED, _S.BLOCKED): frozenset({_S.CANCELLED, _S.FAILED, _S.PENDING, _S.SCHEDULED}),
-    (Event.REDRIVE, _S.DEAD): frozenset({_S.PENDING}),
-    (Event.REDRIVE, _S.FAILED): frozenset({_S.PENDING}),
-    (Event.REDRIVE, _S.CANCELLED): frozenset({_S.PENDING}),
-    (Event.REDRIVE, _S.EXPIRED): frozenset({_S.PENDING}),
+    # A task that waited for others waits again for those that have not ended.
+    (Event.REDRIVE, _S.DEAD): frozenset({_S.PENDING, _S.BLOCKED}),
+    (Event.REDRIVE, _S.FAILED): frozenset({_S.PENDING, _S.BLOCKED}),
+    (Event.REDRIVE, _S.CANCELLED): frozenset({_S.PENDING, _S.BLOCKED}),
+    (Event.REDRIVE, _S.EXPIRED): frozenset({_S.PENDING, _S.BLOCKED}),
     (Event.PRUNE, _S.COMPLETED): frozenset({None}),
     (Event.PRUNE, _S.FAILED): frozenset({None}),
     (Event.PRUNE, _S.DEAD): frozenset({None}),

@@ -41,7 +41,11 @@ class Timing(Protocol):
     """Tells the instants at which a schedule fires."""
 
     def after(self, instant: datetime) -> datetime | None:
-        """The first one later than an instant; None: there is no more."""
+        """The first one later than an instant, which is aware; None: there is no more.
+
+        Raises:
+            InvalidOption: the instant has no time zone.
+        """
         ...
 
     def count(self, first: datetime, last: datetime, most: int) -> int:
@@ -121,9 +125,13 @@ class Cron(_Walked):
         >>> Cron("@daily").after(datetime(2026, 3, 6, tzinfo=UTC)).isoformat()
         '2026-03-07T00:00:00+00:00'
         """
-        local = instant.astimezone(zone(self.timezone))
-        # In an hour that comes twice what the clock shows may lie behind the instant.
-        return next((found for each in self._simulated(local) if (found := each.astimezone(UTC)) > instant), None)
+        _check_given(instant)
+        try:
+            local = instant.astimezone(zone(self.timezone))
+            # In an hour that comes twice what the clock shows may lie behind the instant.
+            return next((found for each in self._simulated(local) if (found := each.astimezone(UTC)) > instant), None)
+        except OverflowError:  # beyond the calendar
+            return None
 
     def _simulated(self, local: datetime) -> Iterator[datetime]:
         """What fires after what the clocks show, in order."""
@@ -203,6 +211,7 @@ class Every:
 
     def after(self, instant: datetime) -> datetime | None:
         """See Timing."""
+        _check_given(instant)
         anchor = (self.anchor or EPOCH).astimezone(UTC)
         try:
             return anchor + ((instant - anchor) // self.interval + 1) * self.interval
@@ -240,6 +249,7 @@ class At(_Walked):
 
     def after(self, instant: datetime) -> datetime | None:
         """See Timing."""
+        _check_given(instant)
         return self.instant.astimezone(UTC) if instant < self.instant else None
 
 
@@ -268,3 +278,10 @@ def check_aware(what: str, value: object) -> None:
     """
     if value is not None and not (isinstance(value, datetime) and value.tzinfo is not None):
         raise InvalidOption(f"{what} must be an aware datetime, not {value!r}")
+
+
+def _check_given(instant: object) -> None:
+    """Refuse an instant that says nothing of its zone: the zone of this host would be taken for it, or a TypeError say
+    less."""
+    if not isinstance(instant, datetime) or instant.tzinfo is None:
+        raise InvalidOption(f"the instant must be an aware datetime, not {instant!r}")

@@ -16,6 +16,7 @@ from taskq.ports.broker import (
 )
 from taskq.ports.clock import Clock, SystemClock
 from taskq.ports.events import Event, EventBus
+from taskq.ports.flows import FlowPage, Flows, MemberPage, NewFlow
 from taskq.ports.inspector import Inspector, Page, Redriven, RedriveStatus, TaskQuery
 from taskq.ports.maintenance import Maintenance, Reaped
 from taskq.ports.metrics import MetricsStore, Sample, Series
@@ -43,10 +44,14 @@ __all__ = [
     "Fetched",
     "Fill",
     "Finished",
+    "FlowPage",
+    "Flows",
     "GateState",
     "Inspector",
     "Maintenance",
+    "MemberPage",
     "MetricsStore",
+    "NewFlow",
     "Page",
     "Parent",
     "QueueConfig",

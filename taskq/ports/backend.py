@@ -13,6 +13,7 @@ from taskq.ports.annotations import Annotations
 from taskq.ports.broker import Broker, Enqueued
 from taskq.ports.clock import Clock, SystemClock
 from taskq.ports.events import EventBus
+from taskq.ports.flows import Flows
 from taskq.ports.inspector import Inspector
 from taskq.ports.maintenance import Maintenance
 from taskq.ports.metrics import MetricsStore
@@ -89,6 +90,8 @@ class Backend(Protocol):
     def events(self) -> EventBus: ...
     @property
     def scheduler(self) -> Scheduler | None: ...
+    @property
+    def flows(self) -> Flows: ...
     @property
     def metrics(self) -> MetricsStore | None: ...
 

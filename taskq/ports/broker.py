@@ -26,6 +26,10 @@ class EnqueueStatus(StrEnum):
     """The queue holds `max_size` tasks; nothing was changed."""
     STALE_PARENT = "stale parent"
     """The run that enqueues has lost its lease; nothing was changed."""
+    NO_PARENT = "no parent"
+    """There is no record of a task for which it is to wait, whose id is answered; nothing was changed."""
+    FLOW_OVER = "flow over"
+    """The flow whose member it is to be has ended, was cancelled, or is not known; nothing was changed."""
 
 
 class Fill(NamedTuple):
@@ -112,7 +116,9 @@ class Broker(Protocol):
         """Store messages; once this returns, each created task is in exactly one place.
 
         Arguments:
-            messages: any number; an adapter splits them into round trips of its own size.
+            messages: any number; an adapter splits them into round trips of its own size. Who waits for others stands
+                behind them. It is BLOCKED until they have ended, and what their ends mean for it, also of those that
+                have ended before, taskq.domain.workflow.after_parent says.
             parent: the run that enqueues, if one does.
             atomic: all or none, for as many as the adapter stores in one batch (see BackendOptions.batch): when one
                 is refused, nothing is stored, and the others are answered with the status of the refused one.
@@ -146,7 +152,11 @@ class Broker(Protocol):
         ...
 
     async def settle(self, settled: Sequence[Settled]) -> list[SettleStatus]:
-        """Apply settlements, each in one atomic step: state, result, history, and all that it unlocks."""
+        """Apply settlements, each in one atomic step: state, result, history, and all that it unlocks.
+
+        What it unlocks in another shard, and what is too much for one step, is noted in the same step and delivered at
+        once; by Maintenance.relay where this process dies before.
+        """
         ...
 
     async def extend(self, deliveries: Sequence[Delivery], lease: float) -> Extension:

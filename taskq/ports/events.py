@@ -11,6 +11,10 @@ ALERTS = "alerts"
 """The topic of what somebody should look at; the data is a JSON object whose `kind` says what, never with a payload."""
 
 
+PROGRESS = "progress"
+"""The topic on which tasks that have said how far they are, are named; the data is a JSON object with their `id`."""
+
+
 class Event(NamedTuple):
     """Something that happened, for whoever listens."""
 

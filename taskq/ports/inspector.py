@@ -74,6 +74,9 @@ class Inspector(Protocol):
     async def redrive(self, ids: Sequence[str], queue: str | None = None) -> Sequence[Redriven]:
         """DEAD, FAILED, CANCELLED, EXPIRED → PENDING: attempts start anew, history stays.
 
+        A task that waited for others waits again (BLOCKED) for those of them that have not ended, parents before it in
+        the same call among them.
+
         Arguments:
             queue: the queue that they go to; None: each to its own.
         """

@@ -42,5 +42,6 @@ class Maintenance(Protocol):
         ...
 
     async def relay(self, limit: int = 100) -> int:
-        """Deliver what one shard has to tell another; returns how many."""
+        """Deliver what is left of settlements and flows: what one shard has to tell another, what was too much for one
+        step, what a process that died has begun; returns how many things were delivered."""
         ...

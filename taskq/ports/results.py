@@ -35,6 +35,10 @@ class ResultStore(Protocol):
         """
         ...
 
+    async def ended(self, ids: Sequence[str]) -> list[Finished | None]:
+        """How tasks ended, in the order of their ids; None: it has not, or there is no record of it."""
+        ...
+
     async def put(self, id: str, fence: int, result: bytes, retention: float) -> None:
         """Keep a result for `retention` seconds."""
         ...

@@ -14,6 +14,8 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from taskq import backends
 from taskq.app import App
 from taskq.context import TaskContext, current_context
@@ -26,7 +28,7 @@ from taskq.runtime.failures import describe, outcome_of, result_of, undecodable
 from taskq.runtime.opening import UNREADABLE, lacking, open_call
 from taskq.runtime.soft_child import Interrupted
 from taskq.runtime.soft_loop import SoftTimed
-from taskq.runtime.wire import Assignment, Begun, Ended, Forwarder, Link, Progressed, Setup
+from taskq.runtime.wire import Assignment, Begun, Ended, Forwarder, Kept, Link, Progressed, Setup
 from taskq.task import Task
 from taskq.transaction import IN_A_CHILD
 
@@ -106,8 +108,11 @@ def run(assignment: Assignment, link: Link, url: str) -> Outcome:
     run_here.begin()
     deadline = None if assignment.timeout is None else datetime.now(UTC) + timedelta(seconds=assignment.timeout)
     context = TaskContext(
-        delivery, run_here, deadline=deadline, metadata=headers.metadata, origin=task.submitter, work=IN_A_CHILD
-    )
+        delivery, run_here, deadline=deadline, metadata=headers.metadata, origin=task.submitter, work=IN_A_CHILD,
+        flow=headers.flow, node=headers.node,
+    )  # fmt: skip
+    context.parent_results = msgspec.json.decode(assignment.parent_results)
+    context.last_checkpoint = msgspec.json.decode(assignment.last_checkpoint)
     token = current_context.set(context)
     try:
         args, kwargs = task.codec.inject(args, kwargs, context)
@@ -147,6 +152,9 @@ class _ChildRun:
 
     def report(self, progress: Progress) -> None:
         self._link.offer(Progressed(*self._key, progress))
+
+    def keep(self, checkpoint: bytes) -> None:
+        self._link.send(Kept(*self._key, checkpoint))
 
 
 def _find(module: str, qualified_name: str, name: str) -> Task[..., Any]:

@@ -24,17 +24,17 @@ from taskq.headers import decode_headers
 from taskq.middleware import CallNext
 from taskq.ports import Inspector, QueueSettings
 from taskq.runtime import calls
-from taskq.runtime.cache import may_be_cached
-from taskq.runtime.detached import call_or_recall, keep_result
+from taskq.runtime.detached import keep_result
 from taskq.runtime.failures import outcome_of, result_of, undecodable
 from taskq.runtime.opening import UNREADABLE, lacking, late_limits, open_call, seal_outcome
+from taskq.runtime.resuming import prepared
 from taskq.runtime.run import Run, StopReason
 from taskq.runtime.slots import SOLITUDE, Slots
 from taskq.runtime.strangers import Strangers
 from taskq.runtime.threads import Raised, ThreadPool
 from taskq.runtime.unresponsive import Unresponsive
 from taskq.runtime.verdict import checked, verdict
-from taskq.runtime.wire import Begun, Progressed
+from taskq.runtime.wire import Begun, Kept, Progressed
 from taskq.transaction import ELSEWHERE, Work
 
 if TYPE_CHECKING:
@@ -187,9 +187,7 @@ class Executor:
         run.has_begun = True
         context = self._context(run)
         current_context.set(context)
-        call: CallNext = partial(self._call, run, context)
-        if run.task.declared.cache is not None and may_be_cached(run.task, run.headers):
-            call = partial(call_or_recall, self._app, run, call)
+        call: CallNext = prepared(self._app, run, context, partial(self._call, run, context))
         try:
             if self._app.middleware.around_run:
                 outcome = checked(await self._app.middleware.wrap(context, call)())
@@ -200,7 +198,7 @@ class Executor:
             outcome = self._why_stopped(run) if run.stop_reason is not None else outcome_of(run.task, error)
         except BaseException as error:  # noqa: BLE001 - a middleware raised; SystemExit too ends only the run
             outcome = self._after(run, outcome_of(run.task, error))
-        if run.progress is not None and run.stop_reason is not StopReason.LOST:
+        if run.has_word and run.stop_reason is not StopReason.LOST:
             with contextlib.suppress(asyncio.CancelledError):  # what the run came to stands
                 await self._last_word(run)
         if run.own is not None:
@@ -254,14 +252,16 @@ class Executor:
             return await keep_result(self._app, run, outcome)
         return self._after(run, outcome)
 
-    def _reported(self, report: Begun | Progressed) -> None:
+    def _reported(self, report: Begun | Progressed | Kept) -> None:
         run = self.runs.get(report.id)
         if run is None or run.delivery.fence != report.fence:
             return
-        if isinstance(report, Progressed):
+        if isinstance(report, Begun):
+            run.deadline = None if run.timeout is None else time.monotonic() + run.timeout
+        elif isinstance(report, Progressed):
             run.report(report.progress)
-        elif run.timeout is not None:
-            run.deadline = time.monotonic() + run.timeout
+        else:
+            run.keep(report.checkpoint)
 
     def _context(self, run: Run) -> TaskContext:
         deadline = None
@@ -269,7 +269,7 @@ class Executor:
             deadline = datetime.now(UTC) + timedelta(seconds=run.deadline - time.monotonic())
         return TaskContext(
             run.delivery, run, metadata=run.headers.metadata, deadline=deadline, state=self._state,
-            work=self._work_of(run), origin=run.task.submitter,
+            work=self._work_of(run), origin=run.task.submitter, flow=run.headers.flow, node=run.headers.node,
         )  # fmt: skip
 
     # ------------------------------------------------------------ ending

@@ -12,13 +12,15 @@ from taskq.ports import Maintenance as MaintenancePort
 from taskq.runtime.service import every
 
 REAP_EVERY = 4.0
+RELAY_EVERY = 10.0
+"""Seconds between two looks for what a process that died has left to be told: of its own ends each tells by itself."""
 TIDY_EVERY = 30.0
-"""Seconds between two ticks of expire, prune and relay."""
+"""Seconds between two ticks of expire and prune."""
 logger = logging.getLogger("taskq.worker")
 
 
 class Maintenance:
-    """Reaps every few seconds, expires and prunes now and then; what a fetch promotes by itself is not waited for."""
+    """Reaps and relays every few seconds, expires and prunes now and then; what a fetch promotes is not waited for."""
 
     def __init__(
         self,
@@ -37,6 +39,7 @@ class Maintenance:
         """Work until `stop` is set."""
         async with asyncio.TaskGroup() as group:
             group.create_task(every(self.reap, self._stop, logger, "the reaper"))
+            group.create_task(every(self.relay, self._stop, logger, "the relay"))
             group.create_task(every(self.tidy, self._stop, logger, "maintenance"))
 
     async def reap(self) -> float:
@@ -51,11 +54,14 @@ class Maintenance:
             return 0.05
         return self._reap_every * random.uniform(0.8, 1.2)
 
+    async def relay(self) -> float:
+        """Deliver what is left of ends and flows; again at once while there is something."""
+        return 0.05 if await self._port.relay() else RELAY_EVERY * random.uniform(0.8, 1.2)
+
     async def tidy(self) -> float:
-        """Expire, prune and relay, each as long as there is much to do."""
+        """Expire and prune, each as long as there is much to do."""
         expired = await self._port.expire()
         pruned = await self._port.prune()
-        relayed = await self._port.relay()
         forgotten = await self._expire_results()
-        busy = max(expired, pruned, forgotten) >= 1000 or relayed >= 100
+        busy = max(expired, pruned, forgotten) >= 1000
         return 0.1 if busy else TIDY_EVERY * random.uniform(0.5, 1.5)

@@ -47,6 +47,7 @@ def build(
     settler = Settler(backend.broker, (*restraint.hooks, *app.middleware.on_settled))
     progress = ProgressWriter(
         backend.annotations,
+        backend.events,
         lambda: executor.runs.values(),
         lambda run: executor.stop_run(run, StopReason.LOST),
     )

@@ -50,6 +50,27 @@ async def serve(app: App, options: WorkerOptions) -> int:
     return RESTART if worker.wants_restart else 0
 
 
+async def serve_beat(app: App) -> None:
+    """Run a beat until a signal stops it.
+
+    Arguments:
+        app: the application; it is closed at the end.
+
+    Raises:
+        CapabilityMissing: its store keeps no schedules.
+        TaskqError: what its code declares cannot be told to a store.
+    """
+    from taskq.runtime.beat import Beat  # most workers have none
+
+    beat = Beat(app)
+    install(beat)
+    try:
+        await beat.check()
+        await beat.run()
+    finally:
+        await app.aclose()
+
+
 def leave(status: int, known: Collection[threading.Thread]) -> NoReturn:
     """End the process: in the ordinary way, unless threads are left over for which the interpreter would wait.
 

@@ -22,7 +22,7 @@ from taskq.domain.record import Failure
 from taskq.registry import importable_module
 from taskq.runtime import wire
 from taskq.runtime.run import Run
-from taskq.runtime.wire import Assignment, Begun, Ended, Frames, Logged, Progressed, Setup
+from taskq.runtime.wire import Assignment, Begun, Ended, Frames, Kept, Logged, Progressed, Setup
 from taskq.task import Task
 
 PROGRAM = """
@@ -40,7 +40,7 @@ LAST_WORDS = 1.0
 
 logger = logging.getLogger("taskq.worker")
 
-Report = Callable[[Begun | Progressed], None]
+Report = Callable[[Begun | Progressed | Kept], None]
 
 
 class Children:
@@ -66,7 +66,7 @@ class Children:
         function = run.task.function
         module = importable_module(function.__module__)
         found = module, function.__qualname__, run.delivery, run.payload, run.sealed_headers
-        assignment = Assignment(*found, run.timeout, soft_timeout=run.soft_timeout)
+        assignment = Assignment(*found, run.timeout, run.soft_timeout, run.parent_results, run.last_checkpoint)
         while True:
             try:
                 child, is_fresh = self._take()
@@ -179,7 +179,7 @@ class _Child:
         finally:
             self._end_group()
 
-    def _take_in(self, word: Begun | Progressed | Logged | Ended) -> None:
+    def _take_in(self, word: Begun | Progressed | Kept | Logged | Ended) -> None:
         match word:
             case Logged():
                 with contextlib.suppress(Exception):  # a handler of the user's must not cost a child its life
@@ -190,7 +190,7 @@ class _Child:
             case Begun():
                 self.has_begun = True
                 self._report(word)
-            case Progressed():
+            case Progressed() | Kept():
                 self._report(word)
 
     def _watch(self) -> None:

@@ -69,6 +69,7 @@ class Run:
 
     __slots__ = (
         "cache_id",
+        "checkpoint",
         "claimed_at",
         "deadline",
         "delivery",
@@ -78,8 +79,11 @@ class Run:
         "is_aware",
         "is_in_thread",
         "is_over",
+        "last_checkpoint",
         "own",
+        "parent_results",
         "payload",
+        "pen",
         "progress",
         "renewed_at",
         "rests_until",
@@ -105,6 +109,8 @@ class Run:
         self.sealed_headers = b""
         """The headers as they came, for a child process."""
         self.payload = b""
+        self.parent_results = b"{}"
+        """Of its parents, as JSON, for a child process."""
         self.cache_id: str | None = None
         """Where its result is to be cached."""
         self.renewed_at: float | None = None
@@ -123,6 +129,11 @@ class Run:
         self.is_in_thread = False
         """Whether a thread runs its function, given up or not."""
         self.progress: Progress | None = None
+        self.checkpoint: bytes | None = None
+        self.pen: asyncio.Lock | None = None
+        """Held while something of it is written; made when that is first needed."""
+        self.last_checkpoint = b"null"
+        """Of an earlier attempt, as JSON, for a child process."""
         self.own: OwnSettlement | None = None
         """Set from the moment when a transaction of the task's own completes it: then nobody else settles the run."""
         self.rests_until = 0.0
@@ -148,6 +159,21 @@ class Run:
         """What was reported since the last time."""
         progress, self.progress = self.progress, None
         return progress
+
+    def keep(self, checkpoint: bytes) -> None:
+        """Note a checkpoint, until it is written."""
+        self.checkpoint = checkpoint
+
+    def take_checkpoint(self) -> bytes | None:
+        """What was kept since the last time."""
+        checkpoint, self.checkpoint = self.checkpoint, None
+        return checkpoint
+
+    @property
+    def has_word(self) -> bool:
+        """Whether something that it said of itself is still to be written, or on its way."""
+        is_written = self.pen is not None and self.pen.locked()
+        return self.progress is not None or self.checkpoint is not None or is_written
 
     @property
     def timeout(self) -> float | None:

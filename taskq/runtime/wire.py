@@ -51,6 +51,10 @@ class Assignment(msgspec.Struct, tag=True, array_like=True, frozen=True):
     """Seconds that the task may take, from its beginning in the child."""
     soft_timeout: float | None = None
     """Seconds after which SoftTimeout is raised inside of it."""
+    parent_results: bytes = b"{}"
+    """Results of its parents, as JSON."""
+    last_checkpoint: bytes = b"null"
+    """What an earlier attempt has kept, as JSON."""
 
 
 class Begun(msgspec.Struct, tag=True, array_like=True, frozen=True):
@@ -66,6 +70,14 @@ class Progressed(msgspec.Struct, tag=True, array_like=True, frozen=True):
     id: str
     fence: int
     progress: Progress
+
+
+class Kept(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    """What a run keeps for the next attempt."""
+
+    id: str
+    fence: int
+    checkpoint: bytes
 
 
 class Logged(msgspec.Struct, tag=True, array_like=True, frozen=True):
@@ -97,7 +109,7 @@ class Ended(msgspec.Struct, tag=True, array_like=True, frozen=True):
 
 
 ToChild = Setup | Assignment
-ToWorker = Begun | Progressed | Logged | Ended
+ToWorker = Begun | Progressed | Kept | Logged | Ended
 _encoder = msgspec.msgpack.Encoder(enc_hook=str)
 to_child = msgspec.msgpack.Decoder(ToChild)
 to_worker = msgspec.msgpack.Decoder(ToWorker)

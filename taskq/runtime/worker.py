@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 from taskq.app import App
@@ -29,6 +29,9 @@ from taskq.runtime.maintenance import Maintenance
 from taskq.runtime.parts import Parts, build
 from taskq.runtime.run import StopReason
 from taskq.runtime.service import every
+
+if TYPE_CHECKING:
+    from taskq.runtime.beat import Beat
 
 WATCH_EVERY = 0.05
 IDLE_WATCH = 0.5
@@ -84,6 +87,7 @@ class Worker:
         """Whether it stopped to make room for a fresh process: it has done or grown enough, or threads are stuck."""
         self.is_dismissed = False
         """Whether it was told through its store to shut down."""
+        self._beat: Beat | None = None
         self.parts: Parts | None = None
         """What it is made of, from its start on."""
 
@@ -209,6 +213,7 @@ class Worker:
                 for warning in await backend.check():
                     logger.warning(warning)
                 await self.app.stores.detached_results()
+                self._beat = await self._make_beat() if self.options.beat else None
                 state = await stack.enter_async_context(life_of(self.app))
                 work = build(self.app, self.options, self.id, backend, state, lambda: self._is_paused)
                 self.parts = work
@@ -220,6 +225,13 @@ class Worker:
         finally:
             self._starting = None
         return backend, work
+
+    async def _make_beat(self) -> Beat:
+        from taskq.runtime.beat import Beat  # most workers have none
+
+        beat = Beat(self.app, self._stopping)
+        await beat.check()
+        return beat
 
     async def _say_farewell(self, backend: Backend, heartbeat: HeartbeatThread) -> None:
         """Stop the heartbeat first: a tick that came later would bring the worker back among the living."""
@@ -239,6 +251,7 @@ class Worker:
                     group.create_task(every(work.settings.tick, ended, logger, "the settings of the queues")),
                     group.create_task(every(lambda: self._listen(backend, work), ended, logger, "listening")),
                     *(group.create_task(every(tick, ended, logger, name)) for name, tick in work.restraint.ticks()),
+                    *(group.create_task(beat.run()) for beat in (self._beat,) if beat is not None),
                 ]
                 fetching = group.create_task(work.fetcher.run())
                 forget_results = partial(cache.expire, self.app)

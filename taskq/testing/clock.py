@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from datetime import UTC, datetime, timedelta
+
+from taskq.config import is_number, shown
+from taskq.errors import InvalidOption
+
 DEFAULT_START = 1_767_225_600.0
 """2026-01-01T00:00:00Z."""
 
@@ -40,4 +46,45 @@ class VirtualClock:
         """
         if seconds < 0:
             raise ValueError(f"time cannot be turned back by {-seconds} s: a monotonic clock never goes back")
-        self._elapsed += seconds
+        # Where `now` can stand: so an instant that is told in seconds from now is met, and not missed by a rounding.
+        self._elapsed = (self.now() + seconds) - self._start
+
+
+def checked_start(start: object) -> float:
+    """The instant at which a clock begins, in seconds since the epoch.
+
+    Raises:
+        InvalidOption: it is no datetime with a time zone.
+    """
+    if not isinstance(start, datetime) or start.utcoffset() is None:
+        raise InvalidOption(
+            f"start must be a datetime with a time zone: datetime(2026, 3, 29, tzinfo=UTC), not {shown(start)}"
+        )
+    return start.timestamp()
+
+
+def span_from(now: float, **given: float) -> float:
+    """The seconds of a time that is to pass.
+
+    Arguments:
+        now: seconds since the epoch.
+        given: parts of it, by their names in timedelta.
+
+    Raises:
+        InvalidOption: a part is no number, or all of them together lie behind, or beyond the calendar.
+
+    >>> span_from(DEFAULT_START, hours=1, minutes=-15)
+    2700.0
+    """
+    for name, value in given.items():
+        if not (is_number(value) and abs(value) < math.inf):
+            raise InvalidOption(f"{name} must be a number, not {shown(value)}")
+    said = ", ".join(f"{name}={shown(value)}" for name, value in given.items() if value)
+    try:
+        span = timedelta(**given).total_seconds()
+        datetime.fromtimestamp(now + span, UTC)
+    except (OverflowError, ValueError):
+        raise InvalidOption(f"time cannot pass beyond the years 1 to 9999: {said}") from None
+    if span < 0:
+        raise InvalidOption(f"time cannot be turned back: {said}")
+    return span

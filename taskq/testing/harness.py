@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple, Self
+from weakref import WeakSet
 
 import msgspec
 
 from taskq import blocking
 from taskq.app import App
-from taskq.backends import create_backend
+from taskq.backends import Stores, create_backend
 from taskq.context import TaskContext, current_context
 from taskq.domain import outcome as domain
 from taskq.domain.envelope import unseal
@@ -23,34 +24,47 @@ from taskq.domain.message import Delivery, Message, Priority
 from taskq.domain.outcome import Failed, Outcome, Succeeded, Unknown
 from taskq.domain.record import Failure, Progress
 from taskq.domain.retry import DEFAULT_RETRY, RetryStrategy, from_dict
+from taskq.errors import ConfigError
 from taskq.handle import TaskHandle
 from taskq.headers import Headers, decode_headers
+from taskq.inputs import Output, fill
 from taskq.lifespan import life_of
 from taskq.middleware import CallNext
 from taskq.ports import (
     Backend,
     BackendOptions,
-    Broker,
-    Enqueued,
-    EnqueueStatus,
     Fetched,
-    Parent,
     QueueSettings,
     Settled,
 )
+from taskq.runtime.beat import Beat
 from taskq.runtime.cache import cache_id, may_be_cached, recall, remember
+from taskq.runtime.declaring import Declaring
 from taskq.runtime.failures import outcome_of, result_of, undecodable
 from taskq.runtime.opening import UNREADABLE, lacking, open_call, plain_payload_of, seal_outcome
+from taskq.runtime.parents import given_by_parents, needs_parents
+from taskq.runtime.resuming import checkpoint_of, may_resume, seal_checkpoint
 from taskq.runtime.run import timeout_of
 from taskq.runtime.soft_loop import SoftTimed
 from taskq.runtime.verdict import checked
+from taskq.schedule_book import scheduler_of
 from taskq.task import Task
-from taskq.testing.clock import VirtualClock
+from taskq.testing.ahead import Ahead
+from taskq.testing.clock import VirtualClock, checked_start, span_from
+from taskq.testing.observed import ObservedFlows, ObservedScheduler, Pool, Recorder
+from taskq.testing.webhooks import CalledWebhook, recording_task
+from taskq.webhook_task import NAME as WEBHOOK
 
 WORKER = "harness"
 LEASE = 3600.0
 MOST_RUNS = 10_000
-"""Runs in one call after which the tasks are taken to enqueue or retry each other for ever."""
+"""Runs in one call, beyond what was enqueued before, after which the tasks are taken to go on for ever."""
+ROUNDING = 1e-6
+"""Seconds by which an instant that was reckoned in two ways may differ."""
+LEAST_STEP = 1e-6
+"""Seconds by which the clock goes on where something is due at once and cannot happen."""
+_lent: WeakSet[Stores] = WeakSet()
+"""The stores of applications for which a harness stands in."""
 
 
 class EnqueuedTask(NamedTuple):
@@ -59,7 +73,7 @@ class EnqueuedTask(NamedTuple):
     handle: TaskHandle[Any]
     name: str
     kwargs: dict[str, Any]
-    """Its arguments by name, as plain JSON data."""
+    """Its arguments by name, as plain JSON data; what is the result of another task is an Output of that name."""
     message: Message
 
     @property
@@ -94,6 +108,16 @@ class Harness:
     ends what awaits. Blocking code that enqueues, such as a view of Flask, is called from the test by
     `await asyncio.to_thread(view)`.
 
+    Arguments:
+        app: the application.
+        start: what the clock shows at first, aware; None: midnight UTC of 1 January 2026.
+
+    Attributes:
+        clock: the store's clock.
+        webhooks: the calls of webhooks so far, oldest first; nobody is called.
+
+    One may be open for an application at a time; another one is refused with a ConfigError.
+
     >>> import asyncio
     >>> from taskq import App, Fixed
     >>> app = App("redis://never.reached.example")
@@ -113,69 +137,126 @@ class Harness:
     'hello you'
     """
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, *, start: datetime | None = None) -> None:
         self.app = app
-        self.clock = VirtualClock()
+        self.clock = VirtualClock() if start is None else VirtualClock(checked_start(start))
         self._stack = AsyncExitStack()
+        self._has_begun = self._is_open = False
         self._messages: list[Message] = []
         self._claims = 0
+        self._next_due: float | None = None
         self._queues: set[str] = set()
         self._state: Any = None
         self._backend: Backend
+        self._scheduler: ObservedScheduler
+        self._ahead: Ahead
+        self._beat = Beat(app)
+        self.webhooks: list[CalledWebhook] = []
+        self._webhook_task = recording_task(app, self.webhooks)
 
     async def __aenter__(self) -> Self:
-        options = BackendOptions(namespace=self.app.namespace, clock=self.clock)
-        opened = await self._stack.enter_async_context(create_backend("memory://", options))
-        self._backend = opened
-        pool = _Pool(opened, _Recorder(opened.broker, self._messages, self._queues))
-        self._stack.enter_context(self.app.stores.using(pool))
-        self._state = await self._stack.enter_async_context(life_of(self.app))
+        # What one of two harnesses lets pass, a beat of the other's store would fire, and never come to an end.
+        if self.app.stores in _lent:
+            raise ConfigError("a harness of this application is open already: close it before another one begins")
+        async with AsyncExitStack() as stack:
+            await self._open(stack)
+            self._stack = stack.pop_all()
+        self._has_begun = self._is_open = True
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._is_open = False
         await self._stack.aclose()
+
+    @property
+    def now(self) -> datetime:
+        """The instant that its clock shows, in UTC; `datetime.now()` goes on telling the real time."""
+        return datetime.fromtimestamp(self.clock.now(), UTC)
 
     def enqueued(self, task: Task[..., Any] | str | None = None) -> EnqueuedTasks:
         """The tasks that were enqueued since the harness was opened, of one name or of all."""
+        _check(self._has_begun)
+        # A member may have ended otherwise than by a run: it was cancelled, or has expired.
+        blocking.at_once(self._flows.note(), "the store of a harness is in memory")
         name = task.name if isinstance(task, Task) else task
         return EnqueuedTasks(self._describe(m) for m in self._messages if name in (None, m.name))
 
     async def run_until_idle(self) -> int:
         """Run what is ready, and what that makes ready, until nothing is; returns how many runs there were."""
-        runs = 0
+        _check(self._is_open)
+        runs, most = 0, len(self._messages) + MOST_RUNS
         while deliveries := await self._claim():
             for delivery in deliveries:
                 await self._run(delivery)
                 runs += 1
-                assert runs <= MOST_RUNS, f"after {runs} runs tasks are still ready: they enqueue each other for ever"
+                assert runs <= most, f"after {runs} runs tasks are still ready: they enqueue each other for ever"
         return runs
 
     async def advance(self, seconds: float = 0, *, minutes: float = 0, hours: float = 0, days: float = 0) -> int:
-        """Let time pass, running at its own instant whatever becomes due; returns how many runs there were."""
-        left = timedelta(seconds=seconds, minutes=minutes, hours=hours, days=days).total_seconds()
+        """Let time pass: schedules fire, and what becomes due runs, each at its own instant.
+
+        Returns:
+            How many runs there were.
+
+        Raises:
+            InvalidOption: what is given is no number, or all of it together lies behind, or beyond the calendar.
+        """
+        left = span_from(self.clock.now(), seconds=seconds, minutes=minutes, hours=hours, days=days)
+        until = self.clock.now() + left
         runs = await self.run_until_idle()
-        while left > 0:
-            due = (await self._fetch(limit=0)).next_due
-            step = left if due is None else min(left, max(due, 0.001))
-            self.clock.advance(step)
-            left -= step
-            await self._backend.maintenance.expire()
+        while (left := until - self.clock.now()) > 0:
+            fires_in = (await self._scheduler.claim_due(0)).next_due
+            due = [self._next_due, fires_in, *await self._ahead.seconds(self._queues)]
+            step = min([left, *(max(seconds, LEAST_STEP) for seconds in due if seconds is not None)])
+            fires = fires_in is not None and fires_in <= step + ROUNDING
+            self.clock.advance(max(step, fires_in) if fires and fires_in is not None else step)
+            while await self._backend.maintenance.expire():
+                pass
+            if fires:
+                while await self._beat.tick() == 0:
+                    pass
             runs += await self.run_until_idle()
+        while await self._backend.maintenance.prune():
+            pass
         return runs
 
     # ------------------------------------------------------------ inside
 
-    async def _claim(self) -> Sequence[Delivery]:
-        return (await self._fetch(limit=1)).deliveries
+    async def _open(self, stack: AsyncExitStack) -> None:
+        stores = self.app.stores
+        _lent.add(stores)
+        stack.callback(_lent.discard, stores)
+        for noted in (self._messages, self._queues, self.webhooks):
+            noted.clear()
+        options = BackendOptions(namespace=self.app.namespace, clock=self.clock)
+        self._backend = await stack.enter_async_context(create_backend("memory://", options))
+        recorder = Recorder(self._backend.broker, self._messages, self._queues)
+        self._scheduler = ObservedScheduler(scheduler_of(self._backend), recorder)
+        self._flows = ObservedFlows(self._backend, recorder)
+        self._ahead = Ahead(self._backend, self._messages, self.clock)
+        stack.enter_context(stores.using(Pool(self._backend, recorder, self._scheduler, self._flows)))
+        declaring = Declaring(self.app, self.clock.monotonic)
+        declaring.check()
+        await declaring.tick()
+        self._state = await stack.enter_async_context(life_of(self.app))
 
-    async def _fetch(self, limit: int) -> Fetched:
+    async def _claim(self) -> Sequence[Delivery]:
+        fetched = await self._fetch()
+        # A callback for which there was no room may have found some meanwhile.
+        while not fetched.deliveries and await self._backend.maintenance.relay() > 0:
+            fetched = await self._fetch()
+        self._next_due = fetched.next_due
+        return fetched.deliveries
+
+    async def _fetch(self) -> Fetched:
         self._claims += 1
+        await self._flows.note()
         queues = sorted(self._queues)
         request = str(self._claims)
-        return await self._backend.broker.fetch(queues, limit, worker=WORKER, lease=LEASE, request_id=request)
+        return await self._backend.broker.fetch(queues, 1, worker=WORKER, lease=LEASE, request_id=request)
 
     async def _run(self, delivery: Delivery) -> None:
-        task = self.app.tasks.find(delivery.name)
+        task = self._webhook_task if delivery.name == WEBHOOK else self.app.tasks.find(delivery.name)
         policy: RetryStrategy = DEFAULT_RETRY
         outcome: Outcome = Unknown()
         if task is not None:
@@ -186,15 +267,25 @@ class Harness:
             outcome = lacking(task, said, payload) or await self._attempt(task, delivery, said, payload, queue)
         settlement = domain.settle(delivery, outcome, policy, random.random, delivery.age)
         await self._backend.broker.settle([Settled(delivery, settlement)])
+        await self._flows.note()
         for hook in self.app.middleware.on_settled:
             hook(delivery, settlement)
 
     async def _attempt(
         self, task: Task[..., Any], delivery: Delivery, said: Headers, payload: bytes, queue: QueueSettings
     ) -> Outcome:
-        run = _Run(delivery, self._backend)
-        context = TaskContext(delivery, run, metadata=said.metadata, state=self._state, origin=task.submitter)
-        inner: CallNext = partial(_call, task, context, said, payload, queue)
+        run, timeout = _Run(delivery, self._backend), timeout_of(said.timeout, task.declared.timeout, queue.timeout)
+        deadline = None if timeout is None else datetime.now(UTC) + timedelta(seconds=timeout)
+        about: dict[str, Any] = {"metadata": said.metadata, "deadline": deadline, "flow": said.flow, "node": said.node}
+        context = TaskContext(delivery, run, state=self._state, origin=task.submitter, **about)
+        try:
+            if needs_parents(task, said):
+                payload, context.parent_results = await given_by_parents(self.app, task, delivery.id, said, payload)
+            if may_resume(task, delivery):
+                context.last_checkpoint = await checkpoint_of(self.app, task, delivery.id)
+        except UNREADABLE as error:
+            return undecodable(error)
+        inner: CallNext = partial(_call, task, context, said, payload, timeout, queue.soft_timeout)
         if may_be_cached(task, said):
             inner = partial(_recalled, self.app, task, delivery.tenant, payload, inner)
         call = self.app.middleware.wrap(context, inner)
@@ -208,7 +299,7 @@ class Harness:
         finally:
             current_context.reset(token)
             blocking.inline.reset(inline)
-        await run.write()
+        await run.write(partial(seal_checkpoint, task, delivery.id, said))
         return outcome
 
     def _describe(self, message: Message) -> EnqueuedTask:
@@ -217,7 +308,17 @@ class Harness:
         payload = plain_payload_of(crypto, message.id, message.name, said, sealed)
         task = self.app.tasks.find(message.name)
         handle = TaskHandle(message.id, self.app.stores, task.codec if task else None)
-        return EnqueuedTask(handle, message.name, msgspec.json.decode(payload), message)
+        kwargs: dict[str, Any] = msgspec.json.decode(payload)
+        parents: list[Output[Any]] = [
+            Output(name) for name in said.parents or [edge.parent for edge in message.parents]
+        ]
+        kwargs |= {name: fill(name, kwargs[name], parents) for name in said.inputs}
+        return EnqueuedTask(handle, message.name, kwargs, message)
+
+
+def _check(is_open: bool) -> None:
+    if not is_open:
+        raise ConfigError("the harness is not open: async with Harness(app) as harness: …")
 
 
 def _policy(call: dict[str, Any] | None, task: RetryStrategy | None, queue: dict[str, Any] | None) -> RetryStrategy:
@@ -227,14 +328,18 @@ def _policy(call: dict[str, Any] | None, task: RetryStrategy | None, queue: dict
 
 
 async def _call(
-    task: Task[..., Any], context: TaskContext, said: Headers, payload: bytes, queue: QueueSettings
+    task: Task[..., Any],
+    context: TaskContext,
+    said: Headers,
+    payload: bytes,
+    timeout: float | None,
+    soft_of_queue: float | None,
 ) -> Outcome:
     try:
         args, kwargs = task.codec.inject(*open_call(task, context.id, said, payload), context)
     except UNREADABLE as error:
         return undecodable(error)
-    timeout = timeout_of(said.timeout, task.declared.timeout, queue.timeout)
-    softs = (said.soft_timeout, task.declared.soft_timeout, queue.soft_timeout)
+    softs = (said.soft_timeout, task.declared.soft_timeout, soft_of_queue)
     soft = next((one for one in softs if one is not None), None)
     limit = asyncio.timeout(timeout)
     try:
@@ -273,6 +378,7 @@ class _Run:
         self._delivery = delivery
         self._backend = backend
         self._progress: Progress | None = None
+        self._checkpoint: bytes | None = None
 
     def is_cancelled(self) -> bool:
         return False
@@ -280,55 +386,11 @@ class _Run:
     def report(self, progress: Progress) -> None:
         self._progress = progress
 
-    async def write(self) -> None:
+    def keep(self, checkpoint: bytes) -> None:
+        self._checkpoint = checkpoint
+
+    async def write(self, seal: Callable[[bytes], bytes]) -> None:
+        if self._checkpoint is not None:
+            await self._backend.annotations.checkpoint(self._delivery, seal(self._checkpoint))
         if self._progress is not None:
             await self._backend.annotations.progress(self._delivery, self._progress)
-
-
-class _Recorder:
-    """A broker that notes what was stored: no duplicate, nothing that was refused, and the newest arguments."""
-
-    def __init__(self, broker: Broker, messages: list[Message], queues: set[str]) -> None:
-        self._broker = broker
-        self._messages = messages
-        self._queues = queues
-
-    async def enqueue(
-        self, messages: Sequence[Message], *, parent: Parent | None = None, atomic: bool = False
-    ) -> list[Enqueued]:
-        answers = await self._broker.enqueue(messages, parent=parent, atomic=atomic)
-        created = [m for m, answer in zip(messages, answers, strict=True) if answer.status is EnqueueStatus.CREATED]
-        self._messages += created
-        for newer, answer in zip(messages, answers, strict=True):
-            if answer.status is EnqueueStatus.REPLACED:
-                self._messages[:] = [m._replace(body=newer.body) if m.id == newer.id else m for m in self._messages]
-        self._queues.update(message.queue for message in created)
-        return answers
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._broker, name)
-
-
-class _Observed:
-    """A backend whose broker is observed."""
-
-    def __init__(self, backend: Backend, broker: _Recorder) -> None:
-        self._backend = backend
-        self.broker = broker
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
-
-
-class _Pool:
-    """Stands for the application's own stores while a harness is open."""
-
-    def __init__(self, backend: Backend, broker: _Recorder) -> None:
-        self.url = "memory://"
-        self.root: Any = _Observed(backend, broker)
-
-    async def get(self) -> Any:
-        return self.root
-
-    async def close(self) -> None:
-        """The harness closes it."""

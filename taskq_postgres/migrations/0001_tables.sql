@@ -55,6 +55,12 @@ create table {schema}.task (
     unique_until text,                                      -- start, done, ttl
     unique_ttl float8,
     longest_wait float8,
+    parents text,                                           -- for what it waits: "<c, r or f><id>,…"
+    waits int,                                              -- how many of them have not ended, while it is blocked
+    delay float8,                                           -- when it runs once it is blocked no more
+    eta timestamptz,
+    has_children boolean,                                   -- null: no; all that few have is null, and takes no room
+    flow uuid,                                              -- of which it is a member
     body bytea not null
 ) with (
     fillfactor = 50,
@@ -69,6 +75,7 @@ create index task_group on {schema}.task (queue, priority, lane_group) where sta
 create index task_due on {schema}.task (queue, due_at, seq) where due_at is not null;
 create index task_room on {schema}.task (waits_at, queue, priority desc, ready_at, seq) where state = 4;
 create index task_cleared on {schema}.task (queue, priority desc, ready_at, seq) where state = 5;
+create index task_blocked on {schema}.task (queue, created_at, seq) where state = 3;
 create index task_expires on {schema}.task (expires_at) where expires_at is not null;
 
 -- What each claim took: found again when its reply was lost, and looked at by the reaper when its first lease runs out.
@@ -92,6 +99,7 @@ create table {schema}.finished (
 ) partition by range (completed_at);
 create index finished_browse on {schema}.finished (queue, state, completed_at, seq);
 create index finished_brief on {schema}.finished (prune_at) where retention < {usual_retention};
+create index finished_failed on {schema}.finished (flow, completed_at, id) where flow is not null and state <> 10;
 create index finished_long on {schema}.finished (prune_at) where retention > {usual_retention};
 
 create table {schema}.dead (
@@ -103,6 +111,7 @@ create table {schema}.dead (
     primary key (id)
 );
 create index dead_browse on {schema}.dead (queue, state, completed_at, seq);
+create index dead_failed on {schema}.dead (flow, completed_at, id) where flow is not null;
 create index dead_prune on {schema}.dead (prune_at);
 
 -- Ids of finished tasks that were forgotten less than ten minutes after their end.

@@ -2,10 +2,12 @@
 
 -- Enqueue: arrays of one length, an element for each message. Returns null when each was created, '' when that is so and
 -- something is set for a queue, or one was counted, so that the next call shall look at them too, else a letter each:
--- c created, d duplicate, x conflict, p stale parent, f full, r replaced; where there is more to tell a line of JSON
--- follows: {"owners": {place: id of the task that holds the unique key}, "fills": {queue: [depth, limit]}}.
+-- c created, d duplicate, x conflict, p stale parent, f full, r replaced, n no parent, o flow over; where there is more to
+-- tell a line of JSON follows: {"owners": {place: id of the task that holds the unique key, or of the parent that is not
+-- known}, "fills": {queue: [depth, limit]}}.
 --
--- p_specials: null, or {place: [unique key, until, ttl, limits, longest wait, replaces]} of messages that have such.
+-- p_specials: null, or {place: [unique key, until, ttl, limits, longest wait, replaces, parents, flow]} of messages that
+-- have such.
 -- p_since: the earliest instant (seconds since the epoch) at which a task with one of these ids can have ended, null
 -- where the ids do not tell. p_digests: null where no message has one.
 create function {schema}.enqueue_v1(
@@ -61,6 +63,17 @@ begin
     if p_specials is not null then
         v_told := {schema}.enqueue_specials_v1(p_ids, p_bodies, p_delays, p_digests, v_fresh, p_specials, v_now);
     end if;
+    if p_specials is not null then
+        v_told := v_told || {schema}.unrelated_v1(p_ids, p_specials, v_told, v_now);
+        if p_atomic and exists (select 1 from jsonb_each_text(v_told) x where x.value = 'o' or x.value like 'n:%') then
+            delete from {schema}.digest where id = any(v_fresh);
+            perform {schema}.drop_keys_v1(p_ids, p_specials, '{}');
+            return (select case x.value when 'o' then repeat('o', cardinality(p_ids)) else
+                    repeat('n', cardinality(p_ids)) || e'\n' || json_build_object('owners', (
+                        select json_object_agg(place, substr(x.value, 3)) from generate_subscripts(p_ids, 1) place)) end
+                from jsonb_each_text(v_told) x where x.value = 'o' or x.value like 'n:%' order by x.key::int limit 1);
+        end if;
+    end if;
     -- What is known of the queues, in one look at each: of most there is nothing to tell, and room for long.
     if not p_looks then
         v_queues := '{}';
@@ -91,6 +104,10 @@ begin
             return repeat('f', cardinality(p_ids)) || e'\n' || json_build_object('fills', v_fills);
         end if;
     end if;
+    -- Those that wait for one that has found no room find nobody to wait for.
+    if p_specials is not null and v_fills is not null then
+        v_told := v_told || {schema}.unrelated_v1(p_ids, p_specials, v_told, v_now);
+    end if;
     if v_told <> '{}' then
         v_skip := array(select x::int from jsonb_object_keys(v_told) x);
     end if;
@@ -100,15 +117,18 @@ begin
     with created as (
         insert into {schema}.task (
             id, name, body, queue, priority, lane_group, state, created_at, ready_at, due_at, expires_at,
-            max_lost_leases, dead_letter, retention, tenant, unique_key, unique_until, unique_ttl, gates, longest_wait)
+            max_lost_leases, dead_letter, retention, tenant, unique_key, unique_until, unique_ttl, gates, longest_wait,
+            parents, flow, delay, eta)
         select u.id, u.name, u.body, u.queue, u.priority, u.lane_group,
-                case when w.due_at > v_now then 1 else 0 end, v_now,
-                case when w.due_at > v_now then null else v_now end,
-                case when w.due_at > v_now then w.due_at end,
+                case when s.terms ->> 6 is not null then 3 when w.due_at > v_now then 1 else 0 end, v_now,
+                case when s.terms ->> 6 is not null or w.due_at > v_now then null else v_now end,
+                case when s.terms ->> 6 is null and w.due_at > v_now then w.due_at end,
                 v_now + case when v_expires is null then u.expires
                     else coalesce(u.expires, (v_expires ->> u.queue)::float8) end * interval '1 second',
                 u.max_lost_leases, u.dead_letter, u.retention, u.tenant,
-                s.terms ->> 0, s.terms ->> 1, (s.terms ->> 2)::float8, s.terms ->> 3, (s.terms ->> 4)::float8
+                s.terms ->> 0, s.terms ->> 1, (s.terms ->> 2)::float8, s.terms ->> 3, (s.terms ->> 4)::float8,
+                s.terms ->> 6, (s.terms ->> 7)::uuid, case when s.terms ->> 6 is not null then u.delay end,
+                case when s.terms ->> 6 is not null then to_timestamp(u.eta) end
             from unnest(p_ids::uuid[], p_names, p_bodies, p_queues, p_priorities, p_groups, p_delays, p_etas, p_expires,
                     p_max_lost_leases, p_dead_letter, p_retentions, p_tenants) with ordinality
                 u(id, name, body, queue, priority, lane_group, delay, eta, expires, max_lost_leases, dead_letter,
@@ -126,6 +146,9 @@ begin
         union all select d.id from {schema}.dead d where d.id = any(v_created)
         union all select s.id from {schema}.tombstone s where s.id = any(v_created) and s.forget_at > v_now) k;
     if v_known is null and cardinality(v_created) = cardinality(p_ids) and v_fills is null then
+        if p_specials is not null then
+            perform {schema}.relate_v1(v_created, v_now);
+        end if;
         return case when v_may_be_full or v_is_set then '' end;
     end if;
     delete from {schema}.task where id = any(v_known);
@@ -134,6 +157,7 @@ begin
     delete from {schema}.digest where id = any(v_fresh) and id <> all(v_created);
     if p_specials is not null then
         perform {schema}.drop_keys_v1(p_ids, p_specials, v_created);
+        perform {schema}.relate_v1(v_created, v_now);
     end if;
     return {schema}.with_more_v1({schema}.enqueue_answer_v1(p_ids, p_digests, v_created), v_told, v_fills, p_queues);
 end $$;
@@ -227,10 +251,12 @@ begin
         select * into v_let_out from {schema}.task t where t.id = p_id and t.state = 5 for update;
     end if;
     update {schema}.task t set body = p_body,
-            state = case when p_delay is null then t.state else 1 end,
+            state = case when p_delay is null or t.state = 3 then t.state else 1 end,
             front = t.front and p_delay is null,
             waits_at = case when p_delay is null then t.waits_at end,
-            due_at = case when p_delay is null then t.due_at else least(p_now + p_delay * interval '1 second',
+            delay = case when p_delay is null or t.state <> 3 then t.delay else p_delay end,
+            eta = case when p_delay is null or t.state <> 3 then t.eta end,
+            due_at = case when p_delay is null or t.state = 3 then t.due_at else least(p_now + p_delay * interval '1 second',
                 t.created_at + t.longest_wait * interval '1 second') end
         where t.id = p_id and t.lease_until is null and t.unique_key = p_key
             and exists (select 1 from {schema}.unique_key k where k.key = p_key and k.id = p_id);
@@ -250,6 +276,7 @@ set enable_seqscan = off as $$
         + (select count(*) from (select 1 from {schema}.task t
             where t.queue = p_queue and t.due_at is not null limit p_most) x)
         + (select count(*) from (select 1 from {schema}.task t where t.state = 5 and t.queue = p_queue limit p_most) x)
+        + (select count(*) from (select 1 from {schema}.task t where t.state = 3 and t.queue = p_queue limit p_most) x)
         + (select count(*) from (select 1 from {schema}.room r join {schema}.task t
             on t.state = 4 and t.waits_at = r.gate and t.queue = r.queue where r.queue = p_queue limit p_most) x)
 $$;
@@ -356,10 +383,11 @@ declare
     t record;
 begin
     for t in select x.key, x.value from jsonb_each_text(p_told) x loop
-        p_letters := overlay(p_letters placing left(case when length(t.value) > 1 then 'd' else t.value end, 1)
-            from t.key::int for 1);
+        p_letters := overlay(p_letters placing
+            case when t.value like 'n:%' then 'n' when length(t.value) > 1 then 'd' else t.value end from t.key::int for 1);
         if length(t.value) > 1 then
-            v_owners := v_owners || jsonb_build_object(t.key, t.value);
+            v_owners := v_owners || jsonb_build_object(t.key, case when t.value like 'n:%' then substr(t.value, 3)
+                else t.value end);
         end if;
     end loop;
     if v_owners <> '{}' then

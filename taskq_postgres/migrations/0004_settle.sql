@@ -19,9 +19,10 @@ create function {schema}.give_keys_back_v1(p_keys text[], p_ids uuid[]) returns 
             order by x.key for update of x skip locked))
 $$;
 
--- Move a task, as it is in `t`, to those that have ended.
+-- Move a task, as it is in `t`, to those that have ended; returns whether that concerns others: then whoever has called
+-- it goes on with concerned_v1, once for all tasks that it ends.
 create function {schema}.end_v1(t {schema}.task, p_reason text, p_result bytea, p_now timestamptz)
-returns void language plpgsql set plan_cache_mode = force_generic_plan as $$
+returns boolean language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
     v_was_let_out boolean;
 begin
@@ -46,12 +47,16 @@ begin
         insert into {schema}.finished
             select t.*, p_now, p_reason, p_result, p_now + least(t.retention, 1e10) * interval '1 second';
     end if;
+    return t.has_children is true or t.flow is not null;
 end $$;
 
--- After a lost lease, `t` being locked and lost_leases not counted yet; returns the new state.
-create function {schema}.lose_v1(t {schema}.task, p_outcome text, p_failure bytea, p_now timestamptz)
-returns smallint language plpgsql set plan_cache_mode = force_generic_plan as $$
+-- After a lost lease, `t` being locked and lost_leases not counted yet; returns the new state, and whether its end concerns
+-- others (end_v1).
+create function {schema}.lose_v1(
+    t {schema}.task, p_outcome text, p_failure bytea, p_now timestamptz, out p_state smallint, out p_concerns boolean
+) language plpgsql set plan_cache_mode = force_generic_plan as $$
 begin
+    p_concerns := false;
     if t.gates is not null then
         perform {schema}.leave_gates_v1(array[t.id], array[t.gates], array[t.started_at],
             array[case when p_outcome = 'crashed' then true end], array[false], p_now);
@@ -68,23 +73,23 @@ begin
     end if;
     if t.cancel_requested then
         t.state := 13;
-        perform {schema}.end_v1(t, t.cancel_reason, null, p_now);
+        p_concerns := {schema}.end_v1(t, t.cancel_reason, null, p_now);
     elsif t.lost_leases >= t.max_lost_leases then
         t.state := case when t.dead_letter then 12 else 11 end;
         t.failure := p_failure;
-        perform {schema}.end_v1(t, '{poison}', null, p_now);
+        p_concerns := {schema}.end_v1(t, '{poison}', null, p_now);
     else
         update {schema}.task k set lease_until = null, front = true, lost_leases = t.lost_leases, attempt = t.attempt,
                 history = t.history, settled_fence = t.settled_fence, failure = t.failure
             where k.id = t.id;
         t.state := 0;
     end if;
-    return t.state;
+    p_state := t.state;
 end $$;
 
 -- Settle one run. Kinds: 0 complete, 1 retry, 2 snooze, 3 release (p_result: limits that came late), 4 bury, 5 fail,
 -- 6 cancel, 7 crash, 8 snooze because the far side said "too many requests".
--- Returns 0 applied, 1 repeated, 2 stale, 3 gone.
+-- Returns 0 applied, 1 repeated, 2 stale, 3 gone, 10 applied where the end of the task concerns others (end_v1).
 create function {schema}.settle_one_v1(
     p_id uuid, p_fence bigint, p_worker text, p_kind smallint, p_delay float8, p_result bytea, p_reason text,
     p_failure bytea, p_now timestamptz
@@ -93,6 +98,7 @@ declare
     t {schema}.task;
     r {schema}.record;
     v_is_late boolean;
+    v_concerns boolean := false;
 begin
     select * into t from {schema}.task k
         where k.id = p_id and k.fence = p_fence and k.worker = p_worker and k.settled_fence < p_fence
@@ -112,8 +118,8 @@ begin
         p_kind := 2;
     end if;
     if p_kind = 7 then
-        perform {schema}.lose_v1(t, 'crashed', p_failure, p_now);
-        return 0;
+        v_concerns := (select k.p_concerns from {schema}.lose_v1(t, 'crashed', p_failure, p_now) k);
+        return case when v_concerns then 10 else 0 end;
     end if;
 
     if v_is_late then
@@ -130,11 +136,11 @@ begin
     t.failure := coalesce(p_failure, t.failure);
     if t.cancel_requested and p_kind in (1, 2, 3) then
         t.state := 13;
-        perform {schema}.end_v1(t, t.cancel_reason, null, p_now);
+        v_concerns := {schema}.end_v1(t, t.cancel_reason, null, p_now);
     elsif p_kind in (0, 4, 5, 6) then
         t.state := case p_kind when 0 then 10 when 4 then 12 when 5 then 11 else 13 end;
         -- A cancel without a reason of its own takes the one that it was requested with.
-        perform {schema}.end_v1(t, coalesce(case p_kind when 6 then coalesce(nullif(p_reason, ''), t.cancel_reason)
+        v_concerns := {schema}.end_v1(t, coalesce(case p_kind when 6 then coalesce(nullif(p_reason, ''), t.cancel_reason)
             else p_reason end, ''), p_result, p_now);
     else
         update {schema}.task k set lease_until = null, attempt = t.attempt, settled_fence = t.settled_fence,
@@ -148,7 +154,7 @@ begin
             perform {schema}.make_way_v1(t.queue, t.gates, null, p_now);
         end if;
     end if;
-    return 0;
+    return case when v_concerns then 10 else 0 end;
 end $$;
 
 -- What completed tasks, those of p_ids at the places p_done, give back: gates and unique keys.
@@ -180,7 +186,9 @@ declare
     v_answer smallint[];
     v_is_mixed boolean := 0 <> any(p_kinds);
     v_ord int;
+    v_code smallint;
     v_is_special boolean;
+    v_concerns boolean;
 begin
     if p_through <> '{}' then
         delete from {schema}.claim c where c.worker = p_worker and c.no = any(p_through);
@@ -205,13 +213,14 @@ begin
             seq, started_at, claim_no, fence, settled_fence, attempt, dead_letter, state, priority, lost_leases,
             max_lost_leases, worker, id, created_at, ready_at, expires_at, retention, queue, lane_group, tenant, name,
             cancel_reason, failure, progress, checkpoint, history, logs, gates, unique_key, unique_until, unique_ttl,
-            longest_wait, body, completed_at, reason, result, prune_at)
+            longest_wait, parents, has_children, flow, body, completed_at, reason, result, prune_at)
         select nextval('{schema}.place'), started_at, claim_no, fence, fence, attempt, dead_letter, 10, priority,
             lost_leases, max_lost_leases, worker, id, created_at, ready_at, expires_at, retention, queue, lane_group,
             tenant, name, cancel_reason, failure, progress, checkpoint, history, logs, gates, unique_key, unique_until,
-            unique_ttl, longest_wait, body, v_now, '', result, v_now + least(retention, 1e10) * interval '1 second'
+            unique_ttl, longest_wait, parents, has_children, flow, body, v_now, '', result, v_now + least(retention, 1e10) * interval '1 second'
         from x
-    ) select array_agg(x.ord), bool_or(x.gates is not null) or bool_or(x.unique_until <> 'ttl') into v_done, v_is_special
+    ) select array_agg(x.ord), bool_or(x.gates is not null) or bool_or(x.unique_until <> 'ttl'),
+            coalesce(bool_or(x.has_children or x.flow is not null), false) into v_done, v_is_special, v_concerns
         from x;
     if v_is_special then
         perform {schema}.settled_specials_v1(p_ids, v_done, v_now);
@@ -227,9 +236,14 @@ begin
         for v_ord in
             select o from generate_subscripts(p_ids, 1) o where v_done is null or o <> all(v_done) order by o
         loop
-            v_answer[v_ord] := {schema}.settle_one_v1(p_ids[v_ord], p_fences[v_ord], p_workers[v_ord], p_kinds[v_ord],
+            v_code := {schema}.settle_one_v1(p_ids[v_ord], p_fences[v_ord], p_workers[v_ord], p_kinds[v_ord],
                 p_delays[v_ord], p_results[v_ord], p_reasons[v_ord], p_failures[v_ord], v_now);
+            v_concerns := v_concerns or v_code = 10;
+            v_answer[v_ord] := v_code % 10;
         end loop;
+    end if;
+    if v_concerns then
+        perform {schema}.concerned_v1(p_ids, v_now);
     end if;
     return v_answer;
 end $$;
@@ -304,12 +318,15 @@ declare
     v_answer smallint[] := '{}';
     v_id uuid;
     v_state smallint;
+    v_concerns boolean := false;
     t {schema}.task;
 begin
     if v_known is not null then
         return v_known;
     end if;
-    perform 1 from {schema}.task k where k.id = any(p_ids) order by k.id for update;  -- before any room
+    -- Before any room; those that are blocked last, as wherever one is locked.
+    perform 1 from {schema}.task k where k.id = any(p_ids) and k.state <> 3 order by k.id for update;
+    perform 1 from {schema}.task k where k.id = any(p_ids) and k.state = 3 order by k.id for update;
     foreach v_id in array p_ids loop
         loop
             select * into t from {schema}.task k where k.id = v_id for update;
@@ -321,7 +338,7 @@ begin
             v_answer := v_answer || case when v_state is null then 3 else 2 end::smallint;
         elsif t.lease_until is null then
             t.state := 13;
-            perform {schema}.end_v1(t, p_reason, null, v_now);
+            v_concerns := {schema}.end_v1(t, p_reason, null, v_now) or v_concerns;
             v_answer := v_answer || 0::smallint;
         else
             update {schema}.task set cancel_requested = true, cancel_reason = p_reason
@@ -331,6 +348,9 @@ begin
     end loop;
     if v_answer && '{0,1}' then
         perform {schema}.remember_v1(p_token, v_answer::text[]);
+    end if;
+    if v_concerns then
+        perform {schema}.concerned_v1(p_ids, v_now);
     end if;
     return v_answer;
 end $$;

@@ -17,6 +17,8 @@ declare
     v_claims bigint[];
     v_ids uuid[];
     v_state smallint;
+    v_concerns boolean;
+    v_concern_any boolean := false;
     t {schema}.task;
 begin
     p_requeued := 0; p_buried := 0; p_cancelled := 0; p_is_holding := false; p_ended := '{}';
@@ -52,7 +54,8 @@ begin
     perform 1 from {schema}.gate k where k.name = any({schema}.gate_names_v1(array(
         select x.gates from {schema}.task x where x.id = any(v_ids) and x.gates is not null))) order by k.name for update;
     for t in select * from {schema}.task k where k.id = any(v_ids) order by k.id loop
-        v_state := {schema}.lose_v1(t, 'lease lost', null, v_now);
+        select k.p_state, k.p_concerns into v_state, v_concerns from {schema}.lose_v1(t, 'lease lost', null, v_now) k;
+        v_concern_any := v_concern_any or v_concerns;
         p_requeued := p_requeued + (v_state = 0)::int;
         p_buried := p_buried + (v_state in (11, 12))::int;
         p_cancelled := p_cancelled + (v_state = 13)::int;
@@ -60,6 +63,9 @@ begin
             p_ended := p_ended || t.id;
         end if;
     end loop;
+    if v_concern_any then
+        perform {schema}.concerned_v1(p_ended, v_now);
+    end if;
     for v_claim in select * from {schema}.claim c where c.no = any(v_claims) loop
         select min(k.lease_until) into v_next from {schema}.task k
             where k.id = any(v_claim.ids) and k.claim_no = v_claim.no and k.lease_until is not null;
@@ -83,15 +89,19 @@ set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bit
 declare
     v_now timestamptz := clock_timestamp();
     v_ended uuid[] := '{}';
+    v_concerns boolean := false;
     t {schema}.task;
 begin
     for t in select * from {schema}.task k where k.expires_at <= v_now and k.lease_until is null
         order by k.expires_at limit p_limit for update skip locked
     loop
         t.state := 14;
-        perform {schema}.end_v1(t, '', null, v_now);
+        v_concerns := {schema}.end_v1(t, '', null, v_now) or v_concerns;
         v_ended := v_ended || t.id;
     end loop;
+    if v_concerns then
+        perform {schema}.concerned_v1(v_ended, v_now);
+    end if;
     return v_ended;
 end $$;
 
@@ -229,6 +239,7 @@ begin
         where x.at < v_now - interval '1 minute' order by x.no limit p_limit for update skip locked));
     get diagnostics v_count = row_count;
     v_most := greatest(v_most, v_count);
+    v_most := greatest(v_most, {schema}.forget_flows_v1(p_limit));
     delete from {schema}.worker k where k.id = any(array(select x.id from {schema}.worker x
         where x.lapses_at < v_now limit p_limit for update skip locked));
     get diagnostics v_count = row_count;
@@ -295,6 +306,9 @@ declare
     v_taken jsonb := '{}';  -- key → id that takes it in this call
     v_held jsonb := '{}';   -- id → the task that holds its key
     v_ended uuid[];
+    v_is_related boolean := false;
+    v_flows uuid[] := '{}';
+    v_states smallint[] := '{}';
     r {schema}.finished;
 begin
     if v_known is not null then
@@ -335,14 +349,23 @@ begin
         insert into {schema}.task (
             started_at, fence, settled_fence, dead_letter, state, priority, max_lost_leases, worker, id, created_at,
             ready_at, retention, queue, lane_group, tenant, name, checkpoint, history, logs, gates, unique_key,
-            unique_until, unique_ttl, longest_wait, body)
+            unique_until, unique_ttl, longest_wait, parents, flow, body)
         values (
-            r.started_at, r.fence, r.fence, r.dead_letter, 0, r.priority, r.max_lost_leases, r.worker, r.id,
+            r.started_at, r.fence, r.fence, r.dead_letter, case when r.parents is null then 0 else 3 end, r.priority, r.max_lost_leases, r.worker, r.id,
             r.created_at, v_now, r.retention, coalesce(p_queue, r.queue), r.lane_group, r.tenant, r.name,
             r.checkpoint, r.history, r.logs, r.gates, r.unique_key, r.unique_until, r.unique_ttl, r.longest_wait,
-            r.body);
+            r.parents, r.flow, r.body);
         v_answer := v_answer || 'moved'::text;
+        v_is_related := v_is_related or r.parents is not null;
+        if r.flow is not null then
+            v_flows := v_flows || r.flow;
+            v_states := v_states || r.state;
+        end if;
     end loop;
+    if v_is_related then
+        perform {schema}.bind_v1(p_ids, true, v_now, '{}');
+    end if;
+    perform {schema}.count_back_v1(v_flows, v_states);
     if 'moved' = any(v_answer) then
         perform {schema}.remember_v1(p_token, v_answer);
     end if;
@@ -398,6 +421,7 @@ declare
     v_now timestamptz := clock_timestamp();
     v_ended text[] := {schema}.answered_v1(p_token);
     v_id uuid;
+    v_concerns boolean := false;
     t {schema}.task;
 begin
     if v_ended is not null then
@@ -421,9 +445,12 @@ begin
         select * into t from {schema}.task k where k.id = v_id and k.lease_until is null for update skip locked;
         continue when not found;
         t.state := 13;
-        perform {schema}.end_v1(t, 'purged', null, v_now);
+        v_concerns := {schema}.end_v1(t, 'purged', null, v_now) or v_concerns;
         v_ended := v_ended || t.id::text;
     end loop;
+    if v_concerns then
+        perform {schema}.concerned_v1(v_ended::uuid[], v_now);
+    end if;
     if v_ended <> '{}' then
         perform {schema}.remember_v1(p_token, v_ended);
     end if;

@@ -13,12 +13,15 @@ declare
     x record;
     v_idle interval := current_setting('idle_in_transaction_session_timeout')::interval;
     v_code smallint;
+    v_now timestamptz := clock_timestamp();
 begin
     select * into x from json_to_record(p_run::json)
         as r(id uuid, fence bigint, worker text, result text, tells boolean, idle int);
     v_code := {schema}.settle_one_v1(
-        x.id, x.fence, x.worker, 0::smallint, null, decode(x.result, 'base64'), '', null, clock_timestamp());
-    if v_code <> 0 then
+        x.id, x.fence, x.worker, 0::smallint, null, decode(x.result, 'base64'), '', null, v_now);
+    if v_code = 10 then
+        perform {schema}.concerned_v1(array[x.id], v_now);
+    elsif v_code <> 0 then
         return v_code;
     end if;
     if x.tells then

@@ -24,6 +24,14 @@ local function in_slices(command, name, members)
   end
 end
 
+-- Whether a task, or a flow, is kept in this shard: the last byte of its id says where.
+local shards
+local function is_here(id)
+  shards = shards or tonumber(call('HGET', KEYS[1], 'shards'))
+  if shards == 1 then return true end
+  return (tonumber(string.sub(id, -2), 16) or 0) % shards == tonumber(string.match(P, ':(%d+)}:$'))
+end
+
 local written = {} -- schedules, by _schedules.lua before it enqueues what fires
 
 -- ------------------------------------------------------------ what a call collects
@@ -166,7 +174,21 @@ local function leave_waiting(name, id, state, lane, entry)
     call('ZREM', key('due', name), id)
   elseif state == 't' then
     call('ZREM', key('retry', name), id)
+  elseif state == 'b' then
+    call('ZREM', key('blocked', name), id)
+    call('ZREM', P .. 'unsure', id)
+    call('UNLINK', key('waits', id))
   end
+end
+
+-- BLOCKED: it waits for `parents` ("<c, r or f><id>,…"), each of which is yet to be told of it (attach.lua).
+local function block(queue, id, parents)
+  local waits = {}
+  for parent in string.gmatch(parents, '%a([^,]+)') do waits[#waits + 1] = parent end
+  in_slices('SADD', key('waits', id), waits)
+  call('ZADD', key('blocked', queue.name), now, id)
+  call('ZADD', P .. 'unsure', now, id)
+  count(queue, 'w', 1)
 end
 
 -- ------------------------------------------------------------ unique keys

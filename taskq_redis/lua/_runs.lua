@@ -42,9 +42,15 @@ local function give_key_back(id, unique, is_over)
   end
 end
 
+local ended_parents, ended_members = {}, {} -- "<state><id>" of who is waited for, and is counted: for _joins.lua
+
 -- → a final state, the index that it leaves apart. `fields` are more fields of the record.
 local function finish(queue, task, id, state, retention, awaited, flags, fields)
-  if flags ~= '' and string.find(flags, 'u', 1, true) then give_key_back(id, call('HGET', task, 'un'), true) end
+  if flags ~= '' then
+    if string.find(flags, 'u', 1, true) then give_key_back(id, call('HGET', task, 'un'), true) end
+    if string.find(flags, 'c', 1, true) then ended_parents[#ended_parents + 1] = state .. id end
+    if string.find(flags, 'm', 1, true) then ended_members[#ended_members + 1] = state .. id end
+  end
   call('HSET', task, 's', state, 'z', now, unpack(fields))
   count(queue, state, 1)
   if state == 'd' then retention = math.max(retention, DEAD_RETENTION) end

@@ -1,7 +1,7 @@
 -- Cancel tasks: waiting → CANCELLED; RUNNING keeps the request.
 -- KEYS  meta, nothing
 -- ARGV  reason, a token of this call (a repeat after a lost reply is answered alike), ids …
--- Returns for each id 1 cancelled, 2 requested, 0 final, -1 unknown.
+-- Returns for each id 1 cancelled, 2 requested, 0 final, -1 unknown; then one more where something is left for relay.lua.
 local CANCELLED, REQUESTED, FINAL, UNKNOWN = 1, 2, 0, -1
 local reason, token = ARGV[1], ARGV[2]
 local answers = {}
@@ -27,5 +27,7 @@ local function cancel(id)
 end
 
 for i = 3, #ARGV do answers[#answers + 1] = cancel(ARGV[i]) end
+flush_joins()
 flush()
+if is_more then answers[#answers + 1] = 1 end
 return answers

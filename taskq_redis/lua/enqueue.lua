@@ -3,11 +3,12 @@
 -- ARGV  parent's id or '', its fence, its worker, '1' for all or none,
 --       then runs of messages that are alike: queue, lane, delay ms or '', eta ms or '', expires ms or '', the rest of
 --       the options or '', digest, '' or [unique key as in _lib.lua, limits, the longest that it may be put off (ms),
---       whether it replaces] as JSON, '' for what it has not, count, count × (id, name and body)
--- Returns for each message 1 created, 0 duplicate, 2 conflict, 3 stale parent, 4 full, 5 replaced, or the id of the task
--- that holds its unique key; then {queue, depth, limit, …} of queues that are full or past their warning level, and
--- what _schedules.lua has written.
-local CREATED, DUPLICATE, CONFLICT, STALE_PARENT, FULL, REPLACED = 1, 0, 2, 3, 4, 5
+--       whether it replaces, parents as in _lib.lua, flow] as JSON, '' for what it has not, count, count × (id, name and
+--       body)
+-- Returns for each message 1 created, 0 duplicate, 2 conflict, 3 stale parent, 4 full, 5 replaced, 6 flow over, the id of
+-- the task that holds its unique key, or '!' and that of a parent which is not known; then {queue, depth, limit, …} of
+-- queues that are full or past their warning level, and what _schedules.lua has written.
+local CREATED, DUPLICATE, CONFLICT, STALE_PARENT, FULL, REPLACED, FLOW_OVER = 1, 0, 2, 3, 4, 5, 6
 local HEAD = 9
 
 -- What each message is: its id, its body, and the index of its run's head.
@@ -50,7 +51,7 @@ local function is_known(i)
 end
 
 -- What only some messages have, by the index of their head.
-local specials, PLAIN = {}, {'', '', '', false}
+local specials, PLAIN = {}, {'', '', '', false, '', ''}
 local function special_of(head)
   if ARGV[head + 7] == '' then return PLAIN end
   if not specials[head] then specials[head] = cjson.decode(ARGV[head + 7]) end
@@ -81,6 +82,22 @@ local function holder_of(unique)
   return seen_keys[name] or owner_of(name)
 end
 
+-- What a message that has to do with other tasks does not find in this shard, nil where it finds all. A flow in another
+-- shard was asked by the caller.
+local flows = {}
+local function lacks(parents, flow)
+  for parent in string.gmatch(parents, '%a([^,]+)') do
+    if is_here(parent) and not seen[parent] and call('EXISTS', key('task', parent)) == 0
+      and (parent ~= flow or call('EXISTS', key('flow', parent)) == 0) then return '!' .. parent end
+  end
+  if flow == '' or not is_here(flow) then return nil end
+  if flows[flow] == nil then
+    local v = call('HMGET', key('flow', flow), 'at', 'cr', 'en')
+    flows[flow] = v[1] and not v[2] and not v[3]
+  end
+  return not flows[flow] and FLOW_OVER or nil
+end
+
 local function judge(i, id, head)
   local digest, special = ARGV[head + 6], special_of(head)
   if special[4] then return REPLACED end
@@ -89,6 +106,10 @@ local function judge(i, id, head)
   if stored or seen[id] or is_known(i) then return DUPLICATE end
   local holder = holder_of(special[1])
   if holder then return holder end
+  if special[5] ~= '' or special[6] ~= '' then
+    local refusal = lacks(special[5], special[6])
+    if refusal then return refusal end
+  end
   local queue = depth_of(ARGV[head])
   if queue.depth >= queue.limit then
     queue.is_told = true
@@ -110,10 +131,26 @@ end
 
 for i, id in ipairs(ids) do
   answers[i] = judge(i, id, heads[i])
-  if ARGV[4] == '1' and (answers[i] == CONFLICT or answers[i] == FULL) then
+  local is_refused = answers[i] == CONFLICT or answers[i] == FULL or answers[i] == FLOW_OVER
+  if ARGV[4] == '1' and (is_refused or string.sub(answers[i], 1, 1) == '!') then
     for _, queue in pairs(depths) do queue.depth = math.min(queue.depth, queue.limit) end
     tell_fills()
     return answer_all(answers[i])
+  end
+end
+
+local joined = {} -- flow → ids
+
+local function join_flow(flow, id)
+  if not joined[flow] then joined[flow] = {} end
+  table.insert(joined[flow], id)
+end
+
+local function flush_flows()
+  for flow, members in pairs(joined) do
+    call('HINCRBY', key('flow', flow), 'n', #members)
+    in_slices('RPUSH', key('members', flow), members)
+    for _, kind in ipairs({'flow', 'members', 'failed'}) do call('PERSIST', key(kind, flow)) end
   end
 end
 
@@ -134,7 +171,17 @@ local function store(i, head)
   if special[2] ~= '' then fields[#fields + 1], fields[#fields + 2] = 'g', special[2] end
   if special[3] ~= '' then fields[#fields + 1], fields[#fields + 2] = 'lw', special[3] end
   if ARGV[head + 6] ~= '' then call('SET', key('digest', id), ARGV[head + 6], 'PX', DIGEST_RETENTION) end
-  if due > now then
+  if special[6] ~= '' then
+    fields[#fields + 1], fields[#fields + 2] = 'fw', special[6]
+    join_flow(special[6], id)
+  end
+  if special[5] ~= '' then
+    fields[#fields + 1], fields[#fields + 2] = 'pa', special[5]
+    if ARGV[head + 3] ~= '' then fields[#fields + 1], fields[#fields + 2] = 'd', due end
+    if ARGV[head + 2] ~= '' then fields[#fields + 1], fields[#fields + 2] = 'dl', ARGV[head + 2] end
+    call('HSET', task, 's', 'b', 'q', name, 'l', lane, 'c', now, 'b', bodies[i], unpack(fields))
+    block(queue, id, special[5])
+  elseif due > now then
     call('HSET', task, 's', 's', 'q', name, 'l', lane, 'c', now, 'd', due, 'b', bodies[i], unpack(fields))
     to_delayed(queue, 'due', id, due)
   else
@@ -154,6 +201,11 @@ local function replace(id, body, head)
   call('HSET', task, 'b', body)
   if ARGV[head + 2] ~= '' then
     local due = math.min(now + ARGV[head + 2], v[6] and v[5] + v[6] or math.huge)
+    if v[1] == 'b' then
+      call('HDEL', task, 'd')
+      call('HSET', task, 'dl', ARGV[head + 2])
+      return true
+    end
     if v[1] == 's' then -- it stays in the index, so that only one that is due sooner wakes somebody
       local members = queue_of(v[2]).due
       members[#members + 1], members[#members + 2] = due, id
@@ -173,6 +225,7 @@ end
 for name, queue in pairs(depths) do -- a queue with a counter is listed (prune.lua)
   if queue.is_new then call('SADD', P .. 'queues', name) end
 end
+flush_flows()
 flush()
 tell_fills()
 return {answers, fills, written}

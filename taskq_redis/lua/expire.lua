@@ -15,5 +15,6 @@ for _, id in ipairs(gone_expiring) do
     expired = expired + 1
   end
 end
+flush_joins()
 flush()
 return expired

@@ -275,6 +275,7 @@ for i = FIRST_QUEUE, #ARGV do
   end
 end
 call('SET', claim, (is_known and last or request) .. '\n' .. table.concat(held, ','), 'PX', ARGV[3] + REMEMBERED)
+flush_joins()
 flush()
 flush_gates()
 if next_due < math.huge then reply[1] = next_due end

@@ -28,5 +28,6 @@ for _, id in ipairs(ids) do
   finish(queue, task, id, 'k', retention, v[5], flags, {'rs', ARGV[3]})
 end
 if #ids > 0 then call('HSET', key('queue', name), 'pt', token, 'pn', #ids) end
+flush_joins()
 flush()
 return #ids

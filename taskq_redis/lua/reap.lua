@@ -44,6 +44,7 @@ end
 
 gone_leases = call('ZRANGEBYSCORE', P .. 'leases', '-inf', now, 'LIMIT', 0, limit)
 for _, member in ipairs(gone_leases) do take_away(string.match(member, '^(.-):(%d+):(.*)$')) end
+flush_joins()
 flush_gates()
 flush()
 return {ends.f, ends.d + ends.x, ends.k, 0}

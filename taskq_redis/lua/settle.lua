@@ -2,7 +2,7 @@
 -- KEYS  meta, nothing
 -- ARGV  runs of settlements that are alike: worker, kind, delay ms, reason, count, count × (id, fence, data);
 --       data is the result of 'complete', the limits of 'release' that came late, and else the failure as JSON or ''
--- Returns for each settlement 1 applied, 2 repeated, 0 stale, -1 gone.
+-- Returns for each settlement 1 applied, 2 repeated, 0 stale, -1 gone; then one more where something is left for relay.lua.
 local APPLIED, REPEATED, STALE, GONE = 1, 2, 0, -1
 local OUTCOMES = {
   retry = 'failed', bury = 'failed', fail = 'failed', snooze = 'snoozed', throttle = 'snoozed', release = 'released',
@@ -109,6 +109,8 @@ while at <= #ARGV do
   end
   at = last + 1
 end
+flush_joins()
 flush_gates()
 flush()
+if is_more then answers[#answers + 1] = 1 end
 return answers

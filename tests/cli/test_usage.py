@@ -48,7 +48,8 @@ def test_version_and_help(shell: Shell) -> None:
     assert shell.output("--version").startswith("taskq, version ")
     for option in ("-h", "--help"):
         assert "worker" in shell.output(option)
-    for name in ("worker", "enqueue", "tasks", "dlq", "queues", "limits", "migrate", "doctor", "dev"):
+    looking = ("tasks", "dlq", "queues", "schedules", "workflows", "batches", "limits")
+    for name in ("worker", "beat", "enqueue", *looking, "migrate", "doctor", "dev"):
         assert "Usage: taskq" in shell.output(name, "-h")
 
 

@@ -118,6 +118,11 @@ def test_expressions_that_cannot_be_read(expression: Any, said: str) -> None:
         Cron(expression)
 
 
+@pytest.mark.parametrize("expression", ["* * * * *", "* * * * * *", "0 0 29 2 *"])
+def test_no_instant_lies_beyond_the_calendar(expression: str) -> None:
+    assert Cron(expression, BERLIN).after(datetime.max.replace(tzinfo=UTC)) is None
+
+
 @pytest.mark.parametrize("timezone", ["Mars/Olympus", "", "../etc/passwd", None, 5])
 def test_no_time_zone(timezone: Any) -> None:
     with pytest.raises(InvalidOption, match="timezone must be a name such as Europe/Berlin, not "):
@@ -187,6 +192,16 @@ def test_one_instant() -> None:
 def test_no_instant(given: Any) -> None:
     with pytest.raises(InvalidOption, match="the instant of a schedule must be a"):
         At(given)
+
+
+# ---------------------------------------------------------------- what comes after what
+
+
+@pytest.mark.parametrize("timing", [Cron("@daily"), Cron("5 0 3 * * *", BERLIN), Every(hours=1), At(NOON)])
+@pytest.mark.parametrize("instant", [NOON.replace(tzinfo=None), NOON.date(), "2026-03-06", 5, None])
+def test_what_comes_after_an_instant_of_no_time_zone(timing: Timing, instant: Any) -> None:
+    with pytest.raises(InvalidOption, match=r"^the instant must be an aware datetime, not "):
+        timing.after(instant)
 
 
 # ---------------------------------------------------------------- how many, and the newest

@@ -12,6 +12,7 @@ import pytest
 from taskq import (
     App,
     BackendUnavailable,
+    ConfigError,
     Exponential,
     Fixed,
     IdempotencyConflict,
@@ -230,6 +231,37 @@ async def test_the_application_has_its_own_store_back_afterwards() -> None:
     async with Harness(app):
         assert app.url == "memory://"
     assert app.url == "redis://nobody.listens.example:1"
+
+
+async def test_one_that_could_not_begin_gives_the_store_back() -> None:
+    is_well = False
+
+    @asynccontextmanager
+    async def moody(app: App) -> AsyncIterator[None]:
+        if not is_well:
+            raise ValueError
+        yield
+
+    app = App("redis://never.reached.example", lifespan=moody)
+    for harness in (Harness(app), Harness(app)):
+        with pytest.raises(ConfigError, match="the lifespan raised ValueError"):
+            async with harness:
+                pytest.fail("it has begun")
+        assert app.url == "redis://never.reached.example"
+    is_well = True
+    async with Harness(app):
+        assert app.url == "memory://"
+
+
+async def test_a_second_one_at_a_time_is_refused(harness: Harness) -> None:
+    for second in (Harness(app), harness):
+        with pytest.raises(ConfigError, match="a harness of this application is open already: close it"):
+            async with second:
+                pytest.fail("it has begun")
+    await child.aenqueue(2)
+    assert len(harness.enqueued(child)) == 1
+    async with Harness(App()) as other:
+        assert other.enqueued() == []
 
 
 async def test_the_fixture_gives_the_harness(taskq_harness: type[Harness]) -> None:

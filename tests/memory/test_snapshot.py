@@ -11,12 +11,15 @@ from typing import Any
 import msgspec
 import pytest
 
+from taskq.domain.flow import Callback, FlowState, Tally
 from taskq.domain.message import Delivery, Message, Priority
-from taskq.domain.outcome import Bury, Complete, Release, Retry
+from taskq.domain.outcome import Bury, Complete, Release, Retry, Settlement
 from taskq.domain.record import Failure, Progress
+from taskq.domain.state import TaskState
+from taskq.domain.workflow import Edge, OnParentFailure
 from taskq.errors import ConfigError
 from taskq.ids import new_id
-from taskq.ports import BackendOptions, EnqueueStatus, QueueConfig, Settled, SettleStatus
+from taskq.ports import BackendOptions, EnqueueStatus, NewFlow, QueueConfig, RedriveStatus, Settled, SettleStatus
 from taskq.testing.clock import VirtualClock
 from taskq_memory import MemoryBackend, create_backend
 from taskq_memory import backend as memory_backend
@@ -201,6 +204,174 @@ async def test_a_snapshot_that_cannot_be_written_is_told_of_and_tried_again(
     assert ["no space left" in text for text in caplog.messages] == [True, True]
     async with opened(path, clock) as again:
         assert len(await again.inspector.counts()) == 1
+
+
+async def take(backend: MemoryBackend, *queues: str) -> list[Delivery]:
+    """All that is ready."""
+    request = new_id()
+    fetched = await backend.broker.fetch(queues or ["default"], 100, worker="w", lease=600, request_id=request)
+    return list(fetched.deliveries)
+
+
+async def take_names(backend: MemoryBackend, *queues: str) -> list[str]:
+    """The names of all that is ready."""
+    return [delivery.name for delivery in await take(backend, *queues)]
+
+
+async def settle(backend: MemoryBackend, settlement: Settlement, *deliveries: Delivery) -> None:
+    """Say what became of runs."""
+    answers = await backend.broker.settle([Settled(delivery, settlement) for delivery in deliveries])
+    assert set(answers) == {SettleStatus.APPLIED}
+
+
+def new_flow(**fields: Any) -> NewFlow:
+    """A flow with a callback for each occasion, in a queue of their own."""
+    return NewFlow(new_id(), callbacks={each: message(each, queue="callbacks") for each in Callback}, **fields)
+
+
+async def test_a_child_runs_after_the_parent_that_completes_after_the_restart(tmp_path: Path) -> None:
+    clock, path = VirtualClock(), tmp_path / "tasks"
+    parents = [message("one"), message("two")]
+    edges = tuple(Edge(parent.id, OnParentFailure.CANCEL) for parent in parents)
+    child, grandchild = message("child", parents=edges), message("grandchild")
+    grandchild = grandchild._replace(parents=(Edge(child.id, OnParentFailure.FAIL),))
+    late = message("late", parents=edges, delay=50.0)
+    async with opened(path, clock) as backend:
+        await backend.broker.enqueue([*parents, child, grandchild, late])
+        one, two = await take(backend)
+        await settle(backend, Complete(), one)
+        before = {each.id: await backend.inspector.get(each.id) for each in (child, grandchild, late)}
+    async with opened(path, clock) as again:
+        assert {id: await again.inspector.get(id) for id in before} == before
+        assert {record and record.state for record in before.values()} == {TaskState.BLOCKED}
+        assert await take(again) == []
+        await settle(again, Complete(), two)
+        [delivery] = await take(again)
+        assert delivery.id == child.id
+        await settle(again, Complete(), delivery)
+        assert await take_names(again) == ["grandchild"]
+        clock.advance(50)
+        assert await again.maintenance.promote() == 1
+        assert await take_names(again) == ["late"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "state"),
+    [
+        (OnParentFailure.CANCEL, TaskState.CANCELLED),
+        (OnParentFailure.FAIL, TaskState.FAILED),
+        (OnParentFailure.RUN, TaskState.PENDING),
+    ],
+)
+async def test_what_becomes_of_a_child_outlives_a_restart(
+    tmp_path: Path, policy: OnParentFailure, state: TaskState
+) -> None:
+    clock, path = VirtualClock(), tmp_path / "tasks"
+    parent = message("parent")
+    child = message("child", parents=(Edge(parent.id, policy),))
+    async with opened(path, clock) as backend:
+        await backend.broker.enqueue([parent, child])
+        running = await take(backend)
+    async with opened(path, clock) as again:
+        await settle(again, Bury("exhausted", FAILURE), *running)
+        record = await again.inspector.get(child.id)
+        assert record is not None
+        assert record.state is state
+
+
+async def test_a_child_that_was_redriven_waits_for_its_parent_after_a_restart(tmp_path: Path) -> None:
+    clock, path = VirtualClock(), tmp_path / "tasks"
+    parent = message("parent")
+    child = message("child", parents=(Edge(parent.id, OnParentFailure.FAIL),), delay=50.0)
+    async with opened(path, clock) as backend:
+        await backend.broker.enqueue([parent, child])
+        await settle(backend, Bury("exhausted", FAILURE), *await take(backend))
+        await backend.inspector.redrive([parent.id, child.id])
+    async with opened(path, clock) as again:
+        clock.advance(50)
+        assert await again.maintenance.promote() == 0
+        [delivery] = await take(again)
+        assert delivery.id == parent.id
+        await settle(again, Complete(), delivery)
+        record = await again.inspector.get(child.id)
+        assert record is not None
+        assert record.state in (TaskState.PENDING, TaskState.SCHEDULED)
+
+
+async def test_a_flow_goes_on_counting_after_a_restart(tmp_path: Path) -> None:
+    clock, path = VirtualClock(), tmp_path / "tasks"
+    new = new_flow(name="Ünïcode ✓", spec=b'{"x":1}')
+    members = [message(f"member-{number}", flow=new.id) for number in range(4)]
+    async with opened(path, clock) as backend:
+        await backend.flows.create(new)
+        await backend.broker.enqueue(members)
+        one, two, three, four = await take(backend)
+        await settle(backend, Complete(), one)
+        await settle(backend, Bury("exhausted", FAILURE), two)
+        assert await take_names(backend, "callbacks") == ["failure"]
+        before = await backend.flows.get(new.id)
+    async with opened(path, clock) as again:
+        assert await again.flows.get(new.id) == before
+        assert (await again.flows.members(new.id)).ids == [member.id for member in members]
+        assert (await again.flows.members(new.id, failed=True)).ids == [two.id]
+        await again.flows.close(new.id)
+        await settle(again, Complete(), three, four)
+        record = await again.flows.get(new.id)
+        assert record is not None
+        assert (record.state, record.tally) == (FlowState.FAILED, Tally(4, completed=3, failed=1))
+        # What was told before the restart is not told again.
+        assert await take_names(again, "callbacks") == ["complete"]
+        assert (await again.inspector.redrive([two.id]))[0].status is RedriveStatus.MOVED
+        await settle(again, Complete(), *await take(again))
+        assert await take_names(again, "callbacks") == ["success"]
+
+
+async def test_a_held_flow_lets_its_members_go_after_a_restart(tmp_path: Path) -> None:
+    clock, path = VirtualClock(), tmp_path / "tasks"
+    new = new_flow(is_held=True)
+    held = message("held", flow=new.id, parents=(Edge(new.id, OnParentFailure.CANCEL),))
+    async with opened(path, clock) as backend:
+        await backend.flows.create(new)
+        await backend.broker.enqueue([held])
+    async with opened(path, clock) as again:
+        assert await take(again) == []
+        await again.flows.close(new.id)
+        assert await take_names(again) == ["held"]
+
+
+async def test_a_callback_that_found_no_room_is_enqueued_after_a_restart(tmp_path: Path) -> None:
+    clock, path = VirtualClock(), tmp_path / "tasks"
+    new = new_flow()
+    async with opened(path, clock) as backend:
+        await backend.queues.configure("callbacks", QueueConfig(max_size=1))
+        await backend.broker.enqueue([message("other", queue="callbacks")])
+        await backend.flows.create(new)
+        await backend.flows.close(new.id)
+        await backend.maintenance.relay()
+    async with opened(path, clock) as again:
+        told: list[str] = []
+        for _ in range(3):  # there is room for one at a time
+            told += await take_names(again, "callbacks")
+            await again.maintenance.relay()
+    assert sorted(told) == ["complete", "other", "success"]
+
+
+async def test_what_was_cancelled_or_forgotten_stays_so_after_a_restart(tmp_path: Path) -> None:
+    clock, path = VirtualClock(), tmp_path / "tasks"
+    cancelled, forgotten, member = new_flow(), new_flow(), message("member")
+    async with opened(path, clock) as backend:
+        for flow in (cancelled, forgotten):
+            await backend.flows.create(flow)
+        await backend.broker.enqueue([member._replace(flow=cancelled.id)])
+    async with opened(path, clock) as backend:  # where no task moves, too, it is written
+        await backend.flows.cancel(cancelled.id, "enough")
+        await backend.flows.forget(forgotten.id)
+    async with opened(path, clock) as again:
+        record = await again.flows.get(cancelled.id)
+        assert record is not None
+        assert (record.state, record.cancel_reason) == (FlowState.CANCELLED, "enough")
+        assert await again.flows.get(forgotten.id) is None
+        assert await take_names(again, "callbacks") == ["complete"]
 
 
 @pytest.mark.parametrize("url", ["memory://host", "memory:///path", "memory://?snapshot=", "memory://?snapshoot=x"])

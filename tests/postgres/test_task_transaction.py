@@ -23,7 +23,7 @@ from taskq.ports import CancelStatus
 from taskq.runtime.run import StopReason
 from taskq_postgres.frames import AsyncFrame
 from tests.postgres.effects import INSERT, Refusals, effects, impatient
-from tests.worker.support import Gate, parts, until
+from tests.worker.support import Gate, parts, registered, until
 
 
 class Noting(Middleware):
@@ -149,17 +149,19 @@ async def test_a_run_that_is_no_longer_the_newest_is_rolled_back(app: App, postg
 
     loop = asyncio.get_running_loop()
     handle = await app.aenqueue(kind)
-    async with impatient(app, lease=30.0, heartbeat=10.0):
+    # With room for one run it does not claim the task again itself, whereupon it would end the run before.
+    async with impatient(app, lease=300.0, heartbeat=100.0, concurrency=1) as worker:
         await gate.until_arrived(1)
+        await registered(app, worker)  # its heartbeat, which would tell it to end the run, comes no more
         take_away(postgres_url)
-        async with impatient(app, lease=30.0, heartbeat=10.0):
-            newest = await handle.aresult(30)  # 2, or more: the first worker puts back what it claims while it runs it
+        async with impatient(app, lease=300.0, heartbeat=100.0):
+            newest = await handle.aresult(30)
         gate.open()
         await until(lambda: raised, "the stale run was refused")
-    assert newest > 1
-    assert effects(postgres_url) == [f"run {newest}"]
+    assert newest == 2
+    assert effects(postgres_url) == ["run 2"]
     assert "lease was lost" in str(raised[0])
-    assert (await handle.ainfo()).result == str(newest).encode()
+    assert (await handle.ainfo()).result == b"2"
 
 
 def take_away(url: str) -> None:
@@ -203,9 +205,10 @@ async def test_completing_wins_over_a_cancel(app: App, postgres_url: str) -> Non
             await gate.passed()
             return await tx.complete("done")
 
-    async with impatient(app, lease=30.0, heartbeat=10.0):
+    async with impatient(app, lease=300.0, heartbeat=100.0) as worker:
         handle = await quick.aenqueue()
         await gate.until_arrived(1)
+        await registered(app, worker)  # its heartbeat, which would bring the cancel, comes no more
         assert await (await app.backend()).broker.cancel([handle.id]) == [CancelStatus.REQUESTED]
         gate.open()
         assert await handle.aresult(30) == "done"

@@ -13,6 +13,7 @@ import pytest
 
 import taskq
 import taskq.contrib
+import taskq.outbound
 import taskq.runtime
 from taskq import App, Middleware, Task, TaskContext, TaskHandle, errors
 from taskq.config import Settings, WorkerOptions
@@ -22,7 +23,7 @@ from taskq.task import AsyncTask
 
 MODULES = [
     module.name
-    for package in (taskq, taskq.contrib, taskq.runtime)
+    for package in (taskq, taskq.contrib, taskq.outbound, taskq.runtime)
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
     if not module.ispkg and module.name != "taskq.__main__"
 ]

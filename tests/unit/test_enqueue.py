@@ -297,6 +297,6 @@ async def test_a_task_that_is_registered_anew_is_enqueued_as_the_new_one() -> No
 
     old = app.task(name="job", retention=10)(plain)
     before = await record_of(app, await old.aenqueue())
-    new = app._make_stranger("job", 7, old)
+    new = app._by_name._make_stranger("job", 7, old)
     after = await record_of(app, await new.aenqueue())
     assert [headers_of(record).version for record in (before, after)] == [1, 7]

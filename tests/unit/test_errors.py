@@ -14,6 +14,7 @@ import pytest
 from taskq import App, Cancel, Reject, Retry, Snooze, Throttled, errors
 from taskq.domain.outcome import Failed, Snoozed
 from taskq.errors import (
+    CyclicDependency,
     DuplicateTask,
     InvalidPayload,
     KeyMissing,
@@ -24,6 +25,7 @@ from taskq.errors import (
     TaskNotRegistered,
     TaskqError,
     TaskSignal,
+    WorkflowFailed,
 )
 from taskq.runtime.failures import outcome_of
 
@@ -33,7 +35,9 @@ MADE: dict[type[BaseException], Callable[[], BaseException]] = {
     TaskNotRegistered: lambda: TaskNotRegistered("mail.sent", "mail.send"),
     QueueFull: lambda: QueueFull("mail.send", 7, 7),
     DuplicateTask: lambda: DuplicateTask("mail.send", "01980000-0000-7000-8000-000000000000"),
+    CyclicDependency: lambda: CyclicDependency("nightly", ["a", "b", "a"]),
     TaskFailed: lambda: TaskFailed("ValueError", "no such user", "Traceback …"),
+    WorkflowFailed: lambda: WorkflowFailed(["load"], "ValueError", "no such user", "Traceback …"),
     KeyMissing: lambda: KeyMissing("2026-11", is_another=True),
     Retry: lambda: Retry(timedelta(minutes=5), "later"),
     Snooze: lambda: Snooze(5),

@@ -263,3 +263,10 @@ def test_a_child_process_that_imports_the_script_again_finds_one_task(package: P
         [sys.executable, *arguments], cwd=package, env=environment, capture_output=True, text=True, check=False
     )
     assert (run.stdout.strip(), run.stderr) == ("['jobs.add', 'shop.tasks.add']", "")
+
+
+def test_a_name_of_our_own_is_not_given_away(app: App) -> None:
+    with pytest.raises(ConfigError, match=r"'taskq\.webhook' is a task of taskq's own: give yours another"):
+        app.task(name="taskq.webhook")(lambda url, task: None)
+    assert len(app.tasks) == 0
+    assert app.tasks.get("taskq.webhook").name == "taskq.webhook"

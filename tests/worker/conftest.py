@@ -28,6 +28,23 @@ async def any_app(store_url: str) -> AsyncIterator[App]:
     await app.aclose()
 
 
+@pytest.fixture(params=["memory", "redis", "shards", "postgres"])
+def wide_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty store of each kind in turn; also of a Redis whose queues lie in four shards."""
+    if request.param == "memory":
+        return "memory://"
+    url: str = request.getfixturevalue("postgres_url" if request.param == "postgres" else "redis_url")
+    return f"{url}?shards=4" if request.param == "shards" else url
+
+
+@pytest_asyncio.fixture
+async def wide_app(wide_url: str) -> AsyncIterator[App]:
+    """An application on each of these in turn."""
+    app = App(wide_url)
+    yield app
+    await app.aclose()
+
+
 @pytest_asyncio.fixture
 async def app() -> AsyncIterator[App]:
     """An application in memory."""

@@ -17,7 +17,19 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from taskq import App, Cancel, CapabilityMissing, Reject, Retry, Snooze, SoftTimeout, TaskContext, Throttled, current
+from taskq import (
+    App,
+    Cancel,
+    CapabilityMissing,
+    Fixed,
+    Reject,
+    Retry,
+    Snooze,
+    SoftTimeout,
+    TaskContext,
+    Throttled,
+    current,
+)
 from taskq.errors import TaskSignal
 
 app = App("memory://")
@@ -308,6 +320,16 @@ def tells_all_the_time(ctx: TaskContext, is_caught: bool) -> str:
         if not is_caught:
             raise
     return "half of it"
+
+
+@app.task(executor="process", retry=Fixed(0.01, max_retries=3))
+def resumes(ctx: TaskContext) -> Any:
+    """Fail once, after it has kept something; tell what it finds."""
+    if ctx.attempt == 1:
+        ctx.checkpoint({"row": 0})
+        ctx.checkpoint({"row": 1})
+        raise OSError("the line broke")
+    return ctx.last_checkpoint
 
 
 @dataclass

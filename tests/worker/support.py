@@ -206,7 +206,7 @@ class Switch:
 class WrappedBackend:
     """A backend whose ports stand behind proxies that share one counter and one switch."""
 
-    PORTS = ("broker", "maintenance", "annotations", "results", "inspector", "registry")
+    PORTS = ("broker", "maintenance", "annotations", "results", "inspector", "registry", "flows")
 
     def __init__(self, inner: Any, calls: Counter[str] | None = None, switch: Switch | None = None) -> None:
         self.inner = inner

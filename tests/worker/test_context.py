@@ -8,12 +8,14 @@ import logging
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from taskq import App, LeaseLost, NoRetry, Progress, Task, TaskContext, TaskState, current
+from taskq import App, InvalidOption, LeaseLost, NoRetry, Progress, Task, TaskContext, TaskState, current
 from taskq.domain.outcome import Release
 from taskq.ports import Settled
 from tests.worker import jobs
@@ -270,3 +272,46 @@ async def test_a_child_process_says_that_it_cannot_reach_a_store_in_memory(app: 
     assert record.failure is not None
     assert record.failure.type == "CapabilityMissing"
     assert 'executor="process"' in record.failure.message
+
+
+@pytest.mark.parametrize("fraction", [Decimal("0.5"), Fraction(1, 2)])
+async def test_progress_in_any_type_of_number(any_app: App, fraction: Any) -> None:
+    @any_app.task(name="half")
+    async def half(ctx: TaskContext) -> int:
+        ctx.progress(fraction, "\ud800 alone")
+        return 7
+
+    async with work(any_app):
+        record = await ended(await half.aenqueue())
+    assert (record.state, record.progress) == (TaskState.COMPLETED, Progress(0.5, "? alone", b"{}"))
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "message"),
+    [
+        ((("0.5",), {}), TypeError, "progress must be a number from 0 to 1, not '0.5'"),
+        (((None,), {}), TypeError, "progress must be a number from 0 to 1, not None"),
+        (((2,), {}), InvalidOption, "progress must be from 0 to 1, not 2"),
+        (((float("nan"),), {}), InvalidOption, "progress must be from 0 to 1, not nan"),
+        (((0.5, None), {}), TypeError, "the message of a progress must be text, not None"),
+        (((0.5,), {"rows": "x" * 70_000}), InvalidOption, "the data of a progress take at most 65,536 bytes, not 70,"),
+    ],
+)
+def test_what_is_no_progress(app: App, said: Any, error: type[Exception], message: str) -> None:
+    @app.task(name="tells")
+    def tells(ctx: TaskContext) -> None:
+        args, data = said
+        ctx.progress(*args, **data)
+
+    with pytest.raises(error, match=message):
+        tells()
+
+
+async def test_a_run_ends_whatever_the_store_makes_of_its_progress(any_app: App) -> None:
+    @any_app.task(name="half")
+    async def half(ctx: TaskContext) -> int:
+        ctx._run.report(Progress(cast("float", Decimal("0.5"))))
+        return 7
+
+    async with work(any_app):
+        assert (await ended(await half.aenqueue())).state is TaskState.COMPLETED

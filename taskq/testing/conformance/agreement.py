@@ -11,6 +11,7 @@ from taskq.testing.conformance.model_task import Entry, Task
 
 _MESSAGE = (
     "id", "name", "queue", "priority", "group", "tenant", "body", "max_lost_leases", "dead_letter", "unique", "limits",
+    "parents",
 )  # fmt: skip
 _HAS_REASON = {TaskState.DEAD, TaskState.FAILED, TaskState.CANCELLED}
 
@@ -64,7 +65,7 @@ def _expected(task: Task, record: TaskRecord) -> dict[str, Any]:
         "lost_leases": task.lost_leases,
         "worker": task.worker,
         "cancel_requested": task.state == TaskState.RUNNING and task.cancel_reason is not None,
-        "reason": task.reason if task.state in _HAS_REASON else "",
+        "reason": _reason(task, record),
         "result": task.result,
         "failure": failure if task.is_failure_fixed else _without_text(record),
         "progress": task.progress,
@@ -72,6 +73,12 @@ def _expected(task: Task, record: TaskRecord) -> dict[str, Any]:
         "logs": task.logs,
         "attempts": task.attempts,
     }
+
+
+def _reason(task: Task, record: TaskRecord) -> str:
+    if task.state not in _HAS_REASON:
+        return ""
+    return task.reason if task.is_reason_fixed else record.reason
 
 
 def _without_text(record: TaskRecord) -> tuple[str, str] | None:

@@ -10,6 +10,7 @@ from taskq.domain.limits import LOOK_AGAIN
 from taskq.domain.message import Message
 from taskq.domain.outcome import Retry, Settlement, Snooze
 from taskq.domain.record import LOG_LIMIT, Progress
+from taskq.domain.workflow import Edge, OnParentFailure
 from taskq.ports import Fetched, Parent, QueueConfig, Settled
 from taskq.testing.conformance.bench import LONG, SILENCE
 from taskq.testing.conformance.model import QueueModel
@@ -81,6 +82,30 @@ class EnqueueChild:
         child = Message(memory.new_id(parent.queue), "tests.child", queue=parent.queue, retention=LONG)
         memory.messages.append(child)
         return enqueueing(memory, [child], Parent(parent.id, parent.fence, parent.worker))
+
+
+@dataclass(frozen=True)
+class EnqueueBehind:
+    """A message that waits for others, of which there may be no record any more."""
+
+    picks: tuple[int, ...]
+    on_failure: OnParentFailure
+    delay: float | None
+
+    def bind(self, memory: Memory) -> Step | None:
+        """Enqueue into the queue of the parents: between shards nothing is one step."""
+        if not memory.messages:
+            return None
+        first = memory.message(self.picks[0])
+        ids = dict.fromkeys(memory.message(pick).id for pick in self.picks if memory.message(pick).queue == first.queue)
+        parents = tuple(Edge(id, self.on_failure) for id in ids)
+        delay = None if self.delay is None else memory.span(self.delay)
+        id = memory.new_id(first.queue)
+        child = Message(
+            id, "tests.child", queue=first.queue, parents=parents, delay=delay, retention=LONG, max_lost_leases=2
+        )
+        memory.messages.append(child)
+        return enqueueing(memory, [child])
 
 
 def enqueueing(memory: Memory, batch: Sequence[Message], parent: Parent | None = None) -> Step:
@@ -242,7 +267,7 @@ class Redrive:
         ids = list(dict.fromkeys(memory.message(pick).id for pick in self.picks))
 
         def explain(model: QueueModel, answers: Any) -> None:
-            assert list(answers) == [model.redrive(id) for id in ids]
+            assert list(answers) == model.redrive(ids)
 
         return Step(lambda: memory.backend.inspector.redrive(ids), explain)
 

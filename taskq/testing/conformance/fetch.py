@@ -96,8 +96,9 @@ class FetchRules(Kit):
         assert (await bench.take_one()).id == task.id
 
     async def test_due_tasks_are_handed_out_in_the_order_of_their_time(self, bench: Bench) -> None:
-        late = await bench.put(delay=bench.short)
-        early = await bench.put(delay=bench.short / 10)
+        # In one call, that both delays count from the same moment.
+        late, early = bench.message(delay=bench.short), bench.message(delay=bench.short / 10)
+        await bench.enqueue(late, early)
         await bench.lapse()
         assert await bench.take_ids() == [early.id, late.id]
 

@@ -17,6 +17,7 @@ from taskq.domain.message import Delivery, Priority
 from taskq.domain.outcome import Bury, Cancel, Complete, Crash, Fail, Release, Retry, Settlement, Snooze
 from taskq.domain.record import Failure
 from taskq.domain.unique import UniqueKey, Until
+from taskq.domain.workflow import OnParentFailure
 from taskq.testing.conformance import commands as do
 from taskq.testing.conformance.agreement import agree
 from taskq.testing.conformance.bench import LONG, SILENCE, Hooks
@@ -104,6 +105,8 @@ words: st.SearchStrategy[Command] = st.one_of(
 repeats: st.SearchStrategy[Command] = st.one_of(
     st.builds(do.EnqueueAgain, recent, digests),
     st.builds(do.EnqueueChild, choices),
+    st.builds(do.EnqueueBehind, picks, st.sampled_from(OnParentFailure), st.none() | spans),
+    st.builds(do.EnqueueBehind, picks, st.sampled_from(OnParentFailure), st.none()),
     st.builds(do.FetchAgain, recent, spans),
     st.builds(do.Redrive, picks),
 )
@@ -126,6 +129,7 @@ singles: st.SearchStrategy[Command] = st.one_of(
     st.builds(do.Annotate, choices, st.sampled_from(["progress", "checkpoint", "log"])),
     st.builds(do.EnqueueAgain, recent, digests),
     st.builds(do.EnqueueChild, choices),
+    st.builds(do.EnqueueBehind, single, st.sampled_from(OnParentFailure), st.none()),
     st.builds(do.Redrive, single),
 )
 

@@ -40,7 +40,8 @@ from taskq.ports import (
     RedriveStatus,
     SettleStatus,
 )
-from taskq.testing.conformance.model_task import LEASE_LOST, Task, Tasks
+from taskq.testing.conformance.model_joins import Joined
+from taskq.testing.conformance.model_task import LEASE_LOST, Task
 
 _S = TaskState
 
@@ -52,7 +53,7 @@ class Claim(NamedTuple):
     held: tuple[tuple[str, int], ...]
 
 
-class QueueModel(Tasks):
+class QueueModel(Joined):
     """A store without I/O: `now` is set by whoever drives it."""
 
     def __init__(self) -> None:
@@ -75,6 +76,9 @@ class QueueModel(Tasks):
         known = self._refused(message)
         if known is None and owner is not None:
             return owner, EnqueueStatus.DUPLICATE
+        missing = self.missing(message) if known is None else None
+        if missing is not None:
+            return missing, EnqueueStatus.NO_PARENT
         is_full = self.waiting(message.queue) >= self.sizes.get(message.queue, len(self.tasks) + 1)
         if known is None and is_full:
             return message.id, EnqueueStatus.FULL
@@ -99,7 +103,9 @@ class QueueModel(Tasks):
             self.digests[message.id] = message.digest, self.now + DIGEST_RETENTION
         if message.expires is not None:
             task.expires_at = self.now + message.expires
-        if message.delay is not None and message.delay > 0:
+        if message.parents:
+            self.wait(task, {edge.parent for edge in message.parents})
+        elif message.delay is not None and message.delay > 0:
             self._move(task, Event.ENQUEUE, _S.SCHEDULED)
             task.due_at = self.now + message.delay
         else:
@@ -296,8 +302,15 @@ class QueueModel(Tasks):
         kept = max(retention, DEAD_RETENTION) if task.state == _S.DEAD else retention
         return task.completed_at is not None and task.completed_at + kept <= self.now
 
-    def redrive(self, id: str) -> Redriven:
-        """Start a task anew."""
+    def redrive(self, ids: Sequence[str]) -> list[Redriven]:
+        """Start tasks anew in one call: each heeds what becomes of the others, in whatever order they are named."""
+        answers = [self._redrive(id) for id in ids]
+        for id, answer in zip(ids, answers, strict=True):
+            if answer.status is RedriveStatus.MOVED:
+                self.wait_again(self.tasks[id])
+        return answers
+
+    def _redrive(self, id: str) -> Redriven:
         task = self.tasks.get(id)
         if task is None or task.state not in REDRIVABLE:
             return Redriven(RedriveStatus.NOT_FINAL)
@@ -306,12 +319,16 @@ class QueueModel(Tasks):
             if holder is not None:
                 return Redriven(RedriveStatus.HELD, holder)
             self.keys[task.message.unique.key] = id, task.message.unique.until
-        self._move(task, Event.REDRIVE, _S.PENDING)
+        if task.message.parents:
+            self._move(task, Event.REDRIVE, _S.BLOCKED)
+        else:
+            self._move(task, Event.REDRIVE, _S.PENDING)
+            self._make_ready(task)
         task.attempt = task.lost_leases = 0
         task.closed = task.fence
         task.reason, task.failure, task.is_failure_fixed = "", None, True
         task.result = task.progress = task.completed_at = task.expires_at = task.cancel_reason = None
-        self._make_ready(task)
+        task.message = task.message._replace(delay=None)
         return Redriven(RedriveStatus.MOVED)
 
     def configure(self, queue: str, workers: int | None, size: int | None) -> None:
@@ -332,7 +349,8 @@ class QueueModel(Tasks):
 
     def purge(self, queue: str) -> int:
         """Cancel what waits."""
-        waiting = [id for id, task in self.tasks.items() if task.message.queue == queue and task.state in WAITING]
+        purged = WAITING - {_S.BLOCKED}
+        waiting = [id for id, task in self.tasks.items() if task.message.queue == queue and task.state in purged]
         for id in waiting:
             self.cancel(id, "purged")
         return len(waiting)

@@ -73,6 +73,10 @@ class Task:
     """When it was first ready; several may be so at the same instant."""
     last_ready: int = 0
     in_front: bool = False
+    waits: set[str] = field(default_factory=set)
+    """Its parents that have not ended, while it is BLOCKED."""
+    is_reason_fixed: bool = True
+    """Whether the contract says what `reason` is."""
 
     @property
     def is_unsettled(self) -> bool:

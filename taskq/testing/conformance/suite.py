@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from taskq.testing.conformance.annotations import AnnotationRules
+from taskq.testing.conformance.callbacks import CallbackRules, CancelledFlowRules
 from taskq.testing.conformance.cancel import CancelRules
 from taskq.testing.conformance.contention import ContentionRules
 from taskq.testing.conformance.enqueue import AtomicEnqueueRules, EnqueueRules, RepeatedEnqueueRules
 from taskq.testing.conformance.fencing import FencedWrites, FreshWrites
 from taskq.testing.conformance.fetch import ExpiredFetchRules, FetchRules, ReplayRules
 from taskq.testing.conformance.fleet import EventRules, RegistryRules, WaitRules
+from taskq.testing.conformance.flows import AbandonedFlowRules, FlowRules, HeldFlowRules
 from taskq.testing.conformance.freed import FreedSlotRules
 from taskq.testing.conformance.inspector import LookingRules, SteeringRules
+from taskq.testing.conformance.joins import BlockedRules, JoinRules, ParentFailureRules, ParentRules
 from taskq.testing.conformance.late_settle import LateSettleRules
 from taskq.testing.conformance.leases import ExtendRules, OutageRules, ReapRules
 from taskq.testing.conformance.limits import BreakerRules, RateRules, SlotRules
@@ -81,6 +84,14 @@ class BackendConformance(
     ContentionRules,
     BackendRules,
     TransitionRules,
+    JoinRules,
+    ParentRules,
+    BlockedRules,
+    ParentFailureRules,
+    FlowRules,
+    HeldFlowRules,
+    CallbackRules,
+    CancelledFlowRules,
     ScheduleRules,
     RandomRules,
 ):
@@ -95,7 +106,7 @@ class BackendConformance(
     """
 
 
-class VirtualTimeConformance(BackendConformance, VirtualTimeRules):
+class VirtualTimeConformance(BackendConformance, VirtualTimeRules, AbandonedFlowRules):
     """The kit for a backend that declares Capability.VIRTUAL_TIME: the rules about long spans are tried too.
 
     A subclass overrides `pass_time` as well, to turn the clock.

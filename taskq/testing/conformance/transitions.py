@@ -11,6 +11,7 @@ from taskq.domain.message import Delivery
 from taskq.domain.outcome import EVENTS, Bury, Cancel, Complete, Crash, Fail, Release, Retry, Settlement, Snooze
 from taskq.domain.outcome import state_after as after_settlement
 from taskq.domain.state import TRANSITIONS, Event, TaskState, is_allowed
+from taskq.domain.workflow import Edge
 from taskq.ports import QueueConfig
 from taskq.testing.conformance.bench import FAILURE, LONG, Bench
 from taskq.testing.conformance.kit import Kit
@@ -45,9 +46,8 @@ class Operation(NamedTuple):
     settlement: Settlement | None = None
 
 
-# BLOCKED needs dependencies, which no port can make yet.
 SITUATIONS = (
-    *(Situation(state) for state in TaskState if state != TaskState.BLOCKED),
+    *map(Situation, TaskState),
     Situation(TaskState.PENDING, is_late=True),
 )
 
@@ -66,6 +66,9 @@ async def arrange(bench: Bench, situation: Situation, terms: Terms) -> Delivery:
     match situation:
         case Situation(TaskState.PENDING, is_late=True):
             return await bench.lost(**fields)
+        case Situation(TaskState.BLOCKED):
+            parent = await bench.put(f"{bench.queue}-parent")
+            return forged(bench, (await bench.put(parents=(Edge(parent.id),), **fields)).id)
         case Situation(TaskState.PENDING):
             return forged(bench, (await bench.put(**fields)).id)
         case Situation(TaskState.EXPIRED):
@@ -171,7 +174,7 @@ def _outcome(operation: Operation, allowed: frozenset[TaskState | None]) -> Task
             lost_leases=int(isinstance(operation.settlement, Crash)),
             max_lost_leases=3,
         )
-    if operation.event == Event.LEASE_LOST:
+    if operation.event in (Event.LEASE_LOST, Event.REDRIVE):
         return TaskState.PENDING
     [after] = allowed
     return after

@@ -1,0 +1,33 @@
+"""`taskq beat`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from taskq.cli.commands import WRONG_USAGE, app_option, backend_option, load_app, look_at_store, run, says_errors
+from taskq.errors import ConfigError
+from taskq.telemetry import logs
+
+
+@click.command()
+@app_option()
+@backend_option
+@click.option("--log-format", type=click.Choice(["console", "json"]), default="console", show_default=True)
+@click.option("--log-level", default="INFO", show_default=True,
+              type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False))  # fmt: skip
+@says_errors(WRONG_USAGE)
+def beat(app_path: str, url: str | None, log_format: Any, log_level: str) -> None:
+    """Have schedules fire until SIGTERM or Ctrl-C. Any number of beats may run: each fire is enqueued once."""
+    from taskq.runtime.process import serve_beat
+
+    logs.configure(log_format, log_level)
+    app = load_app(app_path, url)
+    if app.url == "memory://":
+        raise ConfigError(
+            "memory:// is this process alone, where nothing would run: give --backend redis://… or postgres://…, "
+            "or run taskq worker --beat, or taskq dev"
+        )
+    run(look_at_store(app, is_for_others=True))
+    run(serve_beat(app))

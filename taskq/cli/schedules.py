@@ -1,0 +1,299 @@
+"""`taskq schedules …`: what fires when, what has become of it, and how to change it at run time."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+import msgspec
+
+from taskq.app import App
+from taskq.cli.commands import app_option, backend_option, run, says_errors, store_app, within
+from taskq.cli.tasks import read_arguments
+from taskq.cli.values import duration, instant, print_table, seconds_of
+from taskq.domain.schedule import Misfire, Overlap
+from taskq.domain.timing import At, Cron, Every, Timing
+from taskq.errors import ConfigError, TaskNotRegistered
+from taskq.schedule_control import Schedule
+from taskq.schedule_spec import plain_timing
+from taskq.telemetry.logs import printable
+
+Command = Callable[..., Any]
+UPCOMING = 5
+
+
+@click.group()
+def schedules() -> None:
+    """Look at schedules and steer them."""
+
+
+def _of_one(command: Command) -> Command:
+    """The arguments of a command on one schedule."""
+    return app_option(required=False)(backend_option(click.argument("name")(command)))
+
+
+def _steers(command: Command) -> Command:
+    """What a command that changes a schedule has besides."""
+    return click.option("--json", "as_json", is_flag=True)(says_errors()(command))
+
+
+def _fields(command: Command) -> Command:
+    """What can be said of a schedule."""
+    for option in (
+        click.option("--priority", type=click.Choice(["low", "normal", "high", "critical"])),
+        click.option("--queue", "-q"),
+        click.option("--end", callback=instant, metavar="ISO", help="It does not fire after."),
+        click.option("--start", callback=instant, metavar="ISO", help="It does not fire before."),
+        click.option("--jitter", type=float, metavar="SECONDS", help="Each fire is put off by a part of it."),
+        click.option(
+            "--overlap",
+            type=click.Choice([str(one.value) for one in Overlap]),
+            help="While the last one has not ended.",
+        ),
+        click.option(
+            "--misfire", type=click.Choice([str(one.value) for one in Misfire]), help="What no beat was there for."
+        ),
+        click.option("--at", callback=instant, metavar="ISO", help="Once."),
+        click.option("--every", callback=duration, metavar="30s", help="An interval."),
+        click.option("--timezone", metavar="NAME", help="Of --cron.  [default: UTC]"),
+        click.option("--cron", metavar="EXPRESSION", help='Such as "0 3 * * MON-FRI".'),
+    ):
+        command = option(command)
+    return command
+
+
+def _timing(cron: str | None, timezone: str | None, every: timedelta | None, at: datetime | None) -> Timing | None:
+    """What was said of when it fires."""
+    if sum(given is not None for given in (cron, every, at)) > 1:
+        raise ConfigError("give one of --cron, --every and --at")
+    if timezone is not None and cron is None:
+        raise ConfigError("--timezone is that of --cron")
+    if cron is not None:
+        return Cron(cron, "UTC" if timezone is None else timezone)
+    if every is not None:
+        return Every(seconds=every.total_seconds())
+    return None if at is None else At(at)
+
+
+# ------------------------------------------------------------ looking
+
+
+@schedules.command("list")
+@app_option(required=False)
+@backend_option
+@click.option("--json", "as_json", is_flag=True)
+@says_errors()
+def list_schedules(app_path: str | None, url: str | None, as_json: bool) -> None:
+    """List all schedules."""
+    app = store_app(app_path, url)
+    found = run(within(app, app.schedules.alist))
+    if as_json:
+        click.echo(json.dumps([_plain(schedule) for schedule in found], indent=2))
+        return
+    rows = [
+        (one.name, one.task, one.queue, _when(one), _next(one), seconds_of(one.fired[-1].at if one.fired else None))
+        for one in found
+    ]
+    print_table(("name", "task", "queue", "when", "next", "last"), rows)
+
+
+@schedules.command()
+@_of_one
+@_steers
+def show(app_path: str | None, url: str | None, name: str, as_json: bool) -> None:
+    """Show the schedule NAME: what holds, its next and last fires, and what did not fire as it should."""
+    app = store_app(app_path, url)
+    _print(run(within(app, lambda: app.schedules.aget(name))), as_json)
+
+
+def _when(schedule: Schedule) -> str:
+    match schedule.rules.timing:
+        case Cron(expression, timezone):
+            return expression if timezone == "UTC" else f"{expression} ({timezone})"
+        case Every() as every:
+            return f"every {every.interval.total_seconds():g} s"
+        case At(moment):
+            return f"at {seconds_of(moment)}"
+    return "-"  # pragma: no cover - there are no others
+
+
+def _next(schedule: Schedule) -> str:
+    if schedule.paused_reason is not None:
+        return f"paused: {schedule.paused_reason}" if schedule.paused_reason else "paused"
+    return "ended" if schedule.next_at is None else seconds_of(schedule.next_at)
+
+
+def _plain(schedule: Schedule) -> dict[str, Any]:
+    rules = schedule.rules
+    told: dict[str, Any] = msgspec.to_builtins(
+        {
+            "name": schedule.name,
+            "task": schedule.task,
+            "queue": schedule.queue,
+            "timing": plain_timing(rules.timing),
+            "misfire": str(rules.misfire),
+            "overlap": str(rules.overlap),
+            "jitter": rules.jitter,
+            "start": rules.start,
+            "end": rules.end,
+            "payload": schedule.payload,
+            "options": schedule.options,
+            "is_declared": schedule.is_declared,
+            "changed": schedule.changed,
+            "paused_reason": schedule.paused_reason,
+            "next_at": schedule.next_at,
+            "upcoming": schedule.upcoming(UPCOMING),
+            "fired": [msgspec.structs.asdict(fired) for fired in schedule.fired],
+            "notes": [note._asdict() for note in schedule.notes],
+        }
+    )
+    return told
+
+
+def _print(schedule: Schedule, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(_plain(schedule), indent=2))
+        return
+    rules = schedule.rules
+    origin = "code" if schedule.is_declared else "hand"
+    lines = {
+        "name": schedule.name,
+        "task": schedule.task,
+        "queue": schedule.queue,
+        "when": _when(schedule),
+        "misfire": rules.misfire,
+        "overlap": rules.overlap,
+        "jitter": f"{rules.jitter:g} s",
+        "start": seconds_of(rules.start),
+        "end": seconds_of(rules.end),
+        "payload": "encrypted" if schedule.payload is None else json.dumps(schedule.payload),
+        "options": json.dumps(schedule.options),
+        "made by": origin + "".join(f", changed: {field}" for field in schedule.changed),
+        "next": ", ".join(seconds_of(one) for one in schedule.upcoming(UPCOMING)) or _next(schedule),
+    }
+    for name, value in lines.items():
+        click.echo(f"{name:8} {printable(str(value))}")
+    if schedule.fired:
+        click.echo("\nfired")
+        print_table(
+            ("for", "at", "task"),
+            [(seconds_of(fired.instant), seconds_of(fired.at), fired.id) for fired in schedule.fired],
+        )
+    if schedule.notes:
+        click.echo("\nnot as it should")
+        print_table(
+            ("why", "from", "to", "number"),
+            [(note.why, seconds_of(note.first), seconds_of(note.last), note.number) for note in schedule.notes],
+        )
+
+
+# ------------------------------------------------------------ steering
+
+
+@schedules.command()
+@_of_one
+@click.argument("task")
+@click.argument("payload", required=False, default="{}", metavar="[JSON]")
+@_fields
+@_steers
+def put(
+    app_path: str | None, url: str | None, name: str, task: str, payload: str, as_json: bool,
+    cron: str | None, timezone: str | None, every: timedelta | None, at: datetime | None, **fields: Any,
+) -> None:  # fmt: skip
+    """Make the schedule NAME of TASK with a JSON object of its arguments ("-" reads it from standard input)."""
+    timing = _timing(cron, timezone, every, at)
+    if timing is None:
+        raise ConfigError('when? Give --cron "0 3 * * *", --every 30s or --at 2030-01-02T03:04')
+    arguments = read_arguments(sys.stdin.read() if payload == "-" else payload)
+    given = _given(fields)
+    app = store_app(app_path, url)
+    made = run(within(app, lambda: app.schedules.aput(name, timing, task, arguments, **given)))
+    if app_path is not None:
+        _note_stranger(app, task)
+    _print(made, as_json)
+
+
+def _note_stranger(app: App, task: str) -> None:
+    """Tell of a task that is not known here: its name may be mistyped, or a worker of another application know it."""
+    try:
+        app.tasks.get(task)
+    except TaskNotRegistered as error:
+        click.echo(f"taskq: note: in this application {error}", err=True)
+
+
+@schedules.command()
+@_of_one
+@_fields
+@click.option("--payload", metavar="JSON", help="The arguments of each call.")
+@_steers
+def change(
+    app_path: str | None, url: str | None, name: str, payload: str | None, as_json: bool,
+    cron: str | None, timezone: str | None, every: timedelta | None, at: datetime | None, **fields: Any,
+) -> None:  # fmt: skip
+    """Change what is given of the schedule NAME; `taskq schedules reset` takes it back where code declares it."""
+    given = _given(fields)
+    timing = _timing(cron, timezone, every, at)
+    if timing is not None:
+        given["timing"] = timing
+    if payload is not None:
+        given["payload"] = read_arguments(payload)
+    if not given:
+        raise ConfigError("nothing is to be changed: see taskq schedules change --help")
+    app = store_app(app_path, url)
+    _print(run(within(app, lambda: app.schedules.achange(name, **given))), as_json)
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    return {field: value for field, value in fields.items() if value is not None}
+
+
+@schedules.command()
+@_of_one
+@_steers
+def reset(app_path: str | None, url: str | None, name: str, as_json: bool) -> None:
+    """Take back what was changed of the schedule NAME, which code declares."""
+    app = store_app(app_path, url)
+    _print(run(within(app, lambda: app.schedules.areset(name))), as_json)
+
+
+@schedules.command()
+@_of_one
+@click.option("--reason", default="", help="Why, for people.")
+@_steers
+def pause(app_path: str | None, url: str | None, name: str, reason: str, as_json: bool) -> None:
+    """Have the schedule NAME not fire; what is due meanwhile does not fire later either."""
+    app = store_app(app_path, url)
+    _print(run(within(app, lambda: app.schedules.apause(name, reason))), as_json)
+
+
+@schedules.command()
+@_of_one
+@_steers
+def resume(app_path: str | None, url: str | None, name: str, as_json: bool) -> None:
+    """End the pause of the schedule NAME."""
+    app = store_app(app_path, url)
+    _print(run(within(app, lambda: app.schedules.aresume(name))), as_json)
+
+
+@schedules.command("run")
+@_of_one
+@_steers
+def run_now(app_path: str | None, url: str | None, name: str, as_json: bool) -> None:
+    """Have the schedule NAME fire at once; prints the id of the task."""
+    app = store_app(app_path, url)
+    handle = run(within(app, lambda: app.schedules.arun(name)))
+    click.echo(json.dumps({"id": handle.id}) if as_json else handle.id)
+
+
+@schedules.command()
+@_of_one
+@_steers
+def remove(app_path: str | None, url: str | None, name: str, as_json: bool) -> None:
+    """Forget the schedule NAME, unless code declares it."""
+    app = store_app(app_path, url)
+    run(within(app, lambda: app.schedules.aremove(name)))
+    click.echo(json.dumps({"removed": name}) if as_json else f"{printable(name)} is forgotten")

@@ -1,0 +1,1 @@
+"""Workflows and batches: many tasks that are stored, counted and steered together."""

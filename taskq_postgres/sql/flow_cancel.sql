@@ -1,0 +1,2 @@
+-- Cancel a flow: id, reason.
+select {schema}.flow_cancel_v1(%b::text::uuid, %b::text)
