@@ -149,8 +149,8 @@ async def test_a_run_that_is_no_longer_the_newest_is_rolled_back(app: App, postg
 
     loop = asyncio.get_running_loop()
     handle = await app.aenqueue(kind)
-    # With room for one run it does not claim the task again itself, whereupon it would end the run before.
-    async with impatient(app, lease=300.0, heartbeat=100.0, concurrency=1) as worker:
+    # It may claim once: a claim of the same task again would end the run before.
+    async with impatient(app, lease=300.0, heartbeat=100.0, rate=0.001) as worker:
         await gate.until_arrived(1)
         await registered(app, worker)  # its heartbeat, which would tell it to end the run, comes no more
         take_away(postgres_url)
