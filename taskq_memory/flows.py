@@ -63,6 +63,15 @@ class MemoryFlows:
             self._cancel(row, reason)
             return True
 
+    async def give_up(self, id: str, reason: str = "") -> bool:
+        """Cancel a flow that is not closed yet."""
+        with self._store.lock:
+            row = self._joins.flows.get(id)
+            if row is None or row.closed_at is not None:
+                return False
+            self._cancel(row, reason)
+            return True
+
     async def reopen(self, id: str) -> bool:
         """Take back that a flow was cancelled."""
         with self._store.lock:

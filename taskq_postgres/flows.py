@@ -47,7 +47,14 @@ class PostgresFlows:
 
     async def cancel(self, id: str, reason: str = "") -> bool:
         """Cancel all members."""
-        if not is_id(id) or not await self._store.value("flow_cancel", (id, plain(reason))):
+        return await self._cancel(id, reason, is_to_be_open=False)
+
+    async def give_up(self, id: str, reason: str = "") -> bool:
+        """Cancel a flow that is not closed yet."""
+        return await self._cancel(id, reason, is_to_be_open=True)
+
+    async def _cancel(self, id: str, reason: str, *, is_to_be_open: bool) -> bool:
+        if not is_id(id) or not await self._store.value("flow_cancel", (id, plain(reason), is_to_be_open)):
             return False
         await self._go_on()
         return True

@@ -60,8 +60,15 @@ class RedisFlows:
 
     async def cancel(self, id: str, reason: str = "") -> bool:
         """Cancel all members."""
+        return await self._cancel(id, reason)
+
+    async def give_up(self, id: str, reason: str = "") -> bool:
+        """Cancel a flow that is not closed yet."""
+        return await self._cancel(id, reason, "open")
+
+    async def _cancel(self, id: str, reason: str, *condition: str) -> bool:
         home = self._home(id)
-        if not await self._store.run_durably(home, "flow_cancel", id, plain(reason)):
+        if not await self._store.run_durably(home, "flow_cancel", id, plain(reason), *condition):
             return False
         await self._deliver(home)
         return True

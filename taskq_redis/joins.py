@@ -191,7 +191,7 @@ class Joins:
             else:
                 await store.command(shard, "ZREM", f"{store.keys[shard].prefix}unsure", child)
         for flow in abandoned:
-            await store.run(shard, "flow_cancel", flow, ABANDONED)
+            await store.run(shard, "flow_cancel", flow, ABANDONED, "open")
         return int(told) + len(rows) + done + len(unsure) // 3 + len(abandoned)
 
     # ------------------------------------------------------------ flows

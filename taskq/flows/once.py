@@ -1,12 +1,14 @@
 """Storing a workflow once, however often that is asked for.
 
 The id of its run is made of a key, and those of its tasks of that id: whoever tries again finds what is there, and adds
-what is missing. What nobody tried again for ten minutes was given up by the store; then the next of its ids is taken.
+what is missing. What was refused is given up at once, and what nobody tried again for ten minutes by the store; then
+the next of its ids is taken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count
 from typing import NamedTuple
 
@@ -14,7 +16,7 @@ import msgspec
 
 from taskq.domain.flow import ABANDONED, FlowRecord
 from taskq.domain.message import DIGEST_RETENTION, TOMBSTONE, Message
-from taskq.errors import FlowOver, IdempotencyConflict, ParentNotFound
+from taskq.errors import BackendUnavailable, FlowOver, IdempotencyConflict, ParentNotFound, TaskqError
 from taskq.flows.members import add_members
 from taskq.flows.results import Ends
 from taskq.ids import derived_id, digest
@@ -56,7 +58,8 @@ async def store_once(
 
     Raises:
         IdempotencyConflict: another one was stored before.
-        TaskqError: see Task.aenqueue; what was stored of it waits to be completed.
+        BackendUnavailable: the store is away; what was stored of it waits to be completed.
+        TaskqError: see Task.aenqueue; what was stored of it is cancelled.
     """
     backend = await submitter.stores.trusted_backend()
     for id in ids:
@@ -71,7 +74,7 @@ async def store_once(
             )
         if is_another and record is not None and record.closed_at is None:
             # Nobody completes that one, and who began it must not let it run beside the one that comes in its place.
-            await backend.flows.cancel(id, ABANDONED)
+            await backend.flows.give_up(id, ABANDONED)
             record = await backend.flows.get(id)
         if record is not None and record.closed_at is not None:
             if _is_given_up(record):
@@ -92,10 +95,16 @@ async def _complete(backend: Backend, way: Send, run: Run) -> bool:
         if record is None or record.closed_at is None:
             raise
         return not _is_given_up(record)
+    except BackendUnavailable:
+        raise
+    except TaskqError:
+        with suppress(TaskqError):  # else the store gives it up in ten minutes, and its tasks take room until then
+            await backend.flows.give_up(id, ABANDONED)
+        raise
     record = await backend.flows.get(id)
     if record is not None and record.closed_at is None and record.tally.total < len(run.messages):
         # The store takes some for those of a run under the same id that is forgotten, but for a dead letter of it.
-        await backend.flows.cancel(id, ABANDONED)
+        await backend.flows.give_up(id, ABANDONED)
     else:
         await backend.flows.close(id)
     record = await backend.flows.get(id)

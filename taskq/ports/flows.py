@@ -73,6 +73,10 @@ class Flows(Protocol):
         """Cancel all members that have not ended, and have none come; False where it has ended, or is not known."""
         ...
 
+    async def give_up(self, id: str, reason: str = "") -> bool:
+        """Cancel a flow that is not closed yet, as one that is not whole; False where it is closed, or not known."""
+        ...
+
     async def reopen(self, id: str) -> bool:
         """Take back that a flow was cancelled: it takes members again, and what becomes of them is told.
 

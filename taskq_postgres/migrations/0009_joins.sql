@@ -408,12 +408,13 @@ begin
     return true;
 end $$;
 
--- Note that a flow is to be cancelled; returns whether it is known and has not ended.
-create function {schema}.flow_cancel_v1(p_id uuid, p_reason text) returns boolean language plpgsql
-set enable_seqscan = off as $$
+-- Note that a flow is to be cancelled; returns whether it is known, has not ended, and is open where it must be.
+create function {schema}.flow_cancel_v1(p_id uuid, p_reason text, p_is_to_be_open boolean) returns boolean
+language plpgsql set enable_seqscan = off as $$
 begin
     perform 1 from {schema}.tally y where y.flow = p_id for update;
-    perform 1 from {schema}.flow f where f.id = p_id and f.ended_at is null for update;
+    perform 1 from {schema}.flow f where f.id = p_id and f.ended_at is null
+        and (f.closed_at is null or not p_is_to_be_open) for update;
     if not found then
         return false;
     end if;
@@ -460,7 +461,7 @@ begin
     select * into f from {schema}.flow k where k.is_held and k.closed_at is null
         and k.created_at <= v_now - p_never_closed * interval '1 second' order by k.created_at limit 1;
     if found then
-        perform {schema}.flow_cancel_v1(f.id, p_abandoned);
+        perform {schema}.flow_cancel_v1(f.id, p_abandoned, true);
         return v_done + 1;
     end if;
     select * into f from {schema}.flow k where k.cancelled_to is not null order by k.id limit 1;

@@ -1,2 +1,2 @@
--- Cancel a flow: id, reason.
-select {schema}.flow_cancel_v1(%b::text::uuid, %b::text)
+-- Cancel a flow: id, reason, whether only while it is not closed.
+select {schema}.flow_cancel_v1(%b::text::uuid, %b::text, %b::bool)

@@ -310,12 +310,27 @@ class HeldFlowRules(Kit):
     async def test_one_that_is_given_up_leaves_nothing_behind_that_waits(self, bench: Bench) -> None:
         id, _ = await make(bench, *ALL, is_held=True)
         ids = await bench.put_many(3, flow=id, parents=after(id))
-        assert await bench.backend.flows.cancel(id, "no room")
+        assert await bench.backend.flows.give_up(id, "no room")
         await relay(bench)
         assert await states(bench, ids) == {TaskState.CANCELLED}
         assert await fired(bench) == [DONE]
+        record = await bench.backend.flows.get(id)
+        assert record is not None
+        assert (record.state, record.is_partial, record.cancel_reason) == (FlowState.CANCELLED, True, "no room")
         assert await bench.backend.inspector.discard(ids) == 3
         assert await bench.backend.flows.forget(id)
+
+    async def test_one_that_is_closed_cancelled_or_unknown_is_not_given_up(self, bench: Bench) -> None:
+        closed, cancelled = [(await make(bench, is_held=True))[0] for _ in range(2)]
+        ids = [(await bench.put(flow=id, parents=after(id))).id for id in (closed, cancelled)]
+        await bench.backend.flows.close(closed)
+        await bench.backend.flows.cancel(cancelled, "enough")
+        for id in (closed, cancelled, new_id(bench.backend.shard_of(bench.queue))):
+            assert not await bench.backend.flows.give_up(id, "no room")
+        await relay(bench)
+        assert [await bench.state(id) for id in ids] == [TaskState.PENDING, TaskState.CANCELLED]
+        records = [await bench.backend.flows.get(id) for id in (closed, cancelled)]
+        assert [record and record.cancel_reason for record in records] == [None, "enough"]
 
 
 class AbandonedFlowRules(Kit):
