@@ -283,7 +283,7 @@ class _Batches:
         """Those that were given up; of what a scan has found just now nothing more is asked."""
         if self._scan is not None:
             return list(ids)
-        records = [await self.inspector.get(id) for id in ids]
+        records = await self.inspector.get_many(ids)
         return [record.id for record in records if record is not None and _is_dead(record)]
 
     @property

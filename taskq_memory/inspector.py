@@ -30,6 +30,12 @@ class MemoryInspector:
             task = self._store.tasks.get(id)
             return None if task is None else to_record(task)
 
+    async def get_many(self, ids: Sequence[str]) -> Sequence[TaskRecord | None]:
+        """All that is known of some tasks."""
+        with self._store.lock:
+            tasks = [self._store.tasks.get(id) for id in ids]
+            return [None if task is None else to_record(task) for task in tasks]
+
     async def list(self, query: TaskQuery) -> Page:
         """A page of tasks, the newest entry into the state first."""
         with self._store.lock:

@@ -30,10 +30,14 @@ class PostgresInspector:
 
     async def get(self, id: str) -> TaskRecord | None:
         """All that is known of a task."""
-        if not is_id(id):
-            return None
-        rows = await self._store.run("get", (id,), reads=True)
-        return to_record(rows[0]) if rows else None
+        return (await self.get_many([id]))[0]
+
+    async def get_many(self, ids: Sequence[str]) -> Sequence[TaskRecord | None]:
+        """All that is known of some tasks."""
+        wanted = [id for id in ids if is_id(id)]
+        rows = await self._store.run("get", (wanted,), reads=True) if wanted else []
+        records = {record.id: record for record in map(to_record, rows)}
+        return [records.get(id) for id in ids]
 
     async def list(self, query: TaskQuery) -> Page:
         """A page of tasks, the newest first."""
@@ -74,16 +78,15 @@ class PostgresInspector:
 
     async def redrive(self, ids: Sequence[str], queue: str | None = None) -> Sequence[Redriven]:
         """Give tasks that failed another life."""
-        # The rows are locked in the order of their ids, so that no two calls wait for each other.
-        order = sorted((place for place in range(len(ids)) if is_id(ids[place])), key=ids.__getitem__)
-        if not order:
+        known = [id for id in ids if is_id(id)]
+        if not known:
             return [_redriven("not final")] * len(ids)
-        given = ([ids[place] for place in order], queue if queue is None else plain(queue), new_token())
+        given = (known, queue if queue is None else plain(queue), new_token())
         answers: Sequence[str] = await self._store.value("redrive", given)
         if "moved" in answers:
             self._hints.tell("a", [""])
-        found = dict(zip(order, answers, strict=True))
-        return [_redriven(found.get(place, "not final")) for place in range(len(ids))]
+        found = iter(answers)
+        return [_redriven(next(found) if is_id(id) else "not final") for id in ids]
 
     async def discard(self, ids: Sequence[str]) -> int:
         """Forget tasks that have ended."""

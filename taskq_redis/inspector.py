@@ -45,6 +45,10 @@ class RedisInspector:
         """All that is known of a task."""
         return (await self._read([id]))[0]
 
+    async def get_many(self, ids: Sequence[str]) -> Sequence[TaskRecord | None]:
+        """All that is known of some tasks."""
+        return await self._read(ids)
+
     async def list(self, query: TaskQuery) -> Page:
         """A page of tasks, the newest entry into the state first."""
         return await self._listing.page(query)
@@ -94,6 +98,16 @@ class RedisInspector:
 
     async def redrive(self, ids: Sequence[str], queue: str | None = None) -> Sequence[Redriven]:
         """Give tasks that failed another life."""
+        once = list(dict.fromkeys(ids))
+        found = dict(zip(once, await self._redrive(once, queue), strict=True))
+        answers = []
+        for id in ids:
+            answers.append(found[id])
+            if found[id].status is RedriveStatus.MOVED:  # one that is named twice is moved once
+                found[id] = Redriven(RedriveStatus.NOT_FINAL)
+        return answers
+
+    async def _redrive(self, ids: Sequence[str], queue: str | None) -> Sequence[Redriven]:
         answers: dict[int, Redriven] = {}
         token = token_hex(8)
         batch, waiting = self._store.options.batch, list[str]()

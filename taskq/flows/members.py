@@ -94,11 +94,7 @@ async def hint_at_cancel(backend: Backend, flow: str) -> None:
 
 async def records_of(backend: Backend, ids: Sequence[str]) -> list[TaskRecord]:
     """The records of tasks; of those that are forgotten there is none."""
-    if blocking.inline.get():  # no other coroutine runs while a blocking task of a harness does
-        found = [await backend.inspector.get(id) for id in ids]
-    else:
-        found = await asyncio.gather(*map(backend.inspector.get, ids))
-    return [record for record in found if record is not None]
+    return [record for record in await backend.inspector.get_many(ids) if record is not None]
 
 
 async def retry_members(backend: Backend, flow: str, *, only_failed: bool) -> int:

@@ -55,6 +55,10 @@ class Inspector(Protocol):
         """All that is known of a task."""
         ...
 
+    async def get_many(self, ids: Sequence[str]) -> Sequence[TaskRecord | None]:
+        """All that is known of some tasks, in their order: one round trip, or few."""
+        ...
+
     async def list(self, query: TaskQuery) -> Page:
         """A page of tasks, never a scan without bound."""
         ...
@@ -72,7 +76,7 @@ class Inspector(Protocol):
         ...
 
     async def redrive(self, ids: Sequence[str], queue: str | None = None) -> Sequence[Redriven]:
-        """DEAD, FAILED, CANCELLED, EXPIRED → PENDING: attempts start anew, history stays.
+        """DEAD, FAILED, CANCELLED, EXPIRED → PENDING, in the order of the ids: attempts start anew, history stays.
 
         A task that waited for others waits again (BLOCKED) for those of them that have not ended, parents before it in
         the same call among them.

@@ -299,16 +299,15 @@ create function {schema}.redrive_v1(p_ids uuid[], p_queue text, p_token uuid) re
 set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     v_known text[] := {schema}.answered_v1(p_token);
-    v_answer text[] := '{}';
-    v_id uuid;
+    v_answer text[];
     v_now timestamptz := clock_timestamp();
     v_holder uuid;
     v_taken jsonb := '{}';  -- key → id that takes it in this call
     v_held jsonb := '{}';   -- id → the task that holds its key
     v_ended uuid[];
-    v_is_related boolean := false;
-    v_flows uuid[] := '{}';
-    v_states smallint[] := '{}';
+    v_is_related boolean;
+    v_flows uuid[];
+    v_states smallint[];
     r {schema}.finished;
 begin
     if v_known is not null then
@@ -333,35 +332,32 @@ begin
             v_held := v_held || jsonb_build_object(r.id, v_holder);
         end if;
     end loop;
-    foreach v_id in array p_ids loop
-        if v_held ? v_id::text then
-            v_answer := v_answer || (v_held ->> v_id::text);
-            continue;
-        end if;
-        delete from {schema}.dead d where d.id = v_id and v_id = any(v_ended) returning * into r;
-        if not found then
-            delete from {schema}.finished f where f.id = v_id and v_id = any(v_ended) and f.state <> 10 returning * into r;
-        end if;
-        if not found then
-            v_answer := v_answer || 'not final'::text;
-            continue;
-        end if;
-        insert into {schema}.task (
-            started_at, fence, settled_fence, dead_letter, state, priority, max_lost_leases, worker, id, created_at,
-            ready_at, retention, queue, lane_group, tenant, name, checkpoint, history, logs, gates, unique_key,
-            unique_until, unique_ttl, longest_wait, parents, flow, body)
-        values (
-            r.started_at, r.fence, r.fence, r.dead_letter, case when r.parents is null then 0 else 3 end, r.priority, r.max_lost_leases, r.worker, r.id,
-            r.created_at, v_now, r.retention, coalesce(p_queue, r.queue), r.lane_group, r.tenant, r.name,
-            r.checkpoint, r.history, r.logs, r.gates, r.unique_key, r.unique_until, r.unique_ttl, r.longest_wait,
-            r.parents, r.flow, r.body);
-        v_answer := v_answer || 'moved'::text;
-        v_is_related := v_is_related or r.parents is not null;
-        if r.flow is not null then
-            v_flows := v_flows || r.flow;
-            v_states := v_states || r.state;
-        end if;
-    end loop;
+    v_ended := array(select e.id from unnest(v_ended) e (id) where not v_held ? e.id::text);
+    with d as (delete from {schema}.dead k where k.id = any(v_ended) returning k.*),
+        f as (delete from {schema}.finished k where k.id = any(v_ended) and k.state <> 10 returning k.*),
+        moved as (select * from d union all select * from f),
+        place as (select w.id, min(w.place) as place from unnest(p_ids) with ordinality w (id, place) group by w.id),
+        task as (
+            insert into {schema}.task (
+                started_at, fence, settled_fence, dead_letter, state, priority, max_lost_leases, worker, id,
+                created_at, ready_at, retention, queue, lane_group, tenant, name, checkpoint, history, logs, gates,
+                unique_key, unique_until, unique_ttl, longest_wait, parents, flow, body)
+            select
+                m.started_at, m.fence, m.fence, m.dead_letter, case when m.parents is null then 0 else 3 end,
+                m.priority, m.max_lost_leases, m.worker, m.id, m.created_at, v_now, m.retention,
+                coalesce(p_queue, m.queue), m.lane_group, m.tenant, m.name, m.checkpoint, m.history, m.logs, m.gates,
+                m.unique_key, m.unique_until, m.unique_ttl, m.longest_wait, m.parents, m.flow, m.body
+            from moved m join place p on p.id = m.id order by p.place)
+    select coalesce(array_agg(m.id), '{}'), coalesce(bool_or(m.parents is not null), false),
+            coalesce(array_agg(m.flow) filter (where m.flow is not null), '{}'),
+            coalesce(array_agg(m.state) filter (where m.flow is not null), '{}')
+        into v_ended, v_is_related, v_flows, v_states from moved m;
+    -- An id that is named twice is moved once.
+    v_answer := array(
+        select case when m.id is not null and row_number() over (partition by w.id order by w.place) = 1 then 'moved'
+                else coalesce(v_held ->> w.id::text, 'not final') end
+            from unnest(p_ids) with ordinality w (id, place) left join unnest(v_ended) m (id) on m.id = w.id
+            order by w.place);
     if v_is_related then
         perform {schema}.bind_v1(p_ids, true, v_now, '{}');
     end if;

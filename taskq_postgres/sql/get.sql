@@ -1,2 +1,3 @@
--- All that is known of a task: id.
-select {record} from {schema}.record r where r.id = %b::text::uuid limit 1
+-- All that is known of tasks: ids.
+select {record} from unnest(%b::text[]::uuid[]) w (id)
+cross join lateral (select * from {schema}.record x where x.id = w.id limit 1) r

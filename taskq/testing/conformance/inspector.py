@@ -34,6 +34,22 @@ class LookingRules(Kit):
     async def test_a_task_without_a_record_is_none(self, bench: Bench) -> None:
         assert await bench.backend.inspector.get(new_id(bench.backend.shard_of(bench.queue))) is None
 
+    async def test_many_are_told_of_in_the_order_in_which_they_were_asked_for(self, bench: Bench) -> None:
+        ended = await bench.running()
+        await bench.apply(ended, Complete())
+        waiting = await bench.put()
+        unknown = new_id(bench.backend.shard_of(bench.queue))
+        ids = [waiting.id, unknown, ended.id, waiting.id]
+        records = await bench.backend.inspector.get_many(ids)
+        assert [record and (record.id, record.state) for record in records] == [
+            (waiting.id, TaskState.PENDING),
+            None,
+            (ended.id, TaskState.COMPLETED),
+            (waiting.id, TaskState.PENDING),
+        ]
+        assert list(records) == [await bench.backend.inspector.get(id) for id in ids]
+        assert list(await bench.backend.inspector.get_many([])) == []
+
     async def test_every_instant_is_aware_and_in_its_order(self, bench: Bench) -> None:
         await bench.put(delay=bench.short, expires=LONG)
         await bench.lapse()

@@ -342,7 +342,7 @@ class QueueMachine(_Driver):
     def records_agree(self) -> None:
         """The store has of each task what the model has."""
         ids = [message.id for message in self.memory.messages]
-        records = self.ask(_each(self.memory.backend.inspector.get, ids))
+        records = self.ask(self.memory.backend.inspector.get_many(ids))
         if self.origin is None and self.memory.is_virtual:
             known = [(record, self.models[0].tasks.get(record.id)) for record in records if record]
             self.origin = next((r.created_at.timestamp() - t.created_at for r, t in known if t), None)
@@ -356,10 +356,6 @@ class QueueMachine(_Driver):
 
 async def _gather(steps: Sequence[Step]) -> list[Any]:
     return await asyncio.gather(*(step.send() for step in steps))
-
-
-async def _each(get: Any, ids: Sequence[str]) -> list[Any]:
-    return [await get(id) for id in ids]
 
 
 def _same(found: Any, expected: Any) -> None:

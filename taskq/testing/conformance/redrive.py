@@ -97,6 +97,12 @@ class RedriveRules(Kit):
         assert await self._redrive(bench, first.id, waiting.id, second.id) == [True, False, True]
         assert await bench.take_ids() == [waiting.id, first.id, second.id]
 
+    async def test_several_go_in_the_order_of_the_call_and_each_once(self, bench: Bench) -> None:
+        first, second, third = [await self._dead(bench) for _ in range(3)]
+        ids = [third.id, first.id, third.id, second.id]
+        assert await self._redrive(bench, *ids) == [True, True, False, True]
+        assert await bench.take_ids() == [third.id, first.id, second.id]
+
     async def test_a_redriven_task_may_end_again(self, bench: Bench) -> None:
         dead = await self._dead(bench)
         await self._redrive(bench, dead.id)
