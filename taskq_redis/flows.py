@@ -107,7 +107,9 @@ class RedisFlows:
             step = ("LIMIT", start, wanted + 1)
             rows = await self._store.command(shard, "ZREVRANGEBYSCORE", name, highest, "-inf", "WITHSCORES", *step)
             found = [(int(float(score)), id.decode()) for id, score in zip(rows[::2], rows[1::2], strict=True)]
-            alive = [bool(await self._store.command(shard, "EXISTS", self._name(shard, id))) for _, id in found]
+            alive = await asyncio.gather(
+                *(self._store.command(shard, "EXISTS", self._name(shard, id)) for _, id in found)
+            )
             gone = [id for (_, id), is_alive in zip(found, alive, strict=True) if not is_alive]
             if gone:
                 await self._store.command(shard, "ZREM", name, *gone)

@@ -94,11 +94,8 @@ def list_schedules(app_path: str | None, url: str | None, as_json: bool) -> None
     if as_json:
         click.echo(json.dumps([_plain(schedule) for schedule in found], indent=2))
         return
-    rows = [
-        (one.name, one.task, one.queue, _when(one), _next(one), seconds_of(one.fired[-1].at if one.fired else None))
-        for one in found
-    ]
-    print_table(("name", "task", "queue", "when", "next", "last"), rows)
+    rows = [(one.name, one.task, one.queue, _when(one), _made_by(one), _next(one), _last(one)) for one in found]
+    print_table(("name", "task", "queue", "when", "made by", "next", "last"), rows)
 
 
 @schedules.command()
@@ -125,6 +122,15 @@ def _next(schedule: Schedule) -> str:
     if schedule.paused_reason is not None:
         return f"paused: {schedule.paused_reason}" if schedule.paused_reason else "paused"
     return "ended" if schedule.next_at is None else seconds_of(schedule.next_at)
+
+
+def _last(schedule: Schedule) -> str:
+    return seconds_of(schedule.fired[-1].at if schedule.fired else None)
+
+
+def _made_by(schedule: Schedule) -> str:
+    origin = "code" if schedule.is_declared else "hand"
+    return f"{origin}, changed: {', '.join(schedule.changed)}" if schedule.changed else origin
 
 
 def _plain(schedule: Schedule) -> dict[str, Any]:
@@ -159,7 +165,6 @@ def _print(schedule: Schedule, as_json: bool) -> None:
         click.echo(json.dumps(_plain(schedule), indent=2))
         return
     rules = schedule.rules
-    origin = "code" if schedule.is_declared else "hand"
     lines = {
         "name": schedule.name,
         "task": schedule.task,
@@ -172,7 +177,7 @@ def _print(schedule: Schedule, as_json: bool) -> None:
         "end": seconds_of(rules.end),
         "payload": "encrypted" if schedule.payload is None else json.dumps(schedule.payload),
         "options": json.dumps(schedule.options),
-        "made by": origin + "".join(f", changed: {field}" for field in schedule.changed),
+        "made by": _made_by(schedule),
         "next": ", ".join(seconds_of(one) for one in schedule.upcoming(UPCOMING)) or _next(schedule),
     }
     for name, value in lines.items():

@@ -45,8 +45,8 @@ def test_one_is_made_listed_and_shown(kept: str) -> None:
     assert [one["name"] for one in act(kept, "list")] == ["often", "once", "tick"]
     lines = text(kept, "list").splitlines()
     assert [line.split()[0] for line in lines] == ["name", "often", "once", "tick"]
-    assert re.search(r"^often +job +mail +every 90 s +\d{4}-\S+ +-$", lines[1])
-    assert re.search(r"at 2100-01-01T00:00:00\+00:00 +2100-01-01T00:00:00\+00:00", lines[2])
+    assert re.search(r"^often +job +mail +every 90 s +hand +\d{4}-\S+ +-$", lines[1])
+    assert re.search(r"at 2100-01-01T00:00:00\+00:00 +hand +2100-01-01T00:00:00\+00:00", lines[2])
     assert "0 3 * * * (Europe/Berlin)" in lines[3]
     shown = text(kept, "show", "once")
     assert re.search(r"^misfire  skip\noverlap  cancel$", shown, re.MULTILINE)
@@ -92,6 +92,7 @@ def test_what_code_declares_is_changed_and_taken_back(kept: str) -> None:
     asyncio.run(declare())
     assert act(kept, "change", "job", "--jitter", "5")["changed"] == ["jitter"]
     assert re.search(r"^made by  code, changed: jitter$", text(kept, "show", "job"), re.MULTILINE)
+    assert "code, changed: jitter" in text(kept, "list")
     taken_back = act(kept, "reset", "job")
     assert (taken_back["changed"], taken_back["jitter"]) == ([], 0)
 
