@@ -13,9 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import measures
-from benchmarks.tasks import app
 from taskq.config import cores
-from tests.servers import PostgresServer, RedisServer
 
 TARGETS = {
     ("redis", "live"): "≥ 10,000",
@@ -32,28 +30,25 @@ TARGETS = {
 
 async def once(tasks: int, log: Path) -> Mapping[str, float]:
     """Every figure of one run; `log` is that of the server."""
-    async with app:
-        await (await app.backend()).migrate()
-        figures = {
-            "live": await measures.live(tasks),
-            "bulk": await measures.enqueue_bulk(tasks),
-            "drain": await measures.drain(tasks),
-        }
-        for name, measured in (
-            ("enqueue", await measures.enqueue_one_by_one(2000)),
-            ("pickup", await measures.pickup(100)),
-            ("idle", await measures.idle(log)),
-        ):
-            figures.update({f"{name} {key}": value for key, value in measured.items()})
-        return figures
+    figures = {
+        "live": await measures.live(tasks),
+        "bulk": await measures.enqueue_bulk(tasks),
+        "drain": await measures.drain(tasks),
+    }
+    for name, measured in (
+        ("enqueue", await measures.enqueue_one_by_one(2000)),
+        ("pickup", await measures.pickup(100)),
+        ("idle", await measures.idle(log)),
+    ):
+        figures.update({f"{name} {key}": value for key, value in measured.items()})
+    return figures
 
 
 async def measure(backend: str, runs: int, tasks: int) -> Mapping[str, list[float]]:
     """The figures of some runs, each on an empty store."""
     collected: dict[str, list[float]] = {}
     for _ in range(runs):
-        with RedisServer() if backend == "redis" else PostgresServer() as server:
-            app.url = server.url
+        async with measures.store(backend) as server:
             for name, value in (await once(tasks, server.log)).items():
                 collected.setdefault(name, []).append(value)
     return collected

@@ -27,7 +27,7 @@ from taskq import FlowState, TaskState
 from taskq.domain.flow import Callback
 from taskq.flows.batch import Batch
 from taskq.ports import TaskQuery
-from tests.servers import PostgresServer, RedisServer, Server
+from tests.servers import Server
 
 FEW, WORKERS, CALLS = 1_000, 2, 200
 MINUTES = 15
@@ -54,7 +54,7 @@ async def until(batch: Batch, state: FlowState, callback: Callback = Callback.CO
     """Wait until a batch has come to a state, and a callback was enqueued."""
     async with asyncio.timeout(60 * MINUTES):
         while (record := await batch.ainfo()).state is not state or callback not in record.fired:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # `await_` looks once a second, too seldom for a rate, and waits for no callback
 
 
 async def callbacks_enqueued() -> Mapping[str, int]:
@@ -151,7 +151,7 @@ async def cancel(members: int) -> Mapping[str, float]:
     batch = await filled(members)
     stored = await bytes_stored()
     async with pinged(app.url) as idle:
-        await asyncio.sleep(3)
+        await asyncio.sleep(3)  # the time over which it is pinged
     async with pinged(app.url) as longest:
         start = time.perf_counter()
         await batch.acancel("withdrawn")
@@ -172,13 +172,10 @@ async def cancel(members: int) -> Mapping[str, float]:
 
 async def measure(console: Console, backend: str, members: int) -> None:
     """All of it on one backend."""
-    with RedisServer() if backend == "redis" else PostgresServer() as server:
-        app.url = server.url
-        async with app:
-            await (await app.backend()).migrate()
-            for measured in (run(members, server), cancel(members)):
-                for name, value in (await measured).items():
-                    console.print(f"{backend:10} {name:50} {value:14,.2f}")
+    async with measures.store(backend) as server:
+        for measured in (run(members, server), cancel(members)):
+            for name, value in (await measured).items():
+                console.print(f"{backend:10} {name:50} {value:14,.2f}")
 
 
 def main() -> None:

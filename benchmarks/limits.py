@@ -20,7 +20,6 @@ from benchmarks.tasks import app, bounded, latency, noop, rated, slotted
 from taskq.domain.record import TaskRecord
 from taskq.domain.state import TaskState
 from taskq.ports import TaskQuery
-from tests.servers import PostgresServer, RedisServer
 
 RATE, SECONDS, WORKERS = 100, 10, 4
 
@@ -118,13 +117,10 @@ async def urgent(backlog: int) -> Mapping[str, float]:
 
 async def measure(console: Console, backend: str, backlog: int) -> None:
     """All of it on one backend."""
-    with RedisServer() if backend == "redis" else PostgresServer() as server:
-        app.url = server.url
-        async with app:
-            await (await app.backend()).migrate()
-            for measured in (rate(), concurrency(), cost(), urgent(backlog)):
-                for name, value in (await measured).items():
-                    console.print(f"{backend:10} {name:40} {value:12,.2f}")
+    async with measures.store(backend):
+        for measured in (rate(), concurrency(), cost(), urgent(backlog)):
+            for name, value in (await measured).items():
+                console.print(f"{backend:10} {name:40} {value:12,.2f}")
 
 
 def main() -> None:

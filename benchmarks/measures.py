@@ -19,10 +19,21 @@ import psutil
 
 from benchmarks.tasks import app, latency, noop
 from taskq.domain.state import TaskState
+from tests.servers import PostgresServer, RedisServer, Server
 
 ITEMS_A_CALL = 1000
 IDLE_SECONDS = 30.0
 BACKENDS = ("redis", "postgres")
+
+
+@contextlib.asynccontextmanager
+async def store(backend: str) -> AsyncIterator[Server]:
+    """A private server of a kind, with our schema in it, as the store of the application, which is open meanwhile."""
+    with RedisServer() if backend == "redis" else PostgresServer() as server:
+        app.url = server.url
+        async with app:
+            await (await app.backend()).migrate()
+            yield server
 
 
 @contextlib.asynccontextmanager

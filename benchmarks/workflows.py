@@ -18,7 +18,6 @@ from rich.console import Console
 from benchmarks import measures
 from benchmarks.tasks import app, noop
 from taskq import Workflow, chain
-from tests.servers import PostgresServer, RedisServer
 
 PARENTS, LINKS = 10_000, 1_000
 
@@ -78,13 +77,10 @@ async def batch(count: int = 50_000) -> Mapping[str, float]:
 
 async def measure(console: Console, backend: str, runs: int) -> None:
     """All of it on one backend."""
-    with RedisServer() if backend == "redis" else PostgresServer() as server:
-        app.url = server.url
-        async with app:
-            await (await app.backend()).migrate()
-            for measured in (join(runs), links(), batch()):
-                for name, value in (await measured).items():
-                    console.print(f"{backend:10} {name:40} {value:12,.2f}")
+    async with measures.store(backend):
+        for measured in (join(runs), links(), batch()):
+            for name, value in (await measured).items():
+                console.print(f"{backend:10} {name:40} {value:12,.2f}")
 
 
 def main() -> None:

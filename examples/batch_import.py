@@ -18,7 +18,7 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-from taskq import App, Batch, FlowState, NoRetry, TaskContext
+from taskq import App, Batch, NoRetry, TaskContext
 from taskq.config import WorkerOptions
 from taskq.runtime.worker import Worker
 
@@ -122,7 +122,7 @@ async def until_noted(batch: Batch, database: str, kind: str) -> str:
     while not (found := notes(database, kind)):
         progress = await batch.aprogress()
         print(f"\r{progress.fraction:.0%}, {progress.failed} failed", end="", flush=True)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # to be seen by people; a batch that has ended may still wait for its callback
     print(f"\r{kind}: {found[0]}")
     return found[0]
 
@@ -141,8 +141,7 @@ async def main(rows: int, folder: Path) -> None:
             for some in (bad[::2], bad[1::2]):
                 mend(database, some)
                 print(f"{len(some)} rows mended, {await batch.aretry()} tried again")
-                while await batch.astatus() is FlowState.RUNNING:  # noqa: ASYNC110 - in the store, for anybody to end
-                    await asyncio.sleep(0.05)
+                await batch.await_()
             await until_noted(batch, database, "success")
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit
 
 import hypothesis
 import pytest
 
 from taskq.ports import BackendOptions
+from tests.hooks import HookServer, hook_server
 from tests.servers import PostgresServer, RedisServer
 from tests.servers.postgres import create_database, drop_database
 
@@ -99,6 +100,13 @@ def postgres_url(postgres_admin_url: str, postgres_template: str) -> Iterator[st
     url = create_database(postgres_admin_url, template=urlsplit(postgres_template).path.removeprefix("/"))
     yield url
     drop_database(postgres_admin_url, url)
+
+
+@pytest.fixture
+async def hooks() -> AsyncIterator[HookServer]:
+    """A server that webhooks call."""
+    async with hook_server() as server:
+        yield server
 
 
 async def _migrate(url: str) -> None:

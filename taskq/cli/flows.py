@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import click
@@ -150,9 +150,9 @@ def _shows(command: Command) -> Command:
 @workflows.command("show")
 @of_one
 @_shows
-def show_workflow(app_path: str | None, url: str | None, **said: Any) -> None:
+def show_workflow(app_path: str | None, url: str | None, id: str, as_json: bool, is_watched: bool) -> None:
     """Show how far the workflow ID is, and each of its tasks."""
-    _show(store_app(app_path, url), FlowKind.WORKFLOW, **said)
+    _show(store_app(app_path, url), FlowKind.WORKFLOW, id, as_json, is_watched)
 
 
 @batches.command("show")
@@ -160,21 +160,20 @@ def show_workflow(app_path: str | None, url: str | None, **said: Any) -> None:
 @click.option("--failed", type=click.IntRange(1, 10_000), default=20, show_default=True, metavar="N",
               help="Tasks that have ended otherwise than completed to show at most.")  # fmt: skip
 @_shows
-def show_batch(app_path: str | None, url: str | None, **said: Any) -> None:
+def show_batch(app_path: str | None, url: str | None, id: str, failed: int, as_json: bool, is_watched: bool) -> None:
     """Show how far the batch ID is, and the tasks of it that have failed or were cancelled."""
-    _show(store_app(app_path, url), FlowKind.BATCH, **said)
+    _show(store_app(app_path, url), FlowKind.BATCH, id, as_json, is_watched, failed)
 
 
-def _show(app: App, kind: FlowKind, *, id: str, as_json: bool, is_watched: bool, failed: int = 0) -> None:
+def _show(app: App, kind: FlowKind, id: str, as_json: bool, is_watched: bool, failed: int = 0) -> None:
     if is_watched:
-        changes = _changes(app, kind, id, failed)
-        run(within(app, lambda: follow(changes, as_json, plain=_plain, line=_line, text=_text)))
+        follow(app, _changes(app, kind, id, failed), as_json, plain=_plain, line=_line, text=_text)
         return
     seen = run(within(app, lambda: _look(app, kind, id, failed)))
     click.echo(json.dumps(_plain(seen), indent=2) if as_json else _text(seen))
 
 
-async def _changes(app: App, kind: FlowKind, id: str, failed: int) -> AsyncIterator[_Seen]:
+async def _changes(app: App, kind: FlowKind, id: str, failed: int) -> AsyncGenerator[_Seen]:
     """How it is, again and again until it has ended."""
     while True:
         began = time.monotonic()

@@ -127,7 +127,7 @@ def show(app_path: str | None, url: str | None, id: str, as_json: bool, is_watch
     app = store_app(app_path, url)
     handle = app.handle(id)
     if is_watched:
-        run(within(app, lambda: follow(handle.awatch(), as_json, plain=plain, line=_line, text=_text)))
+        follow(app, handle.awatch(), as_json, plain=plain, line=_line, text=_text)
         return
     record = run(within(app, handle.ainfo))
     click.echo(json.dumps(plain(record), indent=2) if as_json else _text(record))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -19,7 +18,7 @@ from taskq.errors import InvalidOption, TaskNotFound
 from taskq.flows.members import headers_in, pages, records_of, store_members
 from taskq.headers import decode_headers, encode_headers
 from taskq.ids import new_id
-from taskq.ports import Backend, NewFlow
+from taskq.ports import Backend, Enqueued, NewFlow
 from taskq.sending import Send
 
 
@@ -47,7 +46,7 @@ async def run_again(stores: Stores, record: FlowRecord) -> str:
         flow, FlowKind.WORKFLOW, record.name, msgspec.json.encode(said), is_held=True, retention=retention
     )  # fmt: skip
 
-    async def send(some: Any) -> Any:
+    async def send(some: Sequence[Message]) -> list[Enqueued]:
         return await backend.broker.enqueue(some)
 
     await store_members(backend, Send(send, stores.step), new, messages)

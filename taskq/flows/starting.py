@@ -27,7 +27,7 @@ class WorkflowMethods:
     """What an application does with workflows."""
 
     _submitter: StoreSubmitter
-    task: Any
+    task: Callable[..., Any]
     """See App.task."""
 
     @overload

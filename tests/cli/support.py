@@ -114,8 +114,8 @@ class Shell:
         assert result.returncode == 0, result.stderr
         return result.stdout.strip()
 
-    def start(self, *arguments: str, env: dict[str, str] | None = None) -> Program:
-        """Start a command of taskq that goes on."""
+    def start(self, *arguments: str, env: dict[str, str] | None = None, is_piped: bool = False) -> Program:
+        """Start a command of taskq that goes on; of one that is piped what it prints is no part of its log."""
         log = self.folder / f"log{len(self._running)}"
         errors = self._files.enter_context(log.open("w"))
         process = subprocess.Popen(
@@ -123,7 +123,7 @@ class Shell:
             cwd=self.folder,
             env=environment(env),
             stdin=subprocess.PIPE,
-            stdout=errors,
+            stdout=subprocess.PIPE if is_piped else errors,
             stderr=errors,
             text=True,
             start_new_session=True,
@@ -136,8 +136,9 @@ class Shell:
 
     def __exit__(self, *_: object) -> None:
         for process in self._running:
-            if process.stdin is not None:
-                process.stdin.close()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
             if process.poll() is None:
                 process.terminate()
         for process in self._running:
@@ -171,6 +172,12 @@ class Program:
         assert self.process.stdin is not None
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
+
+    def head(self) -> str:
+        """Be `head -1` at the other end of its pipe: the first line, after which nobody reads."""
+        assert self.process.stdout is not None
+        with self.process.stdout as pipe:
+            return pipe.readline()
 
     def until_it_says(self, pattern: str, times: int = 1) -> None:
         """Wait until it has printed something."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from taskq.domain.outcome import Settlement
 from tests.cli.support import Shell
@@ -66,13 +67,21 @@ def test_on_a_terminal_it_is_shown_in_place_and_can_be_left(shell: Shell, shared
     with Terminal(shell.folder, *command) as terminal:
         terminal.until_it_says("state +running")
         terminal.type(CTRL_C)
-        assert terminal.until_it_ends() != 0
-        assert "Traceback" not in terminal.text
+        assert terminal.until_it_ends() == 130
+        assert not re.search("Traceback|Aborted", terminal.text)
     with Terminal(shell.folder, *command) as terminal:
         terminal.until_it_says("load +take +blocked")
         go_on(shared_url, DONE, DEAD)
         assert terminal.until_it_ends() == 0
         assert "failed" in terminal.text
+
+
+def test_a_pipe_that_is_closed_ends_it_quietly(shell: Shell, shared_url: str) -> None:
+    id = workflow(shared_url)
+    watch = shell.start("workflows", "show", "--backend", shared_url, id, "--watch", "--json", is_piped=True)
+    assert json.loads(watch.head())["id"] == id
+    go_on(shared_url, DONE)
+    assert (watch.process.wait(60), watch.log) == (1, "")
 
 
 def test_what_is_not_there_is_said_in_one_line(shell: Shell, shared_url: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 
 import pytest
 
@@ -62,8 +64,8 @@ def test_on_a_terminal_it_is_shown_in_place_and_can_be_left(shell: Shell, here: 
     with Terminal(shell.folder, "tasks", "show", *here, id, "--watch") as terminal:
         terminal.until_it_says("state +running")
         terminal.type(CTRL_C)
-        assert terminal.until_it_ends() != 0
-        assert "Traceback" not in terminal.text
+        assert terminal.until_it_ends() == 130
+        assert not re.search("Traceback|Aborted", terminal.text)
     (shell.folder / "go").touch()
     with Terminal(shell.folder, "tasks", "show", *here, id, "--watch") as terminal:
         assert terminal.until_it_ends() == 0
@@ -73,3 +75,19 @@ def test_on_a_terminal_it_is_shown_in_place_and_can_be_left(shell: Shell, here: 
 def test_what_is_not_there_is_said_in_one_line(shell: Shell, here: tuple[str, ...]) -> None:
     result = shell.run("tasks", "show", *here, "0190a5c1-0000-7000-8000-000000000000", "--watch")
     assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
+
+
+def test_it_can_be_left_where_there_is_no_terminal(shell: Shell, here: tuple[str, ...]) -> None:
+    id = shell.output("enqueue", *here, "steps.copy")
+    watch = shell.start("tasks", "show", *here, id, "--watch")
+    watch.until_it_says("40%")
+    assert watch.stop(signal.SIGINT) == 130
+    assert {line.split()[0] for line in watch.log.splitlines()} <= {"pending", "running"}
+
+
+def test_a_pipe_that_is_closed_ends_it_quietly(shell: Shell, here: tuple[str, ...]) -> None:
+    id = shell.output("enqueue", *here, "steps.copy")
+    watch = shell.start("tasks", "show", *here, id, "--watch", "--json", is_piped=True)
+    assert json.loads(watch.head())["id"] == id
+    (shell.folder / "go").touch()
+    assert (watch.process.wait(60), watch.log) == (1, "")

@@ -11,7 +11,7 @@ from taskq.config import Settings
 from taskq.outbound import client
 from taskq.testing import Harness
 from taskq.testing.webhooks import CalledWebhook
-from tests.hooks import call_of, hook_server, webhooks_to
+from tests.hooks import HookServer, call_of, webhooks_to
 
 URL = "https://shop.example/done?key=hush"
 app = App("redis://nobody.listens.example:1")
@@ -65,19 +65,18 @@ async def test_the_call_is_listed_as_a_task(harness: Harness) -> None:
     assert harness.enqueued(add).one().handle.id == handle.id
 
 
-async def test_nobody_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nobody_is_called(monkeypatch: pytest.MonkeyPatch, hooks: HookServer) -> None:
     async def post(*_: object, **__: object) -> None:
         raise AssertionError("the harness has called somebody")
 
     monkeypatch.setattr(client, "post", post)
-    async with hook_server() as hooks:
-        with_settings = App("memory://", settings=Settings(webhooks=webhooks_to(hooks)))
-        with_settings.task(name="add")(add.function)
-        async with Harness(with_settings) as harness:
-            await with_settings.aenqueue("add", {"x": 1}, on_complete_url=hooks.url)
-            await harness.run_until_idle()
-            assert [call.url for call in harness.webhooks] == [hooks.url]
-        assert not hooks.received
+    with_settings = App("memory://", settings=Settings(webhooks=webhooks_to(hooks)))
+    with_settings.task(name="add")(add.function)
+    async with Harness(with_settings) as harness:
+        await with_settings.aenqueue("add", {"x": 1}, on_complete_url=hooks.url)
+        await harness.run_until_idle()
+        assert [call.url for call in harness.webhooks] == [hooks.url]
+    assert not hooks.received
 
 
 @pytest.mark.parametrize(("settings", "noted"), [(None, 1), (Settings(webhooks=webhooks_to()), 0)])

@@ -13,18 +13,11 @@ import pytest
 from taskq import App, QueueFull, Task, Unique
 from taskq.config import Settings
 from taskq.ports import EnqueueStatus, QueueConfig
-from tests.hooks import HookServer, call_of, calls_in, hook_server, webhooks_to
+from tests.hooks import HookServer, call_of, calls_in, webhooks_to
 from tests.unit.support import count
 from tests.worker.support import ended, work
 
 CREATED, DUPLICATE = EnqueueStatus.CREATED, EnqueueStatus.DUPLICATE
-
-
-@pytest.fixture
-async def hooks() -> AsyncIterator[HookServer]:
-    """A server that is called."""
-    async with hook_server() as server:
-        yield server
 
 
 @pytest.fixture

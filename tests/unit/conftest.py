@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskq import App
+from taskq import App, Task
 from taskq.testing.clock import VirtualClock
 
 
@@ -18,3 +18,23 @@ def clock() -> VirtualClock:
 def app(clock: VirtualClock) -> App:
     """An application on a memory of its own."""
     return App("memory://", clock=clock)
+
+
+@pytest.fixture
+def load(app: App) -> Task[..., None]:
+    """A task to fill batches with."""
+
+    @app.task(name="load")
+    def load(row: int = 0) -> None: ...
+
+    return load
+
+
+@pytest.fixture
+def done(app: App) -> Task[..., None]:
+    """A callback."""
+
+    @app.task(name="done", queue="callbacks")
+    def done(what: str = "", *, times: int = 1) -> None: ...
+
+    return done

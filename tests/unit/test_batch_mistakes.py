@@ -12,19 +12,8 @@ import pytest
 from taskq import App, ConfigError, Debounce, InvalidOption, InvalidPayload, KeepLatest, Unique, Workflow, chain
 from taskq.errors import TaskqError, WouldBlock
 from taskq.task import Task
+from tests.unit.batches import GHOST
 from tests.unit.support import count
-
-GHOST = "01980000-0000-7000-8000-000000000000"
-
-
-@pytest.fixture
-def load(app: App) -> Task[..., None]:
-    """A task to fill batches with."""
-
-    @app.task(name="load")
-    def load(row: int = 0) -> None: ...
-
-    return load
 
 
 def a_loop(value: list[Any]) -> list[Any]:

@@ -8,7 +8,9 @@ import pytest
 import pytest_asyncio
 
 from taskq import App
+from taskq.config import Settings
 from taskq.testing.clock import VirtualClock
+from tests.hooks import HookServer, webhooks_to
 
 
 @pytest.fixture(params=["memory", "redis", "postgres"])
@@ -26,6 +28,13 @@ async def any_app(store_url: str) -> AsyncIterator[App]:
     app = App(store_url)
     yield app
     await app.aclose()
+
+
+@pytest_asyncio.fixture
+async def hooked(store_url: str, hooks: HookServer) -> AsyncIterator[App]:
+    """An application on each backend in turn that may call the server."""
+    async with App(store_url, settings=Settings(webhooks=webhooks_to(hooks))) as app:
+        yield app
 
 
 @pytest.fixture(params=["memory", "redis", "shards", "postgres"])

@@ -32,7 +32,7 @@ from taskq.domain.message import Message
 from taskq.middleware import Draft
 from taskq.ports import Enqueued, EnqueueStatus
 from taskq_memory.broker import MemoryBroker
-from tests.hooks import HookServer, call_of, calls_in, hook_server, webhooks_to
+from tests.hooks import HookServer, call_of, calls_in
 from tests.unit.support import claim, count
 from tests.worker.support import configure, ended, until, work
 
@@ -170,18 +170,17 @@ async def test_all_or_none_also_where_a_key_is_held(any_app: App) -> None:
 
 
 @pytest.mark.parametrize("unique", [Unique(key="x"), KeepLatest(key="x")])
-async def test_each_task_is_told_of_once_whoever_else_calls(store_url: str, unique: Any) -> None:
-    async with hook_server() as hooks, App(store_url, settings=Settings(webhooks=webhooks_to(hooks))) as app:
-        add = add_task(app, unique=unique).options(on_complete_url=hooks.url)
-        async with work(app):  # which ends tasks meanwhile
-            one = [add.aenqueue(number % 3, number) for number in range(60)]
-            many = [add.aenqueue_many([(x, number) for x in range(4)]) for number in range(15)]
-            handles = [*await asyncio.gather(*one), *(each for some in await asyncio.gather(*many) for each in some)]
-            ids = {handle.id for handle in handles}
-            for id in ids:
-                await ended(call_of(app, app.handle(id)))
-        assert await only_calls_of(app, *map(app.handle, ids))
-        assert sorted(json.loads(request.body)["data"]["id"] for request in hooks.received) == sorted(ids)
+async def test_each_task_is_told_of_once_whoever_else_calls(hooked: App, hooks: HookServer, unique: Any) -> None:
+    add = add_task(hooked, unique=unique).options(on_complete_url=hooks.url)
+    async with work(hooked):  # which ends tasks meanwhile
+        one = [add.aenqueue(number % 3, number) for number in range(60)]
+        many = [add.aenqueue_many([(x, number) for x in range(4)]) for number in range(15)]
+        handles = [*await asyncio.gather(*one), *(each for some in await asyncio.gather(*many) for each in some)]
+        ids = {handle.id for handle in handles}
+        for id in ids:
+            await ended(call_of(hooked, hooked.handle(id)))
+    assert await only_calls_of(hooked, *map(hooked.handle, ids))
+    assert sorted(json.loads(request.body)["data"]["id"] for request in hooks.received) == sorted(ids)
 
 
 @pytest.mark.parametrize("others", [[], [(2,)]])
@@ -272,7 +271,7 @@ async def test_one_that_waits_for_others(any_app: App) -> None:
     assert await only_calls_of(any_app, first, second)
 
 
-async def test_hooks_see_it_and_their_metadata_is_told(store_url: str) -> None:
+async def test_hooks_see_it_and_their_metadata_is_told(hooked: App, hooks: HookServer) -> None:
     drafts: list[str] = []
 
     class Stamp:
@@ -280,12 +279,11 @@ async def test_hooks_see_it_and_their_metadata_is_told(store_url: str) -> None:
             drafts.append(draft.name)
             draft.metadata["by"] = "stamp"
 
-    async with hook_server() as hooks, App(store_url, settings=Settings(webhooks=webhooks_to(hooks))) as app:
-        app.add_middleware(Stamp())
-        add = add_task(app).options(on_complete_url=hooks.url)
-        async with work(app):
-            await ended(call_of(app, await add.aenqueue(1)))
-        assert told(hooks)["data"]["metadata"] == {"by": "stamp"}
+    hooked.add_middleware(Stamp())
+    add = add_task(hooked).options(on_complete_url=hooks.url)
+    async with work(hooked):
+        await ended(call_of(hooked, await add.aenqueue(1)))
+    assert told(hooks)["data"]["metadata"] == {"by": "stamp"}
     assert drafts == ["add", "taskq.webhook"]
 
 
@@ -326,18 +324,17 @@ async def test_a_batch_that_is_over_takes_neither(any_app: App) -> None:
 async def done() -> None: ...
 
 
-async def test_a_task_that_runs_asks_for_it_too(store_url: str) -> None:
-    async with hook_server() as hooks, App(store_url, settings=Settings(webhooks=webhooks_to(hooks))) as app:
-        add = add_task(app).options(on_complete_url=hooks.url)
+async def test_a_task_that_runs_asks_for_it_too(hooked: App, hooks: HookServer) -> None:
+    add = add_task(hooked).options(on_complete_url=hooks.url)
 
-        @app.task(name="outer")
-        async def outer() -> str:
-            return (await add.aenqueue(3)).id
+    @hooked.task(name="outer")
+    async def outer() -> str:
+        return (await add.aenqueue(3)).id
 
-        async with work(app):
-            inner = app.handle(await (await outer.aenqueue()).aresult(30))
-            await ended(call_of(app, inner))
-        assert told(hooks)["data"]["result"] == 3
+    async with work(hooked):
+        inner = hooked.handle(await (await outer.aenqueue()).aresult(30))
+        await ended(call_of(hooked, inner))
+    assert told(hooks)["data"]["result"] == 3
 
 
 @pytest.fixture

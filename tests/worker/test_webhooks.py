@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -25,20 +24,6 @@ from tests.worker.support import Gate, ended, until, until_state, work
 
 CRYPTO = Crypto({"2026-11": bytes(32)})
 QUICK = replace(webhook_task.OPTIONS, retry=Fixed(0.01, max_retries=3))
-
-
-@pytest.fixture
-async def hooks() -> AsyncIterator[HookServer]:
-    """A server that is called."""
-    async with hook_server() as server:
-        yield server
-
-
-@pytest.fixture
-async def hooked(store_url: str, hooks: HookServer) -> AsyncIterator[App]:
-    """An application on each backend in turn that may call the server."""
-    async with App(store_url, settings=Settings(webhooks=webhooks_to(hooks))) as app:
-        yield app
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from taskq.domain.flow import FlowState, Tally
-from taskq.domain.message import Delivery
+from taskq.domain.message import Delivery, Message
 from taskq.domain.outcome import Bury, Cancel, Complete, Fail, Release
 from taskq.domain.state import TaskState
 from taskq.domain.workflow import OnParentFailure
@@ -164,11 +164,7 @@ class CancelledFlowRules(Kit):
             assert (record.state, record.is_partial, record.tally) == (FlowState.CANCELLED, True, Tally(count, count))
 
     async def test_one_that_was_cancelled_and_is_retried_succeeds(self, bench: Bench) -> None:
-        id, _ = await make(bench, *ALL)
-        member = await bench.put(flow=id)
-        await bench.backend.flows.close(id)
-        await bench.backend.flows.cancel(id, "enough")
-        assert await fired(bench) == [DONE]
+        id, member = await self._cancelled_one(bench)
         await bench.backend.inspector.redrive([member.id])
         await settle(bench, await bench.take_one())
         assert await fired(bench) == [SUCCESS]
@@ -187,11 +183,7 @@ class CancelledFlowRules(Kit):
         assert await bench.counts() == {TaskState.PENDING: 3}
 
     async def test_one_that_is_reopened_is_as_if_it_had_never_been_cancelled(self, bench: Bench) -> None:
-        id, _ = await make(bench, *ALL)
-        member = await bench.put(flow=id)
-        await bench.backend.flows.close(id)
-        await bench.backend.flows.cancel(id, "enough")
-        assert await fired(bench) == [DONE]
+        id, member = await self._cancelled_one(bench)
         await bench.backend.inspector.redrive([member.id])
         assert await bench.backend.flows.reopen(id)
         record = await flow(bench, id)
@@ -216,6 +208,16 @@ class CancelledFlowRules(Kit):
         await settle(bench, delivery, Cancel())
         assert not await bench.backend.flows.cancel(id)
         assert not await bench.backend.flows.cancel(new_id(bench.backend.shard_of(bench.queue)))
+
+    @staticmethod
+    async def _cancelled_one(bench: Bench) -> tuple[str, Message]:
+        """A flow that was cancelled with its only member, and has told of its end."""
+        id, _ = await make(bench, *ALL)
+        member = await bench.put(flow=id)
+        await bench.backend.flows.close(id)
+        await bench.backend.flows.cancel(id, "enough")
+        assert await fired(bench) == [DONE]
+        return id, member
 
     @staticmethod
     async def _two_that_run(bench: Bench, id: str) -> Sequence[Delivery]:
