@@ -8,7 +8,9 @@ import pytest
 import pytest_asyncio
 
 from taskq import App
+from taskq.config import Settings
 from taskq.testing.clock import VirtualClock
+from tests.hooks import HookServer, hook_server, webhooks_to
 
 
 @pytest.fixture(params=["memory", "redis", "postgres"])
@@ -65,3 +67,17 @@ async def virtual_app(clock: VirtualClock) -> AsyncIterator[App]:
     app = App("memory://", clock=clock)
     yield app
     await app.aclose()
+
+
+@pytest_asyncio.fixture
+async def hooks() -> AsyncIterator[HookServer]:
+    """A server that is called."""
+    async with hook_server() as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def hooked(store_url: str, hooks: HookServer) -> AsyncIterator[App]:
+    """An application on each backend in turn that may call the server."""
+    async with App(store_url, settings=Settings(webhooks=webhooks_to(hooks))) as app:
+        yield app
