@@ -161,6 +161,18 @@ def starting() -> None:
         return 1
 
 
+async def starting_in_a_loop() -> None:
+    assert_type(await weekly.aenqueue("s3://x"), TaskHandle[str])
+    assert_type(await (await weekly.aenqueue("s3://x")).aresult(1), str)
+    assert_type(await nightly.aenqueue("s3://x", days=2), TaskHandle[str])
+    assert_type(await weekly.options(queue="fast").aenqueue("s3://x"), TaskHandle[str])
+    await weekly.aenqueue("s3://x", 2)  # error
+    await weekly.aenqueue()  # error
+    number: TaskHandle[int] = await weekly.aenqueue("s3://x")  # error
+    print(weekly.aenqueue("s3://x").id)  # error
+    print(number)
+
+
 def under_a_key() -> None:
     run = chain(add.s(1)).enqueue(idempotency_key="k")
     assert_type(run, WorkflowRun[Any])
