@@ -48,6 +48,9 @@ class Call(NamedTuple):
     headers: Mapping[str, str]
     body: bytes
 
+    def __repr__(self) -> str:
+        return f"Call({self.target})"  # neither the URL, which may hold a secret, nor what is told
+
 
 Post = Callable[[Call], Awaitable[tuple[int, Mapping[str, str]]]]
 """Makes a call, and gives the status and the headers of the answer, which are named in lower case."""

@@ -27,7 +27,10 @@ class Target(NamedTuple):
     """A name, or an address without brackets; in lower case."""
     port: int
     path: str
-    """With the query."""
+    """With the query, which may hold a secret: it is not shown."""
+
+    def __repr__(self) -> str:
+        return f"Target({self.scheme}://{self.host}:{self.port})"
 
     @property
     def address(self) -> IPv4Address | IPv6Address | None:
@@ -51,7 +54,7 @@ def read_url(option: str, url: object, ports: Container[int] = frozenset(PORTS.v
             secret.
 
     >>> read_url("on_complete_url", "https://example.com/done?key=1")
-    Target(scheme='https', host='example.com', port=443, path='/done?key=1')
+    Target(https://example.com:443)
     >>> read_url("on_complete_url", "http://a:b@example.com/")
     Traceback (most recent call last):
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -216,6 +217,9 @@ async def test_a_workflow_is_no_batch_nor_the_other_way_round(app: App, load: Ta
         lambda: found.aenqueue(load, 3),
         lambda: found.aenqueue_many(load, [(3,)]),
         found.aclose,
+        lambda: asyncio.to_thread(found.enqueue, load, 3),
+        lambda: asyncio.to_thread(found.enqueue_many, load, [(3,)]),
+        lambda: asyncio.to_thread(found.close),
     ]
     for ask in asked:
         with pytest.raises(ConfigError, match=f"{run.id} is a workflow: its own tasks add to it, while they run"):

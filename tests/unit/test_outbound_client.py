@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import errno
 import ipaddress
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,6 @@ from taskq.outbound.urls import ANY_PORT
 from tests.hooks import HookServer, answer, hook_server
 
 LOCAL = Networks(["127.0.0.0/8"])
-
-
-@pytest.fixture
-async def hooks() -> AsyncIterator[HookServer]:
-    """A server that is called."""
-    async with hook_server() as server:
-        yield server
 
 
 class Names:
@@ -107,6 +101,38 @@ async def test_a_name_is_resolved_once(hooks: HookServer, names: Names) -> None:
 async def test_the_next_address_is_tried_where_one_does_not_answer(hooks: HookServer, names: Names) -> None:
     names.addresses = ["127.0.0.2", "127.0.0.1"]  # it listens at the second one alone
     assert (await post(target(f"http://hooks.example:{hooks.port}/"), b"{}", {}, LOCAL)).status == 200
+
+
+@pytest.fixture
+def silent(hooks: HookServer) -> Iterator[str]:
+    """An address where whoever connects to the port of the server hears nothing: its queue is full."""
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(socket.socket())
+        listening.bind(("127.0.0.2", hooks.port))
+        listening.listen(0)
+        for _ in range(4):
+            caller = stack.enter_context(socket.socket())
+            caller.setblocking(False)
+            assert caller.connect_ex(("127.0.0.2", hooks.port)) in {0, errno.EINPROGRESS}
+        yield "127.0.0.2"
+
+
+async def test_the_next_address_is_tried_where_one_is_silent(
+    hooks: HookServer, names: Names, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "TRY_NEXT", 0.05)
+    names.addresses = [silent, "127.0.0.1"]
+    assert (await post(target(f"http://hooks.example:{hooks.port}/"), b"{}", {}, LOCAL)).status == 200
+
+
+async def test_the_last_address_has_all_the_time_there_is(
+    hooks: HookServer, names: Names, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "TRY_NEXT", 0.01)
+    monkeypatch.setattr(client, "DEADLINE", 0.2)
+    names.addresses = ["127.0.0.3", silent]
+    with pytest.raises(RequestFailed, match=r"hooks\.example has not answered within 0\.2 s"):
+        await post(target(f"http://hooks.example:{hooks.port}/"), b"{}", {}, LOCAL)
 
 
 async def test_a_redirect_is_not_followed(hooks: HookServer) -> None:
@@ -254,36 +280,6 @@ async def test_the_authorities_of_the_system_are_read_once_and_not_in_the_loop(
     assert readers != [threading.get_ident()]
 
 
-async def test_a_resolver_that_does_not_answer_holds_up_nobody(
-    hooks: HookServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked, answers = threading.Event(), threading.Event()
-    resolve = socket.getaddrinfo
-
-    def getaddrinfo(host: Any, *rest: Any, **options: Any) -> Any:
-        if host == "tarpit.example":
-            asked.set()
-            answers.wait()
-        return resolve(host, *rest, **options)
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    monkeypatch.setattr(client, "_resolving", threading.BoundedSemaphore(2))
-    waiting = [asyncio.create_task(post(target("http://tarpit.example/"), b"{}", {}, LOCAL)) for _ in range(2)]
-    await asyncio.to_thread(asked.wait)
-    assert (await post(of(hooks), b"{}", {}, LOCAL)).status == 200
-    await asyncio.sleep(0)
-    with pytest.raises(RequestFailed, match="too many names are being looked up"):
-        await post(target("http://tarpit.example/"), b"{}", {}, LOCAL)
-    monkeypatch.setattr(client, "RESOLVE_WITHIN", 0.01)
-    monkeypatch.setattr(client, "_resolving", threading.BoundedSemaphore(2))
-    with pytest.raises(RequestFailed, match=r"tarpit\.example cannot be resolved within 0\.01 s"):
-        await post(target("http://tarpit.example/"), b"{}", {}, LOCAL)
-    for one in waiting:
-        one.cancel()
-    await asyncio.gather(*waiting, return_exceptions=True)
-    answers.set()
-
-
 async def test_an_answer_is_taken_by_its_head(hooks: HookServer, monkeypatch: pytest.MonkeyPatch) -> None:
     async def hangs(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhello")
@@ -295,16 +291,29 @@ async def test_an_answer_is_taken_by_its_head(hooks: HookServer, monkeypatch: py
     assert (await post(of(hooks), b"{}", {}, LOCAL)).status == 200
 
 
+async def test_a_head_without_end_is_cut(hooks: HookServer) -> None:
+    hooks.answers = [endless_headers]
+    with pytest.raises(RequestFailed, match=r"127\.0\.0\.1 cannot be reached: its answer is too long"):
+        await post(of(hooks), b"{}", {}, LOCAL)
+
+
+async def floods(writer: asyncio.StreamWriter) -> None:
+    """Answer with nothing but answers before the answer."""
+    with contextlib.suppress(OSError):
+        while True:
+            writer.write(b"HTTP/1.1 100 C\r\n\r\n" * 1000)
+            await writer.drain()
+
+
 async def test_answers_before_the_answer_are_bounded(hooks: HookServer) -> None:
-    sent = [0]
-
-    async def floods(writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                writer.write(b"HTTP/1.1 100 C\r\n\r\n" * 1000)
-                await writer.drain()
-                sent[0] += 1
-
     hooks.answers = [floods]
     with pytest.raises(RequestFailed, match=r"127\.0\.0\.1 cannot be reached: its answer is too long"):
         await post(of(hooks), b"{}", {}, LOCAL)
+
+
+async def test_answers_are_bounded_in_tls_too(tls: Tls, names: Names) -> None:
+    names.addresses = ["127.0.0.1"]
+    async with hook_server(tls.server) as hooks:
+        hooks.answers = [floods]
+        with pytest.raises(RequestFailed, match=r"hooks\.example cannot be reached: its answer is too long"):
+            await post(target(f"https://hooks.example:{hooks.port}/"), b"{}", {}, LOCAL, tls.client)

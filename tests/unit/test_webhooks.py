@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from email.utils import formatdate
+from ipaddress import ip_address
 from time import time
+from typing import Any
 
 import pytest
 
 from taskq import App, InvalidOption
 from taskq.config import Settings
 from taskq.errors import ConfigError
-from taskq.webhook_task import LONGEST_WAIT, retry_after
-from taskq.webhooks import BadSignature, Webhooks, verify, webhooks_from_environment
+from taskq.outbound.urls import read_url
+from taskq.webhook_task import LONGEST_WAIT, Call, retry_after
+from taskq.webhooks import MOST_SECRETS, BadSignature, Webhooks, verify, webhooks_from_environment
 
 OLD, NEW = (f"whsec_{b64encode(bytes([n]) * 32).decode()}" for n in (1, 2))
 BODY = b'{"type":"task.completed"}'
@@ -61,6 +64,85 @@ def test_a_time_that_is_none_is_refused(moment: str) -> None:
         verify([OLD], {**Webhooks([OLD]).headers("m", BODY), "webhook-timestamp": moment}, BODY)
 
 
+@pytest.mark.parametrize("moment", ["0", "9" * 12])
+def test_a_time_that_is_nowhere_near_is_refused(moment: str) -> None:
+    with pytest.raises(BadSignature, match="not of now"):
+        verify([OLD], {**Webhooks([OLD]).headers("m", BODY), "webhook-timestamp": moment}, BODY)
+
+
+@pytest.mark.parametrize("body", [bytearray(BODY), memoryview(BODY)])
+def test_a_body_is_bytes_of_any_kind(body: bytes) -> None:
+    assert verify([OLD], Webhooks([OLD]).headers("m", BODY), body) == "m"
+
+
+@pytest.mark.parametrize("body", [BODY.decode(), {"type": "task.completed"}, None])
+def test_a_body_that_was_read_already_is_refused(body: Any) -> None:
+    with pytest.raises(TypeError, match=f"the body must be bytes, as it came, not {type(body).__name__}"):
+        verify([OLD], Webhooks([OLD]).headers("m", BODY), body)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("webhook-id", "none of the secrets"),
+        ("webhook-timestamp", "no webhook-timestamp"),
+        ("webhook-signature", "none of the secrets"),
+    ],
+)
+def test_a_call_that_lacks_a_header_is_refused(name: str, why: str) -> None:
+    headers = Webhooks([OLD]).headers("m", BODY)
+    del headers[name]
+    with pytest.raises(BadSignature, match=why):
+        verify([OLD], headers, BODY)
+
+
+@pytest.mark.parametrize("name", ["webhook-id", "webhook-signature"])
+@pytest.mark.parametrize("text", ["v1,é", "v1,\udcff", "\x00", "v1," + "x" * 100_000])
+def test_whatever_stands_in_a_header_is_a_bad_signature(name: str, text: str) -> None:
+    headers = {**Webhooks([OLD]).headers("m", BODY), name: text}
+    with pytest.raises(BadSignature, match="none of the secrets") as caught:
+        verify([OLD], headers, BODY)
+    assert text not in str(caught.value)
+
+
+def test_headers_that_are_no_text_are_passed_over() -> None:
+    headers: Any = {None: "x", b"webhook-id": "n", "x-lines": ["a"], **Webhooks([OLD]).headers("m", BODY)}
+    assert verify([OLD], headers, BODY) == "m"
+    with pytest.raises(BadSignature, match="no webhook-timestamp"):
+        verify([OLD], headers | {"webhook-timestamp": int(time())}, BODY)
+
+
+@pytest.mark.parametrize("before", [0, 15, 16, 5000])
+def test_so_many_signatures_are_looked_at_and_no_more(before: int) -> None:
+    headers = Webhooks([OLD]).headers("m", BODY)
+    headers["webhook-signature"] = "v2,x " * before + headers["webhook-signature"]
+    if before < 16:
+        assert verify([OLD], headers, BODY) == "m"
+        return
+    with pytest.raises(BadSignature, match="none of the secrets"):
+        verify([OLD], headers, BODY)
+
+
+def test_there_may_be_so_many_secrets() -> None:
+    secrets = [f"whsec_{b64encode(bytes([n]) * 32).decode()}" for n in range(MOST_SECRETS + 1)]
+    headers = Webhooks(secrets[:-1]).headers("m", BODY)
+    assert {verify([secret], headers, BODY) for secret in secrets[:-1]} == {"m"}
+    for refuses in (Webhooks, lambda given: verify(given, headers, BODY)):
+        with pytest.raises(ConfigError, match="there may be 8 secrets at once, not 9") as caught:
+            refuses(secrets)
+        assert "whsec_" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("size", "is_right"), [(23, False), (24, True), (64, True), (65, False)])
+def test_how_long_a_secret_is(size: int, is_right: bool) -> None:
+    secret = f"whsec_{b64encode(bytes(size)).decode()}"
+    if is_right:
+        assert verify([secret], Webhooks([secret]).headers("m", BODY), BODY) == "m"
+        return
+    with pytest.raises(ConfigError, match=f"secret 1 must have 24 to 64 bytes, not {size}"):
+        Webhooks([secret])
+
+
 @pytest.mark.parametrize(
     ("secrets", "why"),
     [
@@ -79,14 +161,47 @@ def test_a_secret_that_cannot_be_one_is_refused_and_not_shown(secrets: list[str]
     assert "c2hvcnQ" not in str(caught.value)
 
 
-def test_ports_and_networks_are_checked() -> None:
-    with pytest.raises(ConfigError, match="a port must be a whole number from 1 to 65,535, not 0"):
-        Webhooks([OLD], ports=[0])
-    with pytest.raises(ConfigError, match="'here' is no network"):
-        Webhooks([OLD], allow=["here"])
+@pytest.mark.parametrize("port", [0, -1, 65_536, True, "443", 443.0, None])
+def test_what_is_no_port_is_refused(port: Any) -> None:
+    with pytest.raises(ConfigError, match=f"a port must be a whole number from 1 to 65,535, not {port!r}"):
+        Webhooks([OLD], ports=[443, port])
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"ports": []}, "there must be a port that may be called"),
+        ({"ports": "443"}, "a port must be a whole number from 1 to 65,535, not '443'"),
+        ({"ports": 0}, "a port must be a whole number from 1 to 65,535, not 0"),
+        ({"allow": "10.0.0.0/8"}, "allow must be a list of networks, not '10.0.0.0/8'"),
+        ({"allow": None}, "allow must be a list of networks, not None"),
+        ({"allow": ["here"]}, "'here' is no network"),
+    ],
+)
+def test_ports_and_networks_are_lists_of_such(said: Any, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        Webhooks([OLD], **said)
+
+
+def test_all_ports_and_all_networks_may_be_allowed() -> None:
+    webhooks = Webhooks([OLD], ports=range(1, 65_536), allow=["0.0.0.0/0", "::/0"])
+    assert (min(webhooks.ports), max(webhooks.ports)) == (1, 65_535)
+    assert webhooks.allowed.allow(ip_address("127.0.0.1"))
+    assert webhooks.allowed.allow(ip_address("::1"))
+
+
+def test_settings_take_webhooks_and_nothing_else() -> None:
     with pytest.raises(ConfigError, match=r"webhooks must be taskq\.webhooks\.Webhooks"):
         Settings(webhooks=OLD)  # type: ignore[arg-type]
-    assert OLD[6:] not in repr(Webhooks([OLD]))
+
+
+def test_no_secret_is_shown() -> None:
+    webhooks = Webhooks([OLD, NEW])
+    assert repr(webhooks) == "Webhooks(secrets=2)"
+    for shown in (repr(webhooks), str(webhooks), repr(Settings(webhooks=webhooks))):
+        for secret in (OLD, NEW):
+            assert secret[6:] not in shown
+            assert repr(b64decode(secret[6:]))[2:-1] not in shown
 
 
 def test_the_environment() -> None:
@@ -105,6 +220,12 @@ def test_the_environment() -> None:
         webhooks_from_environment({**said, "TASKQ_WEBHOOKS__PORTS": "https"})
 
 
+@pytest.mark.parametrize("said", [{}, {"SECRETS": " , "}, {"ALLOW": "10.0.0.0/8"}, {"SECRETS": "", "PORTS": "8443"}])
+def test_an_environment_without_a_secret_has_no_webhooks(said: dict[str, str]) -> None:
+    environment = {f"TASKQ_WEBHOOKS__{name}": value for name, value in said.items()}
+    assert webhooks_from_environment({"TASKQ_REDIS__URL": "x", **environment}) is None
+
+
 def test_a_url_is_checked_where_it_is_said() -> None:
     app = App("memory://")
 
@@ -114,6 +235,17 @@ def test_a_url_is_checked_where_it_is_said() -> None:
     with pytest.raises(InvalidOption, match="on_complete_url must have no user and no password"):
         add.options(on_complete_url="https://a:b@example.com")
     assert add.options(on_complete_url="http://example.com:8080").call_options.on_complete_url
+
+
+def test_a_url_is_not_shown() -> None:
+    @App("memory://").task(name="add")
+    def add() -> None: ...
+
+    url = "https://example.com/done?key=hush"
+    told, target = add.options(on_complete_url=url), read_url("on_complete_url", url)
+    for some in (told, told.call_options, told.s(), target, Call(url, target, {}, b'{"hush": 1}')):
+        assert "hush" not in repr(some)
+        assert "hush" not in str(some)
 
 
 def test_who_asks_for_time() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -18,6 +19,13 @@ from tests.worker import jobs
 from tests.worker.support import adopt, ended, until, work
 
 ONCE_MORE = Fixed(0.01, max_retries=3)
+
+
+@dataclass
+class Share:
+    """What may be kept beside plain data."""
+
+    part: float
 
 
 async def test_the_next_attempt_finds_it(any_app: App) -> None:
@@ -115,6 +123,24 @@ async def test_what_cannot_be_kept_is_refused_at_once(any_app: App) -> None:
 
     async with work(any_app):
         assert await (await copy.aenqueue()).aresult(30) == ["InvalidOption", "TypeError"]
+
+
+@pytest.mark.parametrize("data", [float("nan"), [1, float("-inf")], {"a": {"b": (float("inf"),)}}, Share(float("nan"))])
+def test_what_is_no_number_is_refused_and_not_kept_as_null(app: App, data: Any) -> None:
+    @app.task(name="copy")
+    def copy(ctx: TaskContext) -> None:
+        ctx.checkpoint(data)
+
+    with pytest.raises(ValueError, match=r"^a checkpoint cannot hold NaN or infinity, which JSON cannot hold$"):
+        copy()
+
+
+def test_none_and_its_name_may_be_kept(app: App) -> None:
+    @app.task(name="copy")
+    def copy(ctx: TaskContext) -> None:
+        ctx.checkpoint({"rest": None, "null": ["null", 1e308, Share(0.5)]})
+
+    copy()
 
 
 async def test_under_a_harness(app: App) -> None:

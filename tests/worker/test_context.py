@@ -274,7 +274,17 @@ async def test_a_child_process_says_that_it_cannot_reach_a_store_in_memory(app: 
     assert 'executor="process"' in record.failure.message
 
 
-@pytest.mark.parametrize("fraction", [Decimal("0.5"), Fraction(1, 2)])
+class Scalar:
+    """A number as those of numerical libraries are: it can be made a float, and is none."""
+
+    def __init__(self, value: float) -> None:
+        self._value = value
+
+    def __float__(self) -> float:
+        return self._value
+
+
+@pytest.mark.parametrize("fraction", [Decimal("0.5"), Fraction(1, 2), Scalar(0.5)])
 async def test_progress_in_any_type_of_number(any_app: App, fraction: Any) -> None:
     @any_app.task(name="half")
     async def half(ctx: TaskContext) -> int:
@@ -284,13 +294,35 @@ async def test_progress_in_any_type_of_number(any_app: App, fraction: Any) -> No
     async with work(any_app):
         record = await ended(await half.aenqueue())
     assert (record.state, record.progress) == (TaskState.COMPLETED, Progress(0.5, "? alone", b"{}"))
+    assert isinstance(record.progress, Progress)
+    assert type(record.progress.fraction) is float
+
+
+async def test_all_and_nothing_of_a_task_may_be_said_as_truth(app: App) -> None:
+    @app.task(name="tells")
+    async def tells(ctx: TaskContext, is_done: bool) -> None:
+        ctx.progress(is_done)
+
+    async with work(app):
+        for is_done in (False, True):
+            found = (await ended(await tells.aenqueue(is_done))).progress
+            assert found is not None
+            assert (type(found.fraction), found.fraction) == (float, float(is_done))
 
 
 @pytest.mark.parametrize(
     ("said", "error", "message"),
     [
         ((("0.5",), {}), TypeError, "progress must be a number from 0 to 1, not '0.5'"),
+        (((b"0.5",), {}), TypeError, "progress must be a number from 0 to 1, not b'0.5'"),
         (((None,), {}), TypeError, "progress must be a number from 0 to 1, not None"),
+        (((0.5j,), {}), TypeError, "progress must be a number from 0 to 1, not 0.5j"),
+        (((10**400,), {}), TypeError, "progress must be a number from 0 to 1, not 1000"),
+        (((Decimal("sNaN"),), {}), TypeError, "progress must be a number from 0 to 1, not Decimal"),
+        (((Decimal("NaN"),), {}), InvalidOption, "progress must be from 0 to 1, not Decimal"),
+        (((Scalar(float("nan")),), {}), InvalidOption, "progress must be from 0 to 1, not "),
+        (((float("inf"),), {}), InvalidOption, "progress must be from 0 to 1, not inf"),
+        (((-0.1,), {}), InvalidOption, "progress must be from 0 to 1, not -0.1"),
         (((2,), {}), InvalidOption, "progress must be from 0 to 1, not 2"),
         (((float("nan"),), {}), InvalidOption, "progress must be from 0 to 1, not nan"),
         (((0.5, None), {}), TypeError, "the message of a progress must be text, not None"),

@@ -10,17 +10,18 @@ from typing import Any
 
 import pytest
 
-from taskq import App, ConfigError, Failure, Fixed, NoRetry, Task, TaskHandle, TaskState, webhook_task
+from taskq import App, ConfigError, Failure, Fixed, TaskHandle, TaskState, webhook_task
 from taskq.config import Settings
 from taskq.crypto import Crypto
 from taskq.domain.outcome import Bury, Complete
-from taskq.domain.record import DeadReason, TaskRecord
+from taskq.domain.record import DeadReason
 from taskq.ids import is_id
 from taskq.ports import RedriveStatus, Settled
 from taskq.webhook_task import MOST_RESULT
 from taskq.webhooks import Webhooks, verify
 from tests.hooks import SECRET, HookServer, answer, call_of, hook_server, webhooks_to
 from tests.worker.support import Gate, ended, until, until_state, work
+from tests.worker.webhooks import add_task, seconds_put_off
 
 CRYPTO = Crypto({"2026-11": bytes(32)})
 QUICK = replace(webhook_task.OPTIONS, retry=Fixed(0.01, max_retries=3))
@@ -30,18 +31,6 @@ QUICK = replace(webhook_task.OPTIONS, retry=Fixed(0.01, max_retries=3))
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls that fail are repeated at once."""
     monkeypatch.setattr(webhook_task, "OPTIONS", QUICK)
-
-
-def add_task(app: App, **options: Any) -> Task[..., Any]:
-    """A task that fails where there is nothing to add."""
-
-    async def add(x: int, y: int) -> int:
-        if x == y == 0:
-            raise ValueError("nothing to add")
-        return x + y
-
-    made: Task[..., Any] = app.task(name="add", retry=NoRetry(), **options)(add)
-    return made
 
 
 async def told_of(hooks: HookServer, handle: TaskHandle[Any], app: App) -> dict[str, Any]:
@@ -59,12 +48,6 @@ async def died(app: App, handle: TaskHandle[Any], message: str, reason: DeadReas
     assert (record.state, record.reason) == (TaskState.DEAD, reason)
     assert record.failure is not None
     assert record.failure.message == message
-
-
-def seconds_put_off(record: TaskRecord) -> float:
-    """Seconds from the last attempt to the next."""
-    assert record.due_at is not None
-    return (record.due_at - record.attempts[-1].ended_at).total_seconds()
 
 
 # ---------------------------------------------------------------- what is told
@@ -251,16 +234,6 @@ async def test_who_is_gone_is_not_called_again(hooked: App, hooks: HookServer) -
         handle = await add_task(hooked).options(on_complete_url=hooks.url).aenqueue(1, 2)
         await died(hooked, handle, "127.0.0.1 wants no more calls: it has answered 410")
     assert len(hooks.received) == 1
-
-
-@pytest.mark.parametrize("status", [429, 503])
-async def test_who_asks_for_time_is_called_then(hooked: App, hooks: HookServer, status: int) -> None:
-    hooks.answers = [answer(status, "Retry-After: 7200\r\n")]
-    async with work(hooked):
-        handle = await add_task(hooked).options(on_complete_url=hooks.url).aenqueue(1, 2)
-        await handle.await_(30)
-        record = await until_state(call_of(hooked, handle), TaskState.RETRYING)
-    assert seconds_put_off(record) == pytest.approx(7200, abs=60)
 
 
 async def test_who_fails_is_called_again_later(hooked: App, hooks: HookServer) -> None:

@@ -139,6 +139,16 @@ async def weekly(ctx: TaskContext, source: str) -> Workflow:
     return chain(add.s(len(source)))
 
 
+@app.workflow
+async def monthly(source: str) -> Workflow:
+    return chain(add.s(len(source)))
+
+
+@app.workflow
+async def yearly(ctx: TaskContext, source: str) -> Workflow:
+    return chain(add.s(len(source)))
+
+
 def starting() -> None:
     assert_type(nightly.enqueue("s3://x"), TaskHandle[str])
     assert_type(nightly.enqueue("s3://x", days=2).result(), str)
@@ -159,6 +169,25 @@ def starting() -> None:
     @app.workflow(name="wrong")  # error
     async def wrong_too() -> int:
         return 1
+
+
+async def starting_in_a_loop() -> None:
+    assert_type(await weekly.aenqueue("s3://x"), TaskHandle[str])
+    assert_type(await (await weekly.aenqueue("s3://x")).aresult(1), str)
+    assert_type(await nightly.aenqueue("s3://x", days=2), TaskHandle[str])
+    assert_type(await monthly.aenqueue("s3://x"), TaskHandle[str])
+    assert_type(await yearly.aenqueue("s3://x"), TaskHandle[str])
+    assert_type(await monthly("s3://x"), str)
+    assert_type(await weekly("s3://x"), str)
+    assert_type(await yearly("s3://x"), str)
+    assert_type(nightly("s3://x"), str)
+    await yearly.aenqueue(1)  # error
+    assert_type(await weekly.options(queue="fast").aenqueue("s3://x"), TaskHandle[str])
+    await weekly.aenqueue("s3://x", 2)  # error
+    await weekly.aenqueue()  # error
+    number: TaskHandle[int] = await weekly.aenqueue("s3://x")  # error
+    print(weekly.aenqueue("s3://x").id)  # error
+    print(number)
 
 
 def under_a_key() -> None:
