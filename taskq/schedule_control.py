@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol, Unpack
@@ -12,14 +13,14 @@ import msgspec
 
 from taskq.backends import Stores
 from taskq.config import is_whole, shown
-from taskq.domain.schedule import Misfire, Note, Overlap, Rules
+from taskq.domain.schedule import Misfire, Note, Overlap, Rules, Why
 from taskq.domain.timing import Timing
-from taskq.errors import InvalidOption, KeyMissing, NotApplied, ScheduleNotFound
+from taskq.errors import InvalidOption, KeyMissing, NotApplied, ScheduleNotFound, TaskqError
 from taskq.handle import TaskHandle
 from taskq.options import as_seconds
 from taskq.periodic import OPTIONS, Declarations, Fires, ScheduleKeywords, check_name, define
 from taskq.ports import Change
-from taskq.schedule_book import Book, Page
+from taskq.schedule_book import Book, Page, refusal_of
 from taskq.schedule_spec import Definition, Fired, Pause, Spec, State, differences, write
 from taskq.sending import refuse
 
@@ -268,6 +269,9 @@ class AsyncSchedules:
             [done] = await book.scheduler.commit([Change(told, [message])])
             if done.is_applied:
                 [answer] = done.answers
+                if (why := refusal_of(message, answer)) is not None:
+                    with suppress(TaskqError):  # what is to be seen is the refusal
+                        await self._take_back(book, name, fired, why)
                 refuse(message.name, answer)
                 return self._app.handle(answer.id)
         raise _contended(name)
@@ -310,6 +314,16 @@ class AsyncSchedules:
         near = difflib.get_close_matches(name, [entry.name for entry in await book.scheduler.entries()], 1)
         raise ScheduleNotFound(f"there is no schedule {name!r}" + "".join(f", did you mean {one!r}?" for one in near))
 
+    async def _take_back(self, book: Book, name: str, fired: Fired, why: Why) -> None:
+        """Have the ledger say that a task which was noted is not there."""
+        note = Note(why, fired.at, fired.at, 1, fired.at)
+        for _ in range(ATTEMPTS):
+            entry, _, state = await self._page(book, name)
+            told = replace(entry, state=write(state.without_fired(fired.id).with_notes([note])))
+            [done] = await book.scheduler.commit([Change(told)])
+            if done.is_applied:
+                return
+
     async def _rewrite(self, book: Book, name: str, change: Callable[[Page], tuple[Spec, State]]) -> Schedule:
         for _ in range(ATTEMPTS):
             page = await self._page(book, name)
@@ -346,12 +360,19 @@ class AsyncSchedules:
             payload=payload,
             options=effective.options,
             is_declared=spec.is_declared,
-            changed=sorted(field for field in spec.changes if field != "is_sealed"),
+            changed=sorted(
+                "payload" if field == "arguments" else field for field in spec.changes if field != "is_sealed"
+            ),
             paused_reason=None if spec.pause is None else spec.pause.reason,
             next_at=entry.next_at,
             fired=state.fired,
             notes=state.notes,
         )
+
+
+def _names_of(changes: Mapping[str, Any]) -> list[str]:
+    """The fields that people have changed, by the names that `change` has for them."""
+    return sorted("payload" if field == "arguments" else field for field in changes if field != "is_sealed")
 
 
 def _contended(name: str) -> NotApplied:

@@ -22,10 +22,10 @@ from taskq.domain.schedule import Note, Overlap, Rules, Why, due
 from taskq.errors import CorruptRecord, KeyMissing
 from taskq.flows.once import run_of_task
 from taskq.periodic import Fires
-from taskq.ports import Backend, Change, Enqueued, EnqueueStatus, ScheduleEntry, Scheduler
+from taskq.ports import Backend, Change, Enqueued, ScheduleEntry, Scheduler
 from taskq.runtime.declaring import Declaring
 from taskq.runtime.service import every, said
-from taskq.schedule_book import scheduler_of
+from taskq.schedule_book import refusal_of, scheduler_of
 from taskq.schedule_spec import Definition, Fired, State, read_spec, read_state, write
 
 AT_ONCE = 100
@@ -146,20 +146,21 @@ class Beat:
         return _Step(change, state, [instant for instant, _ in messages], now)
 
     async def _makes_way(self, backend: Backend, rules: Rules, state: State) -> bool:
-        """Whether the task of the last fire, or the workflow that it has started, lets another begin."""
-        if rules.overlap is Overlap.ALLOW or not state.fired:
+        """Whether the tasks of the last fires, or the workflows that they have started, let another begin."""
+        if rules.overlap is Overlap.ALLOW:
             return True
-        last = state.fired[-1].id
-        task = await backend.inspector.get(last)
-        run = await run_of_task(backend, self._app.namespace, last)
-        runs = run is not None and not run.is_over
-        if not runs and (task is None or task.state.is_final):
-            return True
-        if rules.overlap is Overlap.CANCEL:
+        for last in _last_ids(state.fired):
+            task = await backend.inspector.get(last)
+            run = await run_of_task(backend, self._app.namespace, last)
+            runs = run is not None and not run.is_over
+            if not runs and (task is None or task.state.is_final):
+                continue
+            if rules.overlap is Overlap.SKIP:
+                return False
             await backend.broker.cancel([last], CANCELLED)
             if run is not None:
                 await self._app.find_workflow(run.id).acancel(CANCELLED)
-        return rules.overlap is Overlap.CANCEL
+        return True
 
     def _complain(self, entry: ScheduleEntry, error: Exception) -> None:
         """Tell once of a schedule that cannot be read: a later release may have written it, or a key is not here."""
@@ -169,6 +170,16 @@ class Beat:
                 self._unreadable.clear()
             self._unreadable.add(key)
             logger.error("schedule %s does not fire: %s", entry.name, said(error))
+
+
+def _last_ids(fired: Sequence[Fired]) -> list[str]:
+    """The tasks of the last instant that has fired, and of what people have asked for since."""
+    found = []
+    for one in reversed(fired):
+        found.append(one.id)
+        if one.instant is not None:
+            break
+    return found
 
 
 @lru_cache(AT_ONCE)
@@ -205,9 +216,8 @@ def _refusals(step: _Step, answers: Sequence[Enqueued]) -> list[tuple[str, Note]
     at = fired[-1].at if fired else None
     found = []
     for instant, message, answer in zip(step.instants, step.change.fires, answers, strict=True):
-        is_held = answer.status is EnqueueStatus.DUPLICATE and answer.id != message.id
-        if is_held or answer.status in (EnqueueStatus.FULL, EnqueueStatus.CONFLICT):
-            why = Why.HELD if is_held else Why.REFUSED
+        why = refusal_of(message, answer)
+        if why is not None:
             logger.warning("schedule %s could not fire for %s: %s", entry.name, instant.isoformat(), why.value)
             found.append((message.id, Note(why, instant, instant, 1, at or instant)))
     return found

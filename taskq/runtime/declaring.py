@@ -22,6 +22,8 @@ from taskq.schedule_book import Book, Page
 from taskq.schedule_spec import Definition, Pause, Spec, State, differences
 
 DECLARE_EVERY = 60.0
+AGAIN = 0.05
+"""Seconds to the next try where others have written a schedule meanwhile: a beat that fires it, for example."""
 RENEWED_AFTER = timedelta(minutes=2)
 """A declaration is written down anew after that time, so that other beats see that it is still made."""
 RETIRED_AFTER = timedelta(minutes=10)
@@ -68,7 +70,9 @@ class Declaring:
             for name, entry in known.items():
                 changes.append(await self._or_complain(name, self._retired(book, entry)))
         if to_write := [change for change in changes if change is not None]:
-            await book.scheduler.commit(to_write)  # where somebody else was first there is a next time
+            done = await book.scheduler.commit(to_write)
+            if not all(one.is_applied for one in done):
+                return AGAIN
         return DECLARE_EVERY
 
     async def _declared(self, book: Book, declaration: Declaration, entry: ScheduleEntry | None) -> Change | None:
@@ -79,9 +83,11 @@ class Declaring:
         page, now = book.read(entry), await book.scheduler.now(entry.queue)
         spec = _declared_anew(page.spec, definition)
         seen = page.state.declared_at
-        if spec == page.spec and seen is not None and now - seen < RENEWED_AFTER:
+        is_as_said = spec == page.spec and entry.queue == self._app.fires.queue_of(spec.effective)
+        if is_as_said and seen is not None and now - seen < RENEWED_AFTER:
             return None
-        return await book.rewritten(page, spec, msgspec.structs.replace(page.state, declared_at=now), now)
+        state = msgspec.structs.replace(page.state, declared_at=now)
+        return await book.rewritten(page, spec, state, now, is_by_code=True)
 
     async def _retired(self, book: Book, entry: ScheduleEntry) -> Change | None:
         page, now = book.read(entry), await book.scheduler.now(entry.queue)
@@ -108,10 +114,11 @@ class Declaring:
 def _declared_anew(spec: Spec, definition: Definition) -> Spec:
     """What holds once code has said what a schedule is.
 
-    What people had made of one that they made themselves counts as their change of it.
+    What people had made of their own counts as their change of it, but for arguments of another task.
     """
     changes = spec.changes if spec.is_declared else differences(definition, spec.effective)
-    changes = {field: value for field, value in changes.items() if field != "task"}
+    left_out = {"task"} if spec.effective.task == definition.task else {"task", "arguments", "is_sealed"}
+    changes = {field: value for field, value in changes.items() if field not in left_out}
     pause = None if spec.pause is not None and spec.pause.is_retirement else spec.pause
     return Spec(definition, is_declared=True, changes=changes, pause=pause)
 

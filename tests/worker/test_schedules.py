@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from taskq import App, At, Cron, Every, InvalidOption, InvalidPayload, QueueFull, ScheduleNotFound
+from taskq import App, At, Cron, Every, InvalidOption, InvalidPayload, QueueFull, ScheduleNotFound, Unique
 from taskq.config import Settings
 from taskq.crypto import Crypto
 from taskq.domain.schedule import Misfire, Why
@@ -152,6 +152,19 @@ async def test_one_that_its_queue_refuses(any_app: App, schedules: Schedules) ->
     await schedules.arun("tick")
     with pytest.raises(QueueFull):
         await schedules.arun("tick")
+    found = await schedules.aget("tick")
+    assert (len(found.fired), [(note.why, note.number) for note in found.notes]) == (1, [(Why.REFUSED, 1)])
+
+
+async def test_one_whose_unique_key_another_task_holds(any_app: App, schedules: Schedules) -> None:
+    @any_app.task(name="only", unique=Unique())
+    def only() -> None: ...
+
+    holder = await only.aenqueue()
+    await schedules.aput("tick", Every(hours=1), "only")
+    assert (await schedules.arun("tick")).id == holder.id
+    found = await schedules.aget("tick")
+    assert (list(found.fired), [(note.why, note.number) for note in found.notes]) == ([], [(Why.HELD, 1)])
 
 
 async def test_what_others_write_meanwhile_is_not_lost(any_app: App, schedules: Schedules) -> None:
@@ -191,7 +204,7 @@ async def test_what_code_declares_is_changed_and_taken_back(any_app: App, schedu
     any_app.periodic(Every(hours=1), task=any_app.tasks.get("job"), args=(1,), queue="slow")
     await Declaring(any_app, lambda: 0.0).tick()
     changed = await schedules.achange("job", jitter=7, payload={"number": 2})
-    assert (changed.is_declared, changed.changed) == (True, ["arguments", "jitter"])
+    assert (changed.is_declared, changed.changed) == (True, ["jitter", "payload"])
     await Declaring(any_app, lambda: 0.0).tick()
     assert (await schedules.aget("job")).payload == {"number": 2}
     taken_back = await schedules.areset("job")
