@@ -173,7 +173,8 @@ class WorkflowRun(FlowView, Generic[R]):
         Arguments:
             what: `task.s(…)`, or another workflow with all its tasks.
             after: handles or ids of tasks for which they wait, such as what this has returned, or `ctx.id`.
-            on_parent_failure: what becomes of them where one of these ends otherwise than COMPLETED; see Workflow.add.
+            on_parent_failure: what becomes of them where one of these ends otherwise than COMPLETED; None: what each of
+                them says itself; see Workflow.add.
             name: of the task, or what the names of several begin with; None: that of each, with a number from the
                 second on. It stands behind the name of the task that adds them, "split/load".
 
