@@ -218,8 +218,9 @@ class WorkflowRun(FlowView, Generic[R]):
     async def arun_again(self) -> WorkflowRun[R]:
         """Enqueue all of it anew, as another run; this one stays as it is.
 
-        Its tasks are as they were enqueued: arguments, queues, options, order. Those that were added while it ran are
-        left out: the tasks that have added them do it again.
+        Its tasks are as their records are: arguments, options and order as they were enqueued, and after a `retry()` or
+        a redrive without their expiry, and in the queue into which that has put them. Those that were added while it
+        ran are left out: the tasks that have added them do it again.
 
         Returns:
             The new run.
