@@ -259,7 +259,10 @@ class WorkflowFailed(TaskFailed):
     """
 
     def __init__(self, failed: list[str], type: str, message: str, traceback: str = "") -> None:
-        super().__init__(type, f"{message} (in {', '.join(failed[:5])}{' …' * (len(failed) > 5)})", traceback)
+        where = f"(in {', '.join(failed[:5])}{' …' * (len(failed) > 5)})"
+        super().__init__(type, f"{message} {where}".lstrip(), traceback)
+        if not message:
+            self.args = (f"{type} {where}",)
         self.failed = failed
 
 

@@ -84,7 +84,8 @@ def retry(kind: FlowKind, app_path: str | None, url: str | None, id: str, only_f
 def again(kind: FlowKind, app_path: str | None, url: str | None, id: str, as_json: bool) -> None:
     """Enqueue all of ID anew, as another run; prints its id.
 
-    Its tasks are as they were enqueued, also those that have completed; ID stays as it is.
+    Its tasks are as their records are, also those that have completed: as they were enqueued, but after a retry or a
+    redrive without their expiry, and in the queue into which that has put them. ID stays as it is.
     """
     app = store_app(app_path, url)
 

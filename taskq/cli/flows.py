@@ -209,6 +209,7 @@ def plain_flow(flow: FlowRecord) -> dict[str, Any]:
             "closed_at": flow.closed_at,
             "ended_at": flow.ended_at,
             "cancel_reason": flow.cancel_reason,
+            "is_partial": flow.is_partial,
         }
     )
     return told
@@ -249,6 +250,8 @@ def _text(seen: _Seen) -> str:
         "ended": seconds_of(flow.ended_at),
         "cancelled": "-" if flow.cancel_reason is None else flow.cancel_reason or "yes",
     }
+    if flow.is_partial:
+        fields["whole"] = "no: it was cancelled before all of it was there"
     lines = [f"{name:10} {printable(value)}" for name, value in fields.items()]
     tasks = table(_COLUMNS[flow.kind], _rows(seen))
     return "\n".join([*lines, *([""] if tasks else []), *tasks, *_missing(seen)])

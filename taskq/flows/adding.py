@@ -43,7 +43,7 @@ async def add_tasks(
         flow: the id of the workflow.
         what: one call, or the tasks of another workflow.
         after: tasks for which those wait that wait for no other of these.
-        on_parent_failure: what becomes of them where one of these fails; None: what the signature says.
+        on_parent_failure: what becomes of them where one of these fails; None: what the signature of each says.
         name: of the one, or what the names of several begin with.
 
     Returns:
@@ -53,10 +53,7 @@ async def add_tasks(
         TaskqError: see WorkflowRun.aadd.
     """
     context = _member_of(flow)
-    policy = on_parent_failure
-    if policy is None:
-        policy = what.task.call_options.on_parent_failure if isinstance(what, Signature) else OnParentFailure.CANCEL
-    heads = edges_of(after, policy, "after")
+    heads = edges_of(after, OnParentFailure.CANCEL if on_parent_failure is None else on_parent_failure, "after")
     order, submitter = _graph(what, name)
     if context.origin is not submitter:
         raise ConfigError("what is added to a workflow are tasks of its own application")
@@ -65,7 +62,8 @@ async def add_tasks(
     def id_of(step: Step, shard: int) -> str:
         return derived_id(shard, submitter.namespace, "node", flow, context.id, names[step.name])
 
-    into = Into(flow, heads, id_of, names.__getitem__, is_whole=False)
+    is_own_policy = on_parent_failure is None
+    into = Into(flow, heads, is_own_policy, id_of, names.__getitem__, is_whole=False)
     try:
         ids, messages = messages_of(order[0].name if isinstance(what, Signature) else what.name, order, submitter, into)
         await add_members(submitter.way, messages)

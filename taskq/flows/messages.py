@@ -32,6 +32,8 @@ class Into(NamedTuple):
     flow: str
     heads: tuple[Edge, ...]
     """For whom those wait that wait for none of the others."""
+    is_own_policy: bool = False
+    """Whether the signature of each of those says what becomes of it when one of `heads` fails."""
     id_of: Callable[[Step, int], str] | None = None
     """Gives the id of a task in its shard, always the same; None: fresh ones."""
     name_of: Callable[[str], str] = str
@@ -78,6 +80,8 @@ def _message_of(
             raise InvalidOption(f"the option {option} is for a task that is enqueued by itself: leave it out")
     payload, inputs = _encoded(step, task, codecs)
     heads = () if step.parents else into.heads
+    if into.is_own_policy:
+        heads = edges_of([edge.parent for edge in heads], call.on_parent_failure, "after")
     known = {edge.parent for edge in heads}
     others = [edge for edge in edges_of(call.depends_on, call.on_parent_failure) if edge.parent not in known]
     edges = [*(Edge(ids[parent], policy) for parent, policy in step.parents.items()), *others]

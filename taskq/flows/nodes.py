@@ -39,12 +39,13 @@ class Node(Generic[R]):
         """
         return cast("R", self._output)
 
-    def after(self, *parents: Node[Any], on_parent_failure: OnParentFailure | str = OnParentFailure.CANCEL) -> Node[R]:
+    def after(self, *parents: Node[Any], on_parent_failure: OnParentFailure | str | None = None) -> Node[R]:
         """Have it wait for others as well.
 
         Arguments:
             on_parent_failure: what becomes of it where one of these ends otherwise than COMPLETED: "cancel", "run" or
-                "fail".
+                "fail"; None: what was said before, where it waits for that one already, else what
+                `.options(on_parent_failure=…)` says of each task, else "cancel".
 
         >>> from taskq import App, Workflow
         >>> @App("memory://").task(name="add")
@@ -55,10 +56,7 @@ class Node(Generic[R]):
         >>> second.after(first).name
         'add-2'
         """
-        policy = as_policy(on_parent_failure)
-        waits_for = dict.fromkeys(tails_of(parents), policy)
-        for head in self.heads:
-            head.parents.update(waits_for)
+        put_behind(self.heads, tails_of(parents), on_parent_failure)
         return self
 
     def __repr__(self) -> str:
@@ -81,6 +79,26 @@ class Step:
 
     def __repr__(self) -> str:
         return f"{self.name!r}"
+
+
+def put_behind(steps: Iterable[Step], parents: Iterable[Step], on_parent_failure: OnParentFailure | str | None) -> None:
+    """Have tasks wait for others as well.
+
+    Arguments:
+        on_parent_failure: what becomes of them when one of these fails; None: an edge that is there stays as it is, and
+            a new one is as the signature says.
+
+    Raises:
+        InvalidOption: there is no such policy.
+    """
+    said = None if on_parent_failure is None else as_policy(on_parent_failure)
+    waited_for = list(parents)
+    for step in steps:
+        if said is None:
+            own = as_policy(step.signature.task.call_options.on_parent_failure)
+            step.parents.update((parent, own) for parent in waited_for if parent not in step.parents)
+        else:
+            step.parents.update(dict.fromkeys(waited_for, said))
 
 
 def tails_of(after: Node[Any] | Iterable[Node[Any]]) -> list[Step]:

@@ -173,7 +173,8 @@ class WorkflowRun(FlowView, Generic[R]):
         Arguments:
             what: `task.s(…)`, or another workflow with all its tasks.
             after: handles or ids of tasks for which they wait, such as what this has returned, or `ctx.id`.
-            on_parent_failure: what becomes of them where one of these ends otherwise than COMPLETED; see Workflow.add.
+            on_parent_failure: what becomes of them where one of these ends otherwise than COMPLETED; None: what each of
+                them says itself; see Workflow.add.
             name: of the task, or what the names of several begin with; None: that of each, with a number from the
                 second on. It stands behind the name of the task that adds them, "split/load".
 
@@ -217,8 +218,9 @@ class WorkflowRun(FlowView, Generic[R]):
     async def arun_again(self) -> WorkflowRun[R]:
         """Enqueue all of it anew, as another run; this one stays as it is.
 
-        Its tasks are as they were enqueued: arguments, queues, options, order. Those that were added while it ran are
-        left out: the tasks that have added them do it again.
+        Its tasks are as their records are: arguments, options and order as they were enqueued, and after a `retry()` or
+        a redrive without their expiry, and in the queue into which that has put them. Those that were added while it
+        ran are left out: the tasks that have added them do it again.
 
         Returns:
             The new run.

@@ -153,7 +153,7 @@ class FlowView:
         return blocking.run(self.acancel(reason), "cancel()", "acancel()")
 
     async def aretry(self, *, only_failed: bool = False) -> int:
-        """Start anew all tasks that have ended otherwise than COMPLETED, in their order.
+        """Start anew all tasks that have ended otherwise than COMPLETED, each behind those for which it waits.
 
         Arguments:
             only_failed: not those that were cancelled, or failed because others had.

@@ -9,14 +9,13 @@ import msgspec
 
 from taskq import blocking
 from taskq.config import is_label, shown
-from taskq.depends import as_policy
 from taskq.domain.flow import FlowKind
 from taskq.domain.message import DEFAULT_QUEUE, DEFAULT_RETENTION
 from taskq.domain.workflow import Edge, OnParentFailure, find_loop, in_order
 from taskq.errors import ConfigError, CyclicDependency, InvalidOption
 from taskq.flows.members import store_members
 from taskq.flows.messages import Into, checked_metadata, messages_of
-from taskq.flows.nodes import Node, Step, copied, sources_of, tails_of
+from taskq.flows.nodes import Node, Step, copied, put_behind, sources_of, tails_of
 from taskq.flows.once import Run, ids_for_task, run_ids, store_once
 from taskq.flows.results import ends_of, spec_of
 from taskq.flows.run import WorkflowRun
@@ -109,7 +108,8 @@ class Workflow:
             after: for whom it waits beside them.
             on_parent_failure: what becomes of it when one of these ends otherwise than COMPLETED: "cancel" (with all
                 that hangs on it), "run" (all the same; an argument from there is None) or "fail"; None: what
-                `.options(on_parent_failure=…)` says of a signature, else "cancel".
+                `.options(on_parent_failure=…)` says of the signature, of a workflow what it says of each of its first
+                tasks, else "cancel".
             name: None: that of the task, with a number where it is not the first.
 
         Returns:
@@ -129,13 +129,11 @@ class Workflow:
         Node('again')
         """
         if isinstance(what, Workflow):
-            policy = as_policy(OnParentFailure.CANCEL if on_parent_failure is None else on_parent_failure)
-            node = self._taken_in(what, dict.fromkeys(tails_of(after), policy), name)
+            node = self._taken_in(what, tails_of(after), on_parent_failure, name)
         elif isinstance(what, Signature):
-            asked = what.task.call_options.on_parent_failure if on_parent_failure is None else on_parent_failure
-            policy = as_policy(asked)
-            parents = dict.fromkeys([*tails_of(after), *sources_of(what)], policy)
-            step = Step(self._fresh_name(what.task.name, name), what, parents)
+            parents = [*tails_of(after), *sources_of(what)]
+            step = Step(self._fresh_name(what.task.name, name), what, {})
+            put_behind([step], parents, on_parent_failure)
             self._steps[step.name] = step
             node = Node(step.name, [step], [step], Output(step))
         else:
@@ -143,7 +141,9 @@ class Workflow:
         self._nodes.append(node)
         return node
 
-    def _taken_in(self, other: Workflow, parents: dict[Step, OnParentFailure], name: str | None) -> Node[Any]:
+    def _taken_in(
+        self, other: Workflow, parents: list[Step], on_parent_failure: OnParentFailure | str | None, name: str | None
+    ) -> Node[Any]:
         """Take in the tasks of another workflow under names of their own."""
         if other is self or not other._steps:
             what = "itself" if other is self else f"workflow {other.name}, which has no task"
@@ -151,8 +151,7 @@ class Workflow:
         prefix = self._fresh_name(other.name, name, sub=True)
         copies = copied(other._steps, lambda own: f"{prefix}/{own}")
         heads = [copy for step, copy in copies.items() if copies.keys().isdisjoint(step.parents)]
-        for head in heads:
-            head.parents.update(parents)
+        put_behind(heads, parents, on_parent_failure)
         self._steps.update((copy.name, copy) for copy in copies.values())
         return Node(prefix, heads, [copies[step] for step in other._ends()], _moved(other._result(), copies))
 
@@ -283,7 +282,7 @@ class Workflow:
         id_of: Callable[[Step, int], str] | None = None,
     ) -> Run:
         """What is stored of it under an id; its first tasks wait for the flow itself."""
-        ids, messages = messages_of(self.name, order, submitter, Into(flow, (Edge(flow),), id_of))
+        ids, messages = messages_of(self.name, order, submitter, Into(flow, (Edge(flow),), id_of=id_of))
         ends, last = ends_of(self._result(), ids), set(self._ends())
         told = spec_of(ends, [step.name for step in order if step in last])
         spec = msgspec.json.encode({"metadata": self._metadata, "size": len(messages), **told})

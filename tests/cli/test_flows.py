@@ -80,6 +80,18 @@ def batch(url: str, *ends: Settlement, size: int = 3) -> str:
     return within(url, put)
 
 
+def left_open(url: str) -> str:
+    """Store a batch of one task so far, whose process has died in its block; returns its id."""
+
+    async def leave(app: App) -> str:
+        made = await app.batch().__aenter__()
+        await made.aenqueue_many(tasks_of(app).take, [(1,)])
+        await made._send()
+        return made.id
+
+    return within(url, leave)
+
+
 def told(url: str, *arguments: str) -> Any:
     """What a command tells in JSON."""
     result = taskq(*arguments, "--backend", url, "--json")
@@ -219,6 +231,31 @@ def test_what_is_no_longer_kept_is_told_of(store: str) -> None:
     assert all("extract" not in node["waits_for"] for node in told(store, "workflows", "show", id)["nodes"])
 
 
+def test_why_a_batch_of_which_all_completed_has_failed(store: str) -> None:
+    id, why = left_open(store), "whole      no: it was cancelled before all of it was there"
+    assert not told(store, "batches", "show", id)["is_partial"]
+    assert why not in lines(store, "batches", "show", id)
+    told(store, "batches", "cancel", id, "--yes")
+    assert why in lines(store, "batches", "show", id)
+    told(store, "batches", "retry", id)
+    within(store, lambda app: work(app, DONE))
+    shown = told(store, "batches", "show", id)
+    assert (shown["state"], shown["is_partial"], states(shown)) == ("failed", True, {"total": 1, "completed": 1})
+    assert why in lines(store, "batches", "show", id)
+
+
+def test_a_workflow_that_was_never_stored_whole(store: str) -> None:
+    id = new_id(0)
+
+    async def leave(app: App) -> None:
+        await (await app.backend()).flows.create(NewFlow(id, FlowKind.WORKFLOW, "nightly", b"{}"))
+
+    within(store, leave)
+    told(store, "workflows", "cancel", id, "--yes")
+    assert told(store, "workflows", "show", id)["is_partial"]
+    assert "whole      no: it was cancelled before all of it was there" in lines(store, "workflows", "show", id)
+
+
 def test_per_cent_are_rounded_down(kept: str) -> None:
     id = batch(kept, *[DONE] * 199, size=200)
     assert lines(kept, "batches", "show", id)[3].startswith("progress   99%  200 total, 1 pending")
@@ -309,13 +346,7 @@ def test_a_workflow_is_run_again(store: str) -> None:
 
 
 def test_a_batch_that_was_left_open_is_closed(store: str) -> None:
-    async def leave(app: App) -> str:
-        batch = await app.batch().__aenter__()
-        await batch.aenqueue_many(tasks_of(app).take, [(1,)])
-        await batch._send()
-        return batch.id
-
-    id = within(store, leave)
+    id = left_open(store)
     assert told(store, "batches", "show", id)["state"] == "open"
     for _ in range(2):
         assert lines(store, "batches", "close", id) == [

@@ -142,6 +142,21 @@ async def test_a_policy_in_a_chain(tasks: Tasks) -> None:
     assert [edge.on_failure.value for edge in node.record.parents] == ["run"]
 
 
+async def test_a_policy_in_a_link_of_several(tasks: Tasks) -> None:
+    """Each of them says its own, however deep it is; those within wait for each other as they did."""
+    run, fail = (tasks.add.options(on_parent_failure=policy) for policy in ("run", "fail"))
+    links = [
+        group(run.si(5, 6), tasks.add.s(1), fail.si(7, 8)),
+        chain(chain(run.si(5, 6), tasks.add.s(1)), fail.s(2)),
+    ]
+    flows = [chain(tasks.add.s(1, 2), link) for link in links] + [chord([tasks.add.s(1, 2)], links[1])]
+    policies = [
+        [edge.on_failure.value for node in await (await flow.aenqueue()).anodes() for edge in node.record.parents]
+        for flow in flows
+    ]
+    assert policies == [["cancel", "run", "cancel", "fail"]] * 3
+
+
 @pytest.mark.parametrize("make", [chain, lambda: group([]), lambda: group(iter(()))])
 async def test_nothing_at_all(app: App, make: Callable[[], Workflow]) -> None:
     with pytest.raises(ConfigError, match="has no task: give it at least one"):

@@ -77,6 +77,11 @@ def test_every_error_comes_back_whole(
     assert (str(back), back.args, vars(back)) == (str(error), error.args, vars(error))
 
 
+def test_a_workflow_that_failed_without_a_message_says_none() -> None:
+    assert str(WorkflowFailed(["p", "f"], "Expired", "")) == "Expired (in p, f)"
+    assert str(WorkflowFailed(["load"], "ValueError", "no such user")) == "ValueError: no such user (in load)"
+
+
 def test_an_error_of_the_user_s_own_comes_back_too() -> None:
     class Own(TaskFailed):
         def __init__(self, code: int) -> None:

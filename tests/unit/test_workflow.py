@@ -76,6 +76,44 @@ async def test_a_signature_may_say_its_policy_itself(tasks: Tasks) -> None:
     assert policies == {"one": ["cancel"], "said": ["run"], "overruled": ["fail"]}
 
 
+async def test_the_first_tasks_of_a_workflow_within_say_their_policies_themselves(tasks: Tasks) -> None:
+    inner, flow = Workflow("inner"), Workflow()
+    inner.add(tasks.add.options(on_parent_failure="run").s(3, 4), name="tidy")
+    inner.add(tasks.add.s(3, 4), name="plain")
+    one = flow.add(tasks.add.s(1, 2), name="one")
+    flow.add(inner, after=one, name="said")
+    flow.add(inner, after=one, on_parent_failure="fail", name="overruled")
+    flow.add(inner, name="later").after(one)
+    policies = {node.name: [edge.on_failure.value for edge in node.record.parents] for node in await _nodes(flow)}
+    assert policies == {
+        "one": ["cancel"],
+        "said/tidy": ["run"],
+        "said/plain": ["cancel"],
+        "overruled/tidy": ["fail"],
+        "overruled/plain": ["fail"],
+        "later/tidy": ["run"],
+        "later/plain": ["cancel"],
+    }
+
+
+async def test_who_waits_for_the_same_again_keeps_its_policy_unless_another_is_said(tasks: Tasks) -> None:
+    flow, inner = Workflow(), Workflow("inner")
+    one, two = flow.add(tasks.add.s(1, 2), name="one"), flow.add(tasks.add.s(1, 2), name="two")
+    flow.add(tasks.add.s(1, 2), after=one, on_parent_failure="run", name="kept").after(one, two)
+    said = flow.add(tasks.add.s(1, 2), after=one, on_parent_failure="run", name="said")
+    said.after(one, two, on_parent_failure="cancel")
+    inner.add(tasks.add.s(1, 2), after=one, on_parent_failure="run")
+    flow.add(inner, after=[one, two])
+    policies = {node.name: [edge.on_failure.value for edge in node.record.parents] for node in await _nodes(flow)}
+    assert policies == {
+        "one": ["cancel"],
+        "two": ["cancel"],
+        "kept": ["run", "cancel"],
+        "said": ["cancel", "cancel"],
+        "inner/add": ["run", "cancel"],
+    }
+
+
 async def test_names_are_those_of_the_tasks_with_a_number(tasks: Tasks) -> None:
     flow = Workflow()
     for name in (None, None, "add-3", None, "mine"):

@@ -139,6 +139,7 @@ async def test_what_becomes_of_them_when_one_before_them_fails(wide_app: App, su
         await run.aadd(chain(sums.tells.s(), sums.tells.s()), after=bad.id, on_parent_failure=policy, name="part")
         said = sums.tells.options(on_parent_failure="run", queue="one").s()
         await run.aadd(said, after=bad, on_parent_failure=policy, name="said")
+        await run.aadd(group(said, sums.tells.s()), after=bad, on_parent_failure=policy, name="each")
 
     async with work_wide(wide_app):
         run = await chain(adder(wide_app, body).s()).aenqueue()
@@ -146,7 +147,9 @@ async def test_what_becomes_of_them_when_one_before_them_fails(wide_app: App, su
     expected = {"cancel": CANCELLED, "run": COMPLETED, "fail": FAILED, None: CANCELLED}[policy]
     assert (found["split/fails"], found["split/one"], found["split/part/tells"]) == (DEAD, expected, expected)
     assert found["split/part/tells-2"] is (COMPLETED if policy == "run" else CANCELLED)
-    assert found["split/said"] is (COMPLETED if policy is None else expected)  # as the signature says
+    for name in ("split/said", "split/each/tells"):
+        assert found[name] is (COMPLETED if policy is None else expected)  # as the signature says
+    assert found["split/each/tells-2"] is expected
     assert await run.astatus() is FlowState.FAILED
     assert await run.aresult(0) is None
 
