@@ -343,7 +343,6 @@ def test_output_into_a_closed_pipe(shell: Shell) -> None:
     assert "BrokenPipe" not in process.stderr
 
 
-@pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("env", [{"PYTHONUNBUFFERED": "1"}, {"PYTHONUNBUFFERED": ""}], ids=["unbuffered", "buffered"])
 @pytest.mark.parametrize(
     "arguments",
