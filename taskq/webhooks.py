@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from taskq.errors import ConfigError, TaskqError
-from taskq.outbound.addresses import Networks
+from taskq.outbound.addresses import Address, Network, Networks
 from taskq.outbound.urls import ANY_PORT, PORTS
 
 TOLERANCE = 300.0
@@ -38,7 +38,8 @@ class Webhooks:
     Arguments:
         secrets: each "whsec_" and the base64 of 24 to 64 random bytes. All sign: to change one, give the new one first,
             tell the receivers, then take the old one away.
-        allow: networks that may be called although they are not on the public internet, as "10.1.0.0/16".
+        allow: networks that may be called although they are not on the public internet, as "10.1.0.0/16" or as an
+            ip_network or ip_address.
         ports: that may be called.
 
     Raises:
@@ -49,7 +50,11 @@ class Webhooks:
     """
 
     def __init__(
-        self, secrets: Iterable[str], *, allow: Iterable[str] = (), ports: Iterable[int] = tuple(PORTS.values())
+        self,
+        secrets: Iterable[str],
+        *,
+        allow: Iterable[str | Network | Address] = (),
+        ports: Iterable[int] = tuple(PORTS.values()),
     ) -> None:
         self._secrets = _checked_secrets(secrets)
         networks: object = allow
@@ -89,6 +94,7 @@ def verify(secrets: Iterable[str], headers: Mapping[str, str], body: bytes, now:
     Raises:
         BadSignature: none of the secrets has signed it, or the time of it is more than five minutes away.
         ConfigError: a secret cannot be one.
+        TypeError: the body is no bytes: it was decoded, or parsed, already.
 
     >>> secret = f"whsec_{b64encode(bytes(24)).decode()}"
     >>> verify([secret], Webhooks([secret]).headers("msg_1", b"{}"), b"{}")

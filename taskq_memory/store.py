@@ -151,7 +151,7 @@ class Store:
         self._leave(task)
         self._enter(task, event, state)
         task.completed_at = self.clock.now()
-        task.reason = reason
+        task.reason = str(reason)  # a DeadReason is plain text in a store that others read too
         task.failure = failure or task.failure
         task.cancel_requested = False
         self.keys.give_back(task, is_over=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from taskq.cli.commands import LazyGroup
+from taskq.cli.commands import LazyGroup, says_errors, says_lost_output
 
 
 @click.group(
@@ -31,9 +31,11 @@ def cli() -> None:
     """A distributed task queue: nothing lost, on Redis, Postgres or in memory."""
 
 
+@says_errors()
 def main() -> None:
     """Run the command line."""
-    cli(prog_name="taskq")
+    with says_lost_output():
+        cli(prog_name="taskq")
 
 
 __all__ = ["cli", "main"]

@@ -10,8 +10,8 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -223,6 +223,24 @@ def says_errors(status: int = FAILED) -> Callable[[Callable[..., T]], Callable[.
         return wrapped
 
     return decorate
+
+
+@contextmanager
+def says_lost_output() -> Iterator[None]:
+    """Have it said what became of output that could not be written, as onto a full disk; click sees to closed pipes.
+
+    Raises:
+        TaskqError: standard output took no more.
+    """
+    try:
+        yield
+    except OSError as error:
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if frame.f_code is not click.echo.__code__:
+            raise
+        # The interpreter would write at its end what is left, and say that it failed once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise TaskqError(f"cannot write to standard output: {error.strerror}") from error
 
 
 def _fail(error: TaskqError, status: int) -> NoReturn:

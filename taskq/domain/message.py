@@ -31,6 +31,12 @@ DIGEST_RETENTION = DAY
 """Seconds from the enqueue for which an idempotency key is remembered."""
 
 
+def _without_body(told: Message | Delivery) -> str:
+    """A repr that may reach a log."""
+    fields = ", ".join(f"{name}={value!r}" for name, value in zip(told._fields, told, strict=True) if name != "body")
+    return f"{type(told).__name__}({fields})"
+
+
 class Message(NamedTuple):
     """One enqueued unit, as the store is told of it.
 
@@ -75,6 +81,9 @@ class Message(NamedTuple):
     flow: str = ""
     """The flow of which it is a member."""
 
+    def __repr__(self) -> str:
+        return _without_body(self)
+
 
 class Delivery(NamedTuple):
     """A message under lease: what a worker holds.
@@ -102,6 +111,9 @@ class Delivery(NamedTuple):
     """Seconds from the enqueue to this claim, by the store's clock."""
     is_limited: bool = False
     """Whether the task carries limits: others may wait for the end of this run."""
+
+    def __repr__(self) -> str:
+        return _without_body(self)
 
     @property
     def put_offs(self) -> int:

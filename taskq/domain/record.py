@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -58,13 +58,15 @@ class AttemptOutcome(StrEnum):
 class Failure:
     """What went wrong in a run, as text: a remote exception is data and is never imported.
 
+    Its repr has neither message nor traceback, which may tell of a payload.
+
     >>> Failure("ValueError", "no such user").to_json()
     b'{"type":"ValueError","message":"no such user"}'
     """
 
     type: str
-    message: str
-    traceback: str = ""
+    message: str = field(repr=False)
+    traceback: str = field(default="", repr=False)
     fingerprint: str = ""
 
     def to_json(self) -> bytes:
@@ -76,8 +78,8 @@ class Failure:
     def from_json(cls, data: bytes | str) -> Failure:
         """Read what `to_json` wrote; a field of a later release is left out.
 
-        >>> Failure.from_json(b'{"type":"ValueError","message":"x","later":1}')
-        Failure(type='ValueError', message='x', traceback='', fingerprint='')
+        >>> Failure.from_json(b'{"type":"ValueError","message":"x","later":1}').message
+        'x'
         """
         fields: dict[str, Any] = json.loads(data)
         known = {key: str(value) for key, value in fields.items() if key in cls.__slots__}
@@ -114,7 +116,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRecord:
-    """All that is known of a task. Every instant is aware, in UTC, by the store's clock."""
+    """All that is known of a task. Every instant is aware, in UTC, by the store's clock. Its repr shows no payload."""
 
     id: str
     name: str
@@ -123,7 +125,7 @@ class TaskRecord:
     priority: Priority = Priority.NORMAL
     group: str = ""
     tenant: str = ""
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
     created_at: datetime
     due_at: datetime | None = None
     """When a SCHEDULED or RETRYING task becomes ready."""
@@ -140,16 +142,16 @@ class TaskRecord:
     worker: str = ""
     """The worker of the newest delivery."""
     cancel_requested: bool = False
-    result: bytes | None = None
+    result: bytes | None = field(default=None, repr=False)
     reason: str = ""
     """Why it is DEAD, FAILED or CANCELLED: a DeadReason or what the caller said."""
     failure: Failure | None = None
     """The newest failure."""
     attempts: tuple[Attempt, ...] = ()
     """Oldest first, at most HISTORY_LIMIT."""
-    progress: Progress | None = None
-    checkpoint: bytes | None = None
-    logs: tuple[str, ...] = ()
+    progress: Progress | None = field(default=None, repr=False)
+    checkpoint: bytes | None = field(default=None, repr=False)
+    logs: tuple[str, ...] = field(default=(), repr=False)
     """The newest lines that the task itself logged, at most LOG_LIMIT."""
     unique: UniqueKey | None = None
     """The key that it was enqueued with; whether it still holds it, the store knows."""

@@ -16,7 +16,8 @@ from taskq.config import is_label, shown
 from taskq.context import current_or_none
 from taskq.domain.flow import Callback, FlowKind
 from taskq.domain.message import DEFAULT_QUEUE, Message
-from taskq.errors import ConfigError, FlowOver, InvalidOption, InvalidPayload, TaskqError
+from taskq.errors import ConfigError, FlowOver, InvalidOption, TaskqError
+from taskq.flows.messages import checked_metadata
 from taskq.flows.starting import WorkflowMethods
 from taskq.flows.view import FlowView, checked_id
 from taskq.ids import new_id
@@ -257,8 +258,9 @@ class FlowMethods(WorkflowMethods):
             name: for people.
 
         Raises:
-            InvalidPayload: an argument of a callback does not fit, or the metadata is no JSON.
-            InvalidOption: the name cannot be one, or an option that a callback cannot have.
+            InvalidPayload: an argument of a callback does not fit.
+            InvalidOption: the name cannot be one, the metadata is no mapping that can be written as JSON, or an option
+                that a callback cannot have.
             ConfigError: a callback is no signature of a task of this application.
 
         >>> from taskq import App
@@ -275,7 +277,7 @@ class FlowMethods(WorkflowMethods):
         submitter = self._submitter
         id = new_id(submitter.stores.root.shard_of(DEFAULT_QUEUE))
         given = {Callback.SUCCESS: on_success, Callback.FAILURE: on_failure, Callback.COMPLETE: on_complete}
-        spec = _spec(metadata)
+        spec = msgspec.json.encode({"metadata": checked_metadata(f"batch {name}", metadata)})
         callbacks = {
             each: _callback(submitter, each, signature, id, metadata)
             for each, signature in given.items()
@@ -336,15 +338,6 @@ def _check_home(submitter: StoreSubmitter, task: Task[..., Any], what: str) -> N
     """Refuse a task that the workers of this application do not know."""
     if task.submitter is not submitter:
         raise ConfigError(f"{what}: {task.name} is a task of another App: give a task of the App that has the batch")
-
-
-def _spec(metadata: object) -> bytes:
-    if not isinstance(metadata, Mapping | None):
-        raise InvalidOption(f"the metadata of a batch must be a mapping, not {shown(metadata)}")
-    try:
-        return msgspec.json.encode({"metadata": dict(metadata or {})})
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidPayload(f"the metadata of a batch cannot be written as JSON: {error}") from None
 
 
 def _alone(call: _Waiting) -> Task[..., Any] | None:

@@ -113,7 +113,7 @@ def _encoded(step: Step, task: Task[..., Any], codecs: dict[str, PartialCodec[An
 
 
 def checked_metadata(what: str, metadata: object) -> dict[str, Any]:
-    """The metadata of a workflow.
+    """The metadata of a workflow or a batch; `what` names it.
 
     Raises:
         InvalidOption: it is no mapping that can be written as JSON.

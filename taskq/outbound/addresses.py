@@ -23,6 +23,7 @@ _NOT_PUBLIC_6 = tuple(
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 
 
 def is_public(address: Address) -> bool:
@@ -59,7 +60,7 @@ class Networks:
     """Networks that are allowed although they are not public.
 
     Arguments:
-        given: such as "10.1.0.0/16", or one address.
+        given: each a text such as "10.1.0.0/16", or one address, or what `ipaddress` makes of such.
 
     Raises:
         ConfigError: one cannot be read; the message shows it.
@@ -73,8 +74,8 @@ class Networks:
     taskq.errors.ConfigError: '10.1.0.1/16' is no network: 10.1.0.1/16 has host bits set
     """
 
-    def __init__(self, given: Iterable[str]) -> None:
-        self._networks = tuple(_network(text) for text in given)
+    def __init__(self, given: Iterable[str | Network | Address]) -> None:
+        self._networks = tuple(_network(each) for each in given)
 
     def allow(self, address: Address) -> bool:
         """Whether a request may go to this address."""
@@ -82,8 +83,10 @@ class Networks:
         return is_public(address) or any(address in network for network in self._networks)
 
 
-def _network(text: str) -> IPv4Network | IPv6Network:
+def _network(given: object) -> Network:
+    if not isinstance(given, str | Network | Address):  # a number would be one, 10 the address 0.0.0.10
+        raise ConfigError(f"{given!r} is no network: give a text, such as '10.1.0.0/16'")
     try:
-        return ip_network(text)
+        return ip_network(given)
     except ValueError as error:
-        raise ConfigError(f"{text!r} is no network: {error}") from None
+        raise ConfigError(f"{given!r} is no network: {error}") from None

@@ -54,13 +54,16 @@ def checked_start(start: object) -> float:
     """The instant at which a clock begins, in seconds since the epoch.
 
     Raises:
-        InvalidOption: it is no datetime with a time zone.
+        InvalidOption: it is no datetime with a time zone, or lies before 1970.
     """
     if not isinstance(start, datetime) or start.utcoffset() is None:
         raise InvalidOption(
             f"start must be a datetime with a time zone: datetime(2026, 3, 29, tzinfo=UTC), not {shown(start)}"
         )
-    return start.timestamp()
+    moment = start.timestamp()
+    if moment < 0:  # the clock of no store shows such an instant, and nothing would be due
+        raise InvalidOption(f"start must be 1970-01-01 UTC or later, not {start.isoformat()}")
+    return moment
 
 
 def span_from(now: float, **given: float) -> float:

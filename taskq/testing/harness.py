@@ -110,7 +110,7 @@ class Harness:
 
     Arguments:
         app: the application.
-        start: what the clock shows at first, aware; None: midnight UTC of 1 January 2026.
+        start: what the clock shows at first, aware, of 1970 or later; None: midnight UTC of 1 January 2026.
 
     Attributes:
         clock: the store's clock.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from taskq.cli.commands import says_lost_output
 from tests.cli.support import TIMEOUT, Shell, command, environment
 from tests.servers import RedisServer, free_port
 from tests.servers.postgres import create_database, drop_database
@@ -15,6 +17,8 @@ from tests.servers.postgres import create_database, drop_database
 SECRET = "hunter-2"
 WORKERS = (["worker"], ["worker", "-P", "0"], ["dev", "--no-reload"])
 """The commands that run tasks, each in its own way."""
+FULL = Path("/dev/full")
+"""Takes no byte: what a disk that is full does."""
 Write = Callable[[str, str], None]
 
 
@@ -337,6 +341,33 @@ def test_output_into_a_closed_pipe(shell: Shell) -> None:
     os.close(write_end)
     assert "Traceback" not in process.stderr
     assert "BrokenPipe" not in process.stderr
+
+
+@pytest.mark.parametrize("env", [{"PYTHONUNBUFFERED": "1"}, {"PYTHONUNBUFFERED": ""}], ids=["unbuffered", "buffered"])
+@pytest.mark.parametrize(
+    "arguments",
+    [["doctor", "-A", "tasks:app"], ["schedules", "list", "--json"], ["worker", "-h"], ["--version"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_output_onto_a_full_disk_is_said_in_one_line(shell: Shell, arguments: list[str], env: dict[str, str]) -> None:
+    with FULL.open("w") as full:
+        process = subprocess.run(
+            command(*arguments),
+            cwd=shell.folder,
+            env=environment({"TASKQ_BACKEND": "memory://?snapshot=tasks", **env}),
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=TIMEOUT,
+        )
+    assert process.stderr == "taskq: cannot write to standard output: No space left on device\n"
+    assert process.returncode == 1
+
+
+def test_another_error_of_the_system_is_not_taken_for_one_of_the_output() -> None:
+    with pytest.raises(FileNotFoundError), says_lost_output():
+        Path("/nowhere/at/all").read_text()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskq.domain.message import Delivery, Message, Priority
-from taskq.domain.record import Attempt, AttemptOutcome, Failure, TaskRecord
+from taskq.domain.record import Attempt, AttemptOutcome, Failure, Progress, TaskRecord
 from taskq.domain.state import TaskState
 
 failures = st.builds(Failure, st.text(min_size=1), st.text(), st.text(), st.text())
@@ -52,6 +52,47 @@ def test_a_record_has_the_defaults_of_its_message() -> None:
     message = Message("5b", "f")
     for field in ("id", "name", "queue", "priority", "group", "tenant", "body", "max_lost_leases", "dead_letter"):
         assert getattr(record, field) == getattr(message, field), field
+
+
+def test_the_repr_of_a_record_shows_what_it_is_and_no_payload() -> None:
+    """It may reach a log, or a page that reports an error."""
+    instant = datetime(2026, 1, 1, tzinfo=UTC)
+    failure = Failure("ValueError", "of hunter-2", "in hunter-2", "5b0c")
+    record = TaskRecord(
+        id="5b",
+        name="mail.send",
+        queue="mail",
+        state=TaskState.DEAD,
+        created_at=instant,
+        body=b"hunter-2",
+        result=b"hunter-2",
+        reason="rejected",
+        failure=failure,
+        attempts=(Attempt(1, 1, "w", instant, instant, AttemptOutcome.FAILED, failure),),
+        progress=Progress(0.5, "hunter-2", b'{"password":"hunter-2"}'),
+        checkpoint=b"hunter-2",
+        logs=("hunter-2",),
+    )
+    assert "hunter-2" not in repr(record)
+    for said in (
+        "id='5b'",
+        "name='mail.send'",
+        "queue='mail'",
+        "DEAD",
+        "reason='rejected'",
+        "attempts=(Attempt(fence=1",
+    ):
+        assert said in repr(record)
+    assert "failure=Failure(type='ValueError', fingerprint='5b0c')" in repr(record)
+
+
+def test_the_repr_of_a_message_and_of_a_delivery_shows_all_but_the_body() -> None:
+    message = Message("5b", "mail.send", b"hunter-2", tenant="acme")
+    assert repr(message).startswith("Message(id='5b', name='mail.send', queue='default', priority=")
+    assert "tenant='acme'" in repr(message)
+    delivery = HELD._replace(body=b"hunter-2")
+    assert repr(delivery).startswith("Delivery(id='5b', name='f', queue='default', priority=1, fence=1, attempt=1")
+    assert "hunter-2" not in repr([message, delivery])
 
 
 def test_put_offs_are_the_deliveries_that_used_up_no_attempt() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -119,6 +119,20 @@ async def test_a_lifetime_that_ends_at_an_instant_counts_from_now() -> None:
 def test_a_start_that_is_no_instant(start: Any) -> None:
     with pytest.raises(InvalidOption, match="start must be a datetime with a time zone"):
         Harness(app, start=start)
+
+
+@pytest.mark.parametrize("start", [datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), datetime.min.replace(tzinfo=UTC)])
+def test_a_start_before_the_epoch_is_refused(start: datetime) -> None:
+    with pytest.raises(InvalidOption, match=r"start must be 1970-01-01 UTC or later, not (1969|0001)-"):
+        Harness(app, start=start)
+
+
+@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))])
+async def test_tasks_run_from_the_very_first_instant_on(zone: timezone) -> None:
+    async with Harness(app, start=datetime(1970, 1, 1, tzinfo=UTC).astimezone(zone)) as harness:
+        handle = await job.aenqueue()
+        await harness.run_until_idle()
+        assert await handle.astatus() is TaskState.COMPLETED
 
 
 @pytest.mark.parametrize("minutes", [10, 11, 13])

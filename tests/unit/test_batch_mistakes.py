@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ def a_loop(value: list[Any]) -> list[Any]:
     return value
 
 
+NO_JSON = "batch batch: the metadata cannot be written as JSON: "
 MISTAKES: dict[str, tuple[Callable[[Any], dict[str, Any]], type[TaskqError], str]] = {
     "a task": (lambda load: {"on_success": load}, ConfigError, "on_success of a batch is a call .*, not Task"),
     "a function": (lambda load: {"on_failure": print}, ConfigError, r"on_failure .* task.s\(its arguments…\), not <"),
@@ -75,12 +77,13 @@ MISTAKES: dict[str, tuple[Callable[[Any], dict[str, Any]], type[TaskqError], str
         InvalidOption,
         "on_success of a batch: load cannot have expires as an instant",
     ),
-    "metadata that are none": (lambda load: {"metadata": [1]}, InvalidOption, "metadata of a batch must be a mapping"),
-    "metadata without JSON": (lambda load: {"metadata": {"x": object()}}, InvalidPayload, "metadata of a batch can"),
-    "metadata without end": (
-        lambda load: {"metadata": {"x": a_loop([])}},
-        InvalidPayload,
-        "metadata of a batch cannot",
+    "metadata that are none": (lambda load: {"metadata": [1]}, InvalidOption, "batch: metadata must be a mapping, not"),
+    "metadata without JSON": (lambda load: {"metadata": {"x": object()}}, InvalidOption, NO_JSON),
+    "metadata without end": (lambda load: {"metadata": {"x": a_loop([])}}, InvalidOption, NO_JSON),
+    "metadata without a number": (
+        lambda load: {"name": "import", "metadata": {"x": [math.nan]}},
+        InvalidOption,
+        "batch import: the metadata holds NaN or infinity, which JSON cannot hold",
     ),
     "no name": (lambda load: {"name": ""}, InvalidOption, "the name of a batch must have 1 to 255 printable char"),
     "a name that is none": (lambda load: {"name": 3}, InvalidOption, "the name of a batch must have .*, not 3"),

@@ -180,6 +180,18 @@ async def test_groups_say_where_they_have_not_looked_at_all(app: App, die: Burie
 # ------------------------------------------------------------ redrive, purge
 
 
+async def test_a_redrive_goes_from_the_newest_by_a_filter_and_in_the_order_of_the_ids(app: App, die: Buried) -> None:
+    died = [await die() for _ in range(3)]
+    await app.dead_letters.aredrive(DeadFilter())
+    held = [await claim(app) for _ in died]
+    assert [delivery.id for delivery in held] == died[::-1]
+    for delivery in held:
+        await settle(app, delivery, BURY)
+    named = [died[1], died[0], died[2]]
+    await app.dead_letters.aredrive(named)
+    assert [(await claim(app)).id for _ in named] == named
+
+
 async def test_a_redrive_by_a_filter_takes_what_fits_in_steps(app: App, die: Buried) -> None:
     for number in range(250):
         await die("mail.send" if number % 5 else "sms.send")

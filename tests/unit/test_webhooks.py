@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, b64encode
 from email.utils import formatdate
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from time import time
 from typing import Any
 
@@ -181,6 +182,19 @@ def test_what_is_no_port_is_refused(port: Any) -> None:
 def test_ports_and_networks_are_lists_of_such(said: Any, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         Webhooks([OLD], **said)
+
+
+@pytest.mark.parametrize("network", [10, True, 10.0, None, b"\n\x00\x00\x01", ("10.0.0.0", 8)])
+def test_what_is_no_network_is_refused(network: Any) -> None:
+    """Some of them are one to the standard library: the number 10 is 0.0.0.10."""
+    with pytest.raises(ConfigError, match=re.escape(f"{network!r} is no network: give a text, such as '10.1.0.0/16'")):
+        Webhooks([OLD], allow=["10.1.0.0/16", network])
+
+
+def test_networks_and_addresses_of_the_standard_library_may_be_allowed() -> None:
+    webhooks = Webhooks([OLD], allow=[ip_network("10.1.0.0/16"), ip_address("10.2.0.1"), ip_network("fd00::/8")])
+    assert [webhooks.allowed.allow(ip_address(f"10.{each}.0.1")) for each in range(4)] == [False, True, True, False]
+    assert webhooks.allowed.allow(ip_address("fd12::1"))
 
 
 def test_all_ports_and_all_networks_may_be_allowed() -> None:

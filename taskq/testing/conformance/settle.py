@@ -104,6 +104,17 @@ class SettleRules(Kit):
         record = await bench.apply(await bench.running(max_lost_leases=1, dead_letter=False), Crash(FAILURE))
         assert (record.state, record.reason) == (TaskState.FAILED, DeadReason.POISON)
 
+    async def test_a_reason_is_kept_as_plain_text(self, bench: Bench) -> None:
+        rejected = await bench.apply(await bench.running(), Bury(DeadReason.REJECTED, FAILURE))
+        failed = await bench.apply(await bench.running(dead_letter=False), Fail(DeadReason.EXHAUSTED, FAILURE))
+        crashed = await bench.apply(await bench.running(max_lost_leases=1), Crash(FAILURE))
+        records = (rejected, failed, crashed)
+        assert [repr(record.reason) for record in records] == ["'rejected'", "'exhausted'", "'poison'"]
+        for record in records:
+            finished = await bench.finish(bench.backend.results.wait(record.id, LONG))
+            assert finished is not None
+            assert type(record.reason) is type(finished.reason) is str
+
     async def test_a_finished_task_is_not_handed_out_again(self, bench: Bench) -> None:
         for settlement in (Complete(), Bury("rejected", FAILURE), Fail("x", FAILURE), Cancel()):
             await bench.apply(await bench.running(), settlement)
