@@ -76,6 +76,36 @@ class Strict(Broker):
         return answers
 
 
+class Busy(Broker):
+    """Leaves the lease of a run as it is while somebody else says something: who holds it will say it again."""
+
+    under_way = 0
+
+    async def extend(self, deliveries, lease):
+        await asyncio.sleep(0)
+        before = dict(self.broker._store.running)
+        answer = await self.broker.extend(deliveries, lease)
+        if self.under_way:
+            self.broker._store.running.update(before)
+        return answer
+
+    async def beside(self, call):
+        self.under_way += 1
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        self.under_way -= 1
+        return await call
+
+    async def cancel(self, *given, **options):
+        return await self.beside(self.broker.cancel(*given, **options))
+
+    async def enqueue(self, *given, **options):
+        return await self.beside(self.broker.enqueue(*given, **options))
+
+    async def fetch(self, *given, **options):
+        return await self.beside(self.broker.fetch(*given, **options))
+
+
 class Results:
     """Tells nobody: who waits looks again, five times as often as a store should be asked."""
 
@@ -158,6 +188,11 @@ def test_a_whole_backend_passes_in_a_project_of_its_own(tmp_path: Path) -> None:
     assert "FAILED" not in out
     assert "ERROR" not in out
     assert "PASSED test_it.py::TestIt::test_a_stale_settle_is_refused" in out
+
+
+def test_a_backend_may_leave_a_lease_as_it_is_where_another_holds_the_task(tmp_path: Path) -> None:
+    out = run(tmp_path, MODULE.replace("BROKER = Whole", "BROKER = Busy\nTestIt.examples = 400"), "-k", RANDOM)
+    assert "1 passed" in out
 
 
 def test_a_false_claim_fails(tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ class Extend:
         def explain(model: QueueModel, extension: Any) -> None:
             assert extension == model.extend(held, lease)
 
-        return Step(lambda: memory.backend.broker.extend(held, lease), explain)
+        return Step(lambda: memory.backend.broker.extend(held, lease), explain, is_said_again=True)
 
 
 @dataclass(frozen=True)

@@ -191,6 +191,9 @@ class _Driver(RuleBasedStateMachine):
                 steps[n].explain(model, answers[n])
 
         self.believe(explain)
+        for step in steps if len(steps) > 1 else []:
+            if step.is_said_again:
+                self.follow(step)
         if self.memory.must_lapse:
             self.pass_time(3 * self.moment)
             self.memory.must_lapse = False
@@ -214,13 +217,12 @@ class _Driver(RuleBasedStateMachine):
         """End what has expired and make ready what is due, unless the one command does so by itself."""
         promotes = steps[0].promotes if len(steps) == 1 else frozenset()
         if any(model.has_expired() for model in self.models):
-            self.follow(do.Upkeep("expire"))
+            self.follow(do.Upkeep("expire").bind(self.memory))
         if any(not model.due_queues() <= promotes - model.paused for model in self.models):
-            self.follow(do.Upkeep("promote"))
+            self.follow(do.Upkeep("promote").bind(self.memory))
 
-    def follow(self, command: Command) -> None:
+    def follow(self, step: Step | None) -> None:
         """Send one command between two others."""
-        step = command.bind(self.memory)
         assert step is not None
         [answer] = self.ask(_gather([step]))
         self.believe(lambda model: step.explain(model, answer))

@@ -21,6 +21,8 @@ class Step(NamedTuple):
     """Moves the model on; raises AssertionError where the answer is not one that the contract allows."""
     promotes: frozenset[str] = frozenset()
     """The queues whose due tasks it makes ready by itself."""
+    is_said_again: bool = False
+    """Whether, sent at once with others, it may have left something as it was: who sends it will say it again."""
 
 
 class Request(NamedTuple):
