@@ -19,6 +19,7 @@ import psutil
 
 from benchmarks.tasks import app, latency, noop
 from taskq.domain.state import TaskState
+from taskq.ports import QueueConfig
 from tests.servers import PostgresServer, RedisServer, Server
 
 ITEMS_A_CALL = 1000
@@ -32,7 +33,10 @@ async def store(backend: str) -> AsyncIterator[Server]:
     with RedisServer() if backend == "redis" else PostgresServer() as server:
         app.url = server.url
         async with app:
-            await (await app.backend()).migrate()
+            opened = await app.backend()
+            await opened.migrate()
+            # What has ended is counted, so that none of it may be forgotten meanwhile.
+            await opened.queues.configure("default", QueueConfig(max_finished=100_000_000))
             yield server
 
 
