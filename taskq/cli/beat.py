@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from taskq.cli.commands import WRONG_USAGE, app_option, backend_option, load_app, look_at_store, run, says_errors
@@ -18,7 +16,7 @@ from taskq.telemetry import logs
 @click.option("--log-level", default="INFO", show_default=True,
               type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False))  # fmt: skip
 @says_errors(WRONG_USAGE)
-def beat(app_path: str, url: str | None, log_format: Any, log_level: str) -> None:
+def beat(app_path: str, url: str | None, log_format: logs.Format, log_level: str) -> None:
     """Have schedules fire until SIGTERM or Ctrl-C. Any number of beats may run: each fire is enqueued once."""
     from taskq.runtime.process import serve_beat
 

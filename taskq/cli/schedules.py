@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import click
 import msgspec
@@ -108,14 +108,12 @@ def show(app_path: str | None, url: str | None, name: str, as_json: bool) -> Non
 
 
 def _when(schedule: Schedule) -> str:
-    match schedule.rules.timing:
-        case Cron(expression, timezone):
-            return expression if timezone == "UTC" else f"{expression} ({timezone})"
-        case Every() as every:
-            return f"every {every.interval.total_seconds():g} s"
-        case At(moment):
-            return f"at {seconds_of(moment)}"
-    return "-"  # pragma: no cover - there are no others
+    timing = schedule.rules.timing
+    if isinstance(timing, Cron):
+        return timing.expression if timing.timezone == "UTC" else f"{timing.expression} ({timing.timezone})"
+    if isinstance(timing, Every):
+        return f"every {timing.interval.total_seconds():g} s"
+    return f"at {seconds_of(cast('At', timing).instant)}"
 
 
 def _next(schedule: Schedule) -> str:

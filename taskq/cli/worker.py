@@ -64,7 +64,7 @@ _IN_CHILD = "TASKQ_WORKER_PROCESS"
               type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False))  # fmt: skip
 @says_errors(WRONG_USAGE)
 def worker(
-    app_path: str, url: str | None, processes: int, reload: bool, log_format: Any, log_level: str, **said: Any
+    app_path: str, url: str | None, processes: int, reload: bool, log_format: logs.Format, log_level: str, **said: Any
 ) -> None:
     """Run tasks until SIGTERM or Ctrl-C; a second one ends at once."""
     logs.configure(log_format, log_level)

@@ -23,7 +23,8 @@ from taskq.schedule_spec import Definition, Pause, Spec, State, differences
 
 DECLARE_EVERY = 60.0
 AGAIN = 0.05
-"""Seconds to the next try where others have written a schedule meanwhile: a beat that fires it, for example."""
+"""Seconds to the next try where others have written a schedule meanwhile: a beat that fires it, for example. They double
+with each in a row."""
 RENEWED_AFTER = timedelta(minutes=2)
 """A declaration is written down anew after that time, so that other beats see that it is still made."""
 RETIRED_AFTER = timedelta(minutes=10)
@@ -45,6 +46,7 @@ class Declaring:
         self._clock = clock
         self._since = clock()
         self._complaints: dict[str, str] = {}
+        self._lost_races = 0
 
     def check(self) -> None:
         """Refuse declarations that cannot be told to a store.
@@ -72,7 +74,9 @@ class Declaring:
         if to_write := [change for change in changes if change is not None]:
             done = await book.scheduler.commit(to_write)
             if not all(one.is_applied for one in done):
-                return AGAIN
+                self._lost_races += 1
+                return min(DECLARE_EVERY, AGAIN * 2.0 ** min(self._lost_races - 1, 20))
+        self._lost_races = 0
         return DECLARE_EVERY
 
     async def _declared(self, book: Book, declaration: Declaration, entry: ScheduleEntry | None) -> Change | None:
