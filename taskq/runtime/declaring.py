@@ -23,8 +23,10 @@ from taskq.schedule_spec import Definition, Pause, Spec, State, differences
 
 DECLARE_EVERY = 60.0
 AGAIN = 0.05
-"""Seconds to the next try where others have written a schedule meanwhile: a beat that fires it, for example. They double
-with each in a row."""
+"""Seconds to the next try where others have written a schedule meanwhile: a beat that fires it, for example.
+
+They double with each in a row.
+"""
 RENEWED_AFTER = timedelta(minutes=2)
 """A declaration is written down anew after that time, so that other beats see that it is still made."""
 RETIRED_AFTER = timedelta(minutes=10)

@@ -191,7 +191,13 @@ def test_a_whole_backend_passes_in_a_project_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_backend_may_leave_a_lease_as_it_is_where_another_holds_the_task(tmp_path: Path) -> None:
-    out = run(tmp_path, MODULE.replace("BROKER = Whole", "BROKER = Busy\nTestIt.examples = 400"), "-k", RANDOM)
+    out = run(
+        tmp_path,
+        MODULE.replace("BROKER = Whole", "BROKER = Busy\nTestIt.examples = 400"),
+        "-k",
+        RANDOM,
+        "--hypothesis-seed=3",
+    )
     assert "1 passed" in out
 
 
