@@ -167,7 +167,7 @@ class MemoryBroker:
     def _oldest_head(self, queue: str, aging: float) -> str | None:
         """The head that has waited longest, and longer than `aging`."""
         heads = [next(iter(self._store.lanes[lane].items())) for lane in self._store.lanes_of(queue)]
-        heads += [(id, ready_at) for id, (_, ready_at) in self._store.rooms.cleared[queue].items()]
+        heads += [(id, ready_at) for id, (_, ready_at, _) in self._store.rooms.cleared[queue].items()]
         id, ready_at = min(heads, key=lambda head: head[1], default=("", 0.0))
         return id if id and self._store.clock.now() - ready_at > aging else None
 

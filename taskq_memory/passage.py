@@ -21,8 +21,7 @@ class Passage:
         """Have a PENDING task wait at a closed gate."""
         [limit] = [limit for limit in task.limits if limit.gate == closed.gate][:1]
         self._store.leave_index(task)
-        order = (-task.priority, task.ready_at or task.created_at)
-        self._rooms.park(task.queue, task.id, order, limit, closed.opens_at)
+        self._rooms.park(task.queue, task.id, task.turn, limit, closed.opens_at)
         task.waits_at = closed.gate
         self._store.note_change()
 

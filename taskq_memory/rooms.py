@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from taskq.domain.limits import Limit
 
-Order = tuple[int, float]
-"""Priority, negated, and the instant of becoming ready: the order in which tasks are let out."""
+Order = tuple[int, float, int]
+"""Priority, negated, the instant of becoming ready, and who came first at that instant: the order of being let out."""
 
 
 @dataclass(slots=True)

@@ -92,6 +92,11 @@ class Task:
         return (self.queue, self.priority, self.group)
 
     @property
+    def turn(self) -> tuple[int, float, int]:
+        """Its place among those who wait at a gate or were let out (taskq_memory.rooms.Order)."""
+        return (-self.priority, self.ready_at or self.created_at, self.entry)
+
+    @property
     def kept_for(self) -> float:
         """Seconds for which the record stays after the task has ended."""
         return max(self.retention, DEAD_RETENTION) if self.state is TaskState.DEAD else self.retention

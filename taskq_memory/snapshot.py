@@ -149,7 +149,7 @@ def _restore(store: Store, image: _Image) -> None:
         is_limited = task.state is TaskState.PENDING and bool(task.gates)
         if is_limited and not in_front:
             # Whether its gate is closed is seen by the claim that comes upon it.
-            store.rooms.cleared[task.queue][task.id] = (-task.priority, task.ready_at or task.created_at)
+            store.rooms.cleared[task.queue][task.id] = task.turn
             task.waits_at = ""
         elif task.state is TaskState.PENDING and not in_front:
             store.lanes.setdefault(task.lane, type(store.tombstones)())[task.id] = task.ready_at or task.created_at

@@ -169,6 +169,18 @@ class SlotRules(Kit):
         assert await bench.take_ids() == [lost.id]
         assert (await gate(bench, limit)).holders == (lost.id,)
 
+    async def test_those_of_one_call_keep_their_order_however_often_they_meet_a_closed_gate(self, bench: Bench) -> None:
+        ids = await bench.put_many(4, limits=(one_at_a_time(bench),))
+        [first] = await bench.take(4)
+        await bench.apply(first, Release())
+        # The second is let out, and waits again: the first is in front.
+        [again] = await bench.take(4)
+        assert again.id == ids[0]
+        for id in ids[1:]:
+            await bench.apply(again, Complete())
+            [again] = await bench.take(4)
+            assert again.id == id
+
     async def test_a_stale_or_repeated_settlement_frees_nothing(self, bench: Bench) -> None:
         limit = one_at_a_time(bench)
         lost = await bench.lost(limits=(limit,))

@@ -222,10 +222,16 @@ class _Driver(RuleBasedStateMachine):
             self.follow(do.Upkeep("promote").bind(self.memory))
 
     def follow(self, step: Step | None) -> None:
-        """Send one command between two others."""
+        """Send one command between two others, in an instant of its own: what it makes ready comes after the rest."""
         assert step is not None
         [answer] = self.ask(_gather([step]))
-        self.believe(lambda model: step.explain(model, answer))
+
+        def explain(model: QueueModel) -> None:
+            model.instant += 1
+            model.step += 1
+            step.explain(model, answer)
+
+        self.believe(explain)
 
     def believe(self, look: Any) -> None:
         """Drop the models that cannot explain what was seen; one must be left."""
