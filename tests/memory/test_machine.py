@@ -1,0 +1,49 @@
+"""Runs of the machine that random commands found, each told again step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from taskq.ports import BackendOptions
+from taskq.testing.clock import VirtualClock
+from taskq.testing.conformance import BackendConformance
+from taskq.testing.conformance import commands as do
+from taskq.testing.conformance.machine import PLAIN, QueueMachine
+from taskq_memory import create_backend
+
+
+class Kit(BackendConformance):
+    """A store whose clock is turned by hand."""
+
+    clock = VirtualClock()
+
+    async def pass_time(self, backend, seconds):
+        self.clock.advance(seconds)
+
+
+@contextmanager
+def machine() -> Iterator[QueueMachine]:
+    def fresh():
+        return create_backend("memory://", BackendOptions(clock=Kit.clock))
+
+    attributes = {"kit": Kit(), "fresh_backend": staticmethod(fresh)}
+    started = type("Machine", (QueueMachine,), attributes)()
+    try:
+        yield started
+    finally:
+        started.teardown()
+
+
+def claim() -> do.Fetch:
+    return do.Fetch("worker-1", ("mail",), 1, 900.0)
+
+
+def test_what_becomes_due_between_two_commands_comes_after_what_the_first_made_ready() -> None:
+    with machine() as run:
+        run.send([do.Enqueue("mail", {**PLAIN, "delay": 0.5})])
+        run.send([do.Enqueue("mail", PLAIN, 2)])
+        run.let_time_pass(1.0)
+        run.send([do.Upkeep("expire")])
+        for _ in range(3):
+            run.send([claim()])
