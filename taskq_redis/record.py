@@ -37,6 +37,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from taskq.domain.limits import pack_limits, unpack_limits
@@ -178,8 +179,9 @@ def unpack_parents(text: bytes | None) -> tuple[Edge, ...]:
     return tuple(Edge(one[1:], _ON_FAILURE[one[0]]) for one in text.decode().split(",")) if text else ()
 
 
+@lru_cache(maxsize=1024)
 def unpack_options(text: bytes) -> Options:
-    """Read the field `o`.
+    """Read the field `o`; many tasks have the same.
 
     >>> unpack_options(b"- 60000 - 0 acme")
     Options(expires_at=None, retention=60.0, max_lost_leases=3, dead_letter=False, tenant='acme', is_limited=False)

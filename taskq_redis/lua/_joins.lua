@@ -40,12 +40,12 @@ local function fail(child, parent, state, policy)
   end
 end
 
--- Tell children of this shard that their parents have ended: rows of {child, parent, state, policy}.
+-- Tell children of this shard that their parents have ended: rows of child, parent, state, policy, one after the other.
 local function tell(rows)
   local met, children = {}, {}
-  for _, row in ipairs(rows) do
-    local child, parent, state, policy = row[1], row[2], row[3], row[4]
-    told = told + 1
+  told = told + #rows / 4
+  for i = 1, #rows, 4 do
+    local child, parent, state, policy = rows[i], rows[i + 1], rows[i + 2], rows[i + 3]
     if state == 'c' or policy == 'r' then
       if not met[child] then
         met[child] = {}
@@ -66,22 +66,28 @@ local function tell(rows)
   end
 end
 
--- Take up to `most` of a parent's children: the rows of those in this shard, and of those in others, which stay. The third
--- is whether any is left.
-local function children_of(ended, most)
+local function add_row(rows, child, parent, state, policy)
+  local n = #rows
+  rows[n + 1], rows[n + 2], rows[n + 3], rows[n + 4] = child, parent, state, policy
+end
+
+-- Take up to `most` of a parent's children: adds the rows of those in this shard to `here`, of those in others, which
+-- stay, to `far`. Returns whether any is left.
+local function take_children(ended, most, here, far)
   local state, parent = string.sub(ended, 1, 1), string.sub(ended, 2)
-  local name, rows, remote, members = key('children', parent), {}, {}, {}
+  local name, stay = key('children', parent), {}
   local found = call('SPOP', name, most)
   for _, member in ipairs(found) do
-    local row = {string.sub(member, 2), parent, state, string.sub(member, 1, 1)}
-    if is_here(row[1]) then
-      rows[#rows + 1] = row
+    local child, policy = string.sub(member, 2), string.sub(member, 1, 1)
+    if is_here(child) then
+      add_row(here, child, parent, state, policy)
     else
-      remote[#remote + 1], members[#members + 1] = row, member
+      add_row(far, child, parent, state, policy)
+      stay[#stay + 1] = member
     end
   end
-  if #members > 0 then in_slices('SADD', name, members) end
-  return rows, remote, #members > 0 or (#found == most and call('EXISTS', name) == 1)
+  if #stay > 0 then in_slices('SADD', name, stay) end
+  return #stay > 0 or (#found == most and call('EXISTS', name) == 1)
 end
 
 -- Members of flows that have ended are counted; who looks after the flow is told where that may matter.
@@ -126,12 +132,8 @@ local function flush_joins()
     local ended, rows = ended_parents, {}
     ended_parents = {}
     for _, parent in ipairs(ended) do
-      local own, _, is_any_left = {}, nil, true
-      if told + #rows < JOINS_PER_CALL then
-        own, _, is_any_left = children_of(parent, JOINS_PER_CALL - told - #rows)
-        for _, row in ipairs(own) do rows[#rows + 1] = row end
-      end
-      if is_any_left then
+      local may_tell = JOINS_PER_CALL - told - #rows / 4
+      if may_tell <= 0 or take_children(parent, may_tell, rows, {}) then
         call('ZADD', P .. 'out', now, parent)
         is_more = true
       end

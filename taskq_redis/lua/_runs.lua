@@ -3,10 +3,18 @@
 -- The options of a record that are not the defaults: "<expires_at> <retention> <max_lost> <letter><flags> <tenant>", "-"
 -- for a default. Returns expires_at, retention, max_lost, letter ('0': no dead letter), flags ('u': it has a unique key,
 -- 'x': it has limits).
+local options_read = {} -- by text: many tasks of one call have the same
 local function options_of(text)
   if not text then return nil, DEFAULT_RETENTION, DEFAULT_MAX_LOST, '1', '' end
-  local expires, retention, lost, letter, flags = string.match(text, '^(%S+) (%S+) (%S+) ([-0])(%a*) ')
-  return tonumber(expires), tonumber(retention) or DEFAULT_RETENTION, tonumber(lost) or DEFAULT_MAX_LOST, letter, flags
+  local options = options_read[text]
+  if not options then
+    local expires, retention, lost, letter, flags = string.match(text, '^(%S+) (%S+) (%S+) ([-0])(%a*) ')
+    options = {
+      tonumber(expires) or false, tonumber(retention) or DEFAULT_RETENTION, tonumber(lost) or DEFAULT_MAX_LOST, letter, flags,
+    }
+    options_read[text] = options
+  end
+  return options[1] or nil, options[2], options[3], options[4], options[5]
 end
 
 -- The history with one more attempt, a JSON array on a line of its own; the newest HISTORY_LIMIT are kept.

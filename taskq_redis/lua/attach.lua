@@ -31,7 +31,7 @@ for i = sure + 2, #ARGV, 2 do
   else
     if policy ~= string.lower(policy) then state, policy = 'c', string.lower(policy) end
     if is_here(child) then
-      rows[#rows + 1] = {child, parent, state, policy}
+      add_row(rows, child, parent, state, policy)
       answers[#answers + 1] = ''
     else
       answers[#answers + 1] = state

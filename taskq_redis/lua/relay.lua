@@ -8,11 +8,9 @@ local limit = tonumber(ARGV[1])
 local far, flows, unsure = {}, {}, {}
 for _, parent in ipairs(call('ZRANGE', P .. 'out', 0, limit - 1)) do
   if told >= limit then break end
-  local rows, remote, is_any_left = children_of(parent, limit - told)
+  local rows = {}
+  local is_any_left = take_children(parent, limit - told, rows, far)
   tell(rows)
-  for _, row in ipairs(remote) do
-    for _, part in ipairs(row) do far[#far + 1] = part end
-  end
   if not is_any_left then call('ZREM', P .. 'out', parent) end
 end
 flush_joins()

@@ -2,9 +2,7 @@
 -- KEYS  meta, nothing
 -- ARGV  for each: child, parent, the state in which it has ended, c, r or f for what the edge says
 -- Returns 1 if something is left for relay.lua.
-local rows = {}
-for i = 1, #ARGV, 4 do rows[#rows + 1] = {ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]} end
-tell(rows)
+tell(ARGV)
 flush_joins()
 flush()
 return is_more and 1 or 0

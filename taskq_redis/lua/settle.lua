@@ -87,7 +87,7 @@ local function settle(id, fence, worker, kind, delay, reason, data)
     gone_leases[#gone_leases + 1] = id .. ':' .. fence .. ':' .. worker
     count(queue, 'r', -1)
     if v[8] then gone_cancels[#gone_cancels + 1] = id end
-    if v[6] and string.find(v[6], '^%S+ %S+ %S+ .%a*x') then
+    if v[6] and string.find(select(5, options_of(v[6])), 'x', 1, true) then
       if kind == 'throttle' then throttle(task) end
       leave_gates(task, id, IS_FAILURE[kind])
     end
