@@ -13,6 +13,7 @@ import msgspec
 
 from taskq.config import shown
 from taskq.domain.message import Delivery, Priority
+from taskq.domain.names import Names
 from taskq.domain.record import Progress
 from taskq.errors import CapabilityMissing, InvalidOption
 from taskq.headers import holds_not_finite
@@ -112,8 +113,8 @@ class TaskContext:
         self.last_checkpoint: Any = None
         self.flow = flow
         self.node = node
-        self.added: set[str] = set()
-        """The names of the tasks that this run has added to its workflow."""
+        self.added: Names | None = None
+        """The names of the tasks that this run has added to its workflow; None: it has added none."""
         self.delivery = delivery
         self.origin = origin
         """The submitter of the application that runs this task: what it enqueues there carries this run's fence."""

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from taskq.config import is_label, shown
 from taskq.context import TaskContext, current_or_none
 from taskq.depends import DependsOn, edges_of
+from taskq.domain.names import Names
 from taskq.domain.workflow import OnParentFailure
 from taskq.errors import ConfigError, IdempotencyConflict, InvalidOption
 from taskq.flows.members import add_members
@@ -68,7 +69,8 @@ async def add_tasks(
         ids, messages = messages_of(order[0].name if isinstance(what, Signature) else what.name, order, submitter, into)
         await add_members(submitter.way, messages)
     except BaseException as error:
-        context.added.difference_update(names.values())  # who tries that again means the same tasks
+        if context.added is not None:
+            context.added.give_back(names.values())  # who tries that again means the same tasks
         if not isinstance(error, IdempotencyConflict):
             raise
         raise IdempotencyConflict(
@@ -107,17 +109,12 @@ def _names(context: TaskContext, order: list[Step], name: str | None, *, is_one:
     prefix = f"{context.node}/"
     if name is not None and not is_one:
         prefix += f"{name}/"
+    given = context.added = context.added or Names()
+    usual = {step.name: prefix + step.name for step in order}
+    if name is not None and (taken := next(filter(given.is_taken, usual.values()), None)) is not None:
+        raise InvalidOption(f"this task has added one named {taken!r} already")
     names: dict[str, str] = {}
-    taken = set(context.added)
-    for step in order:
-        wanted = fresh = prefix + step.name
-        number = 1
-        while fresh in taken:
-            if name is not None:
-                raise InvalidOption(f"this task has added one named {wanted!r} already")
-            number += 1
-            fresh = f"{wanted}-{number}"
-        names[step.name] = fresh
-        taken.add(fresh)
-    context.added |= taken
+    for own, wanted in usual.items():
+        names[own] = given.fresh(wanted)
+        given.take(names[own])
     return names

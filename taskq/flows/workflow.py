@@ -11,6 +11,7 @@ from taskq import blocking
 from taskq.config import is_label, shown
 from taskq.domain.flow import FlowKind
 from taskq.domain.message import DEFAULT_QUEUE, DEFAULT_RETENTION
+from taskq.domain.names import Names
 from taskq.domain.workflow import Edge, OnParentFailure, find_loop, in_order
 from taskq.errors import ConfigError, CyclicDependency, InvalidOption
 from taskq.flows.members import store_members
@@ -60,6 +61,7 @@ class Workflow:
         self.name = name
         self._metadata = checked_metadata(f"workflow {name}", metadata)
         self._steps: dict[str, Step] = {}
+        self._names = Names()
         self._nodes: list[Node[Any]] = []
         self.gives_list = False
         """Whether its result is a list, even of one: that of a group."""
@@ -134,7 +136,7 @@ class Workflow:
             parents = [*tails_of(after), *sources_of(what)]
             step = Step(self._fresh_name(what.task.name, name), what, {})
             put_behind([step], parents, on_parent_failure)
-            self._steps[step.name] = step
+            self._keep([step])
             node = Node(step.name, [step], [step], Output(step))
         else:
             raise ConfigError(f"a workflow is made of task.s(…) and of workflows, not of {shown(what)}")
@@ -148,11 +150,11 @@ class Workflow:
         if other is self or not other._steps:
             what = "itself" if other is self else f"workflow {other.name}, which has no task"
             raise ConfigError(f"workflow {self.name} cannot take in {what}")
-        prefix = self._fresh_name(other.name, name, sub=True)
+        prefix = self._fresh_name(other.name, name, is_outer=True)
         copies = copied(other._steps, lambda own: f"{prefix}/{own}")
         heads = [copy for step, copy in copies.items() if copies.keys().isdisjoint(step.parents)]
         put_behind(heads, parents, on_parent_failure)
-        self._steps.update((copy.name, copy) for copy in copies.values())
+        self._keep(copies.values())
         return Node(prefix, heads, [copies[step] for step in other._ends()], _moved(other._result(), copies))
 
     def behind(self, value: object) -> Workflow:
@@ -163,27 +165,25 @@ class Workflow:
         for step, copy in copies.items():
             if not step.parents and not step.signature.is_immutable:
                 copy.signature = copy.signature.behind(value)
-        other._steps = {copy.name: copy for copy in copies.values()}
+        other._keep(copies.values())
         for node in self._nodes:
             heads, tails = ([copies[step] for step in steps] for steps in (node.heads, node.tails))
             other._nodes.append(Node(node.name, heads, tails, _moved(node.output, copies)))
         return other
 
-    def _fresh_name(self, usual: str, wanted: str | None, *, sub: bool = False) -> str:
+    def _fresh_name(self, usual: str, wanted: str | None, *, is_outer: bool = False) -> str:
         if wanted is not None:
             if not is_label(wanted):
                 raise InvalidOption(f"the name of a node must have 1 to 255 printable characters, not {shown(wanted)}")
-            if self._is_taken(wanted, sub=sub):
+            if self._names.is_taken(wanted, is_outer=is_outer):
                 raise InvalidOption(f"workflow {self.name}: there is a task named {wanted!r} already")
             return wanted
-        number, name = 1, usual
-        while self._is_taken(name, sub=sub):
-            number += 1
-            name = f"{usual}-{number}"
-        return name
+        return self._names.fresh(usual, is_outer=is_outer)
 
-    def _is_taken(self, name: str, *, sub: bool) -> bool:
-        return name in self._steps or (sub and any(known.startswith(f"{name}/") for known in self._steps))
+    def _keep(self, steps: Iterable[Step]) -> None:
+        for step in steps:
+            self._steps[step.name] = step
+            self._names.take(step.name)
 
     # ------------------------------------------------------------ enqueuing
 
