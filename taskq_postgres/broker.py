@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from itertools import chain
 from time import monotonic
 from typing import Any
 
 from taskq.domain.limits import pack_limits
-from taskq.domain.message import DAY, Delivery, Message
+from taskq.domain.message import Delivery, Message
 from taskq.domain.outcome import Bury, Cancel, Complete, Crash, Fail, Release, Retry, Settlement, Snooze
 from taskq.domain.routing import AGING
-from taskq.errors import NotApplied
 from taskq.ports import (
     CancelStatus,
     Enqueued,
-    EnqueueStatus,
     Extension,
     Fetched,
-    Fill,
     Parent,
     Settled,
     SettleStatus,
@@ -27,7 +22,8 @@ from taskq.ports import (
 from taskq_postgres.cursors import Cursors
 from taskq_postgres.hints import Hints, Mailbox
 from taskq_postgres.holdings import Holdings
-from taskq_postgres.record import is_id, pack_parents, plain, to_delivery
+from taskq_postgres.intake import columns, enqueued, misled, put_in, refuse_unstorable, seconds
+from taskq_postgres.record import is_id, plain, to_delivery
 from taskq_postgres.roomy import Roomy
 from taskq_postgres.store import Row, Store, new_token
 
@@ -38,17 +34,6 @@ POLL = 1.0
 FIRST_POLL = 0.01
 MOST_WORKERS = 1000
 
-_ENQUEUED = {
-    "c": EnqueueStatus.CREATED,
-    "d": EnqueueStatus.DUPLICATE,
-    "x": EnqueueStatus.CONFLICT,
-    "p": EnqueueStatus.STALE_PARENT,
-    "f": EnqueueStatus.FULL,
-    "r": EnqueueStatus.REPLACED,
-    "n": EnqueueStatus.NO_PARENT,
-    "o": EnqueueStatus.FLOW_OVER,
-}
-_TELLS_FILL = frozenset("cf")
 _SETTLED = (SettleStatus.APPLIED, SettleStatus.REPEATED, SettleStatus.STALE, SettleStatus.GONE)
 _CANCELLED = (CancelStatus.CANCELLED, CancelStatus.REQUESTED, CancelStatus.FINAL, CancelStatus.UNKNOWN)
 _KINDS: dict[type[Settlement], int] = {
@@ -86,15 +71,21 @@ class PostgresBroker:
         run = (None, None, None) if parent is None else (parent.id, parent.fence, plain(parent.worker))
         for start in range(0, len(messages), self._chunk):
             chunk = messages[start : start + self._chunk]
-            queues = {message.queue for message in chunk}
-            asked_at, looks = monotonic(), not self._roomy.are(queues)
-            letters = await self._store.value("enqueue", (*columns(chunk), *run, atomic, looks))
-            if looks and letters is None:
-                self._roomy.note(queues, asked_at)
-            answers += enqueued(chunk, letters)
-            if not letters or "c" in letters.partition("\n")[0]:
-                self._hint(queues)
+            told = await self._enqueue_chunk(chunk, run, atomic=atomic)
+            while again := misled(chunk, told):
+                put_in(told, again, await self._enqueue_chunk([chunk[place] for place in again], run, atomic=atomic))
+            answers += told
         return answers
+
+    async def _enqueue_chunk(self, chunk: Sequence[Message], run: tuple[Any, ...], *, atomic: bool) -> list[Enqueued]:
+        queues = {message.queue for message in chunk}
+        asked_at, looks = monotonic(), not self._roomy.are(queues)
+        letters = await self._store.value("enqueue", (*columns(chunk), *run, atomic, looks))
+        if looks and letters is None:
+            self._roomy.note(queues, asked_at)
+        if not letters or "c" in letters.partition("\n")[0]:
+            self._hint(queues)
+        return enqueued(chunk, letters)
 
     # ------------------------------------------------------------ fetch
 
@@ -242,90 +233,6 @@ class PostgresBroker:
         self._hints.tell("q", set(queues))
 
 
-def enqueued(messages: Sequence[Message], answer: str | None) -> list[Enqueued]:
-    """The answers for messages, from what enqueue_v1 returns."""
-    if not answer:
-        return [Enqueued(message.id, EnqueueStatus.CREATED) for message in messages]
-    letters, _, text = answer.partition("\n")
-    more = json.loads(text) if text else {}
-    owners, fills = more.get("owners", {}), {queue: Fill(*fill[:2]) for queue, fill in more.get("fills", {}).items()}
-    return [
-        Enqueued(
-            owners.get(str(place), message.id),
-            _ENQUEUED[letter],
-            fills.get(message.queue) if letter in _TELLS_FILL else None,
-        )
-        for place, (message, letter) in enumerate(zip(messages, letters, strict=True), 1)
-    ]
-
-
-def refuse_unstorable(messages: Sequence[Message]) -> None:
-    """Refuse all of them, before any is stored, where one is none that Postgres can hold.
-
-    Raises:
-        NotApplied: it names the id, or what a text must not hold.
-    """
-    related = (
-        id for m in messages if m.parents or m.flow for id in (*(edge.parent for edge in m.parents), m.flow) if id
-    )
-    strange = next((id for id in chain((message.id for message in messages), related) if not is_id(id)), None)
-    if strange is not None:
-        raise NotApplied(f"{strange!r} is no id of a task: a UUID in its canonical text form")
-    texts = "".join([text for m in messages for text in (m.name, m.queue, m.group, m.tenant, m.digest)])
-    texts += "".join([m.unique.key for m in messages if m.unique] + [one.key for m in messages for one in m.limits])
-    if plain(texts) != texts:
-        raise NotApplied("Postgres cannot hold the character NUL, nor half a surrogate pair, in a name or tenant")
-
-
-def columns(messages: Sequence[Message]) -> tuple[Any, ...]:
-    """The messages as sql/enqueue.sql takes them: an array for each field, and since when one can have ended."""
-    ids = [message.id for message in messages]
-    return (
-        ids,
-        [message.name for message in messages],
-        [message.body for message in messages],
-        [message.queue for message in messages],
-        [int(message.priority) for message in messages],
-        [message.group for message in messages],
-        [_seconds(message.delay) for message in messages],
-        [_seconds(message.eta) for message in messages],
-        [_seconds(message.expires) for message in messages],
-        [message.max_lost_leases for message in messages],
-        [message.dead_letter for message in messages],
-        [float(message.retention) for message in messages],
-        [message.tenant for message in messages],
-        [message.digest for message in messages] if any(message.digest for message in messages) else None,
-        _specials(messages),
-        _since(ids),
-    )
-
-
-def _specials(messages: Sequence[Message]) -> str | None:
-    special = {place: terms for place, message in enumerate(messages, 1) if (terms := special_of(message))}
-    return json.dumps(special) if special else None
-
-
-def special_of(message: Message) -> list[Any] | None:
-    """What only some messages have, as enqueue_v1 takes it."""
-    if not (message.unique or message.limits or message.replaces or message.parents or message.flow):
-        return None
-    key, until, ttl = message.unique or (None, None, None)
-    own = [key, until, ttl, pack_limits(message.limits) or None, message.longest_wait, message.replaces]
-    return [*own, pack_parents(message.parents), message.flow or None]
-
-
-def _since(ids: Sequence[str]) -> float | None:
-    """The earliest instant at which a task with one of these ids can have ended: a UUIDv7 tells when it was made."""
-    if not all(len(id) == 36 and id[14] == "7" for id in ids):
-        return None
-    first = min(ids)
-    return int(first[:8] + first[9:13], 16) / 1000 - DAY
-
-
-def _seconds(value: float | None) -> float | None:
-    return None if value is None else float(value)
-
-
 def _settle_columns(ordered: Sequence[Settled]) -> tuple[list[Any], ...]:
     settlements = [item.settlement for item in ordered]
     failures = [getattr(settlement, "failure", None) for settlement in settlements]
@@ -334,7 +241,7 @@ def _settle_columns(ordered: Sequence[Settled]) -> tuple[list[Any], ...]:
         [item.delivery.fence for item in ordered],
         [plain(item.delivery.worker) for item in ordered],
         [_kind(settlement) for settlement in settlements],
-        [_seconds(getattr(settlement, "delay", None)) for settlement in settlements],
+        [seconds(getattr(settlement, "delay", None)) for settlement in settlements],
         [_data(settlement) for settlement in settlements],
         [plain(getattr(settlement, "reason", "")) for settlement in settlements],
         [None if failure is None else failure.to_json() for failure in failures],

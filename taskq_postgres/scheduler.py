@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from taskq.ports import Change, Committed, DueSchedules, ScheduleEntry
-from taskq_postgres.broker import enqueued
+from taskq_postgres.intake import enqueued
 from taskq_postgres.record import plain
 from taskq_postgres.store import Store
 from taskq_postgres.transaction import to_json

@@ -16,8 +16,8 @@ from psycopg.rows import tuple_row
 from taskq.domain.message import Delivery, Message
 from taskq.errors import ConfigError, LeaseLost, SchemaMismatch
 from taskq.ports import Enqueued
-from taskq_postgres.broker import enqueued, refuse_unstorable, special_of
 from taskq_postgres.errors import MIGRATE
+from taskq_postgres.intake import enqueued, misled, put_in, refuse_unstorable, special_of
 from taskq_postgres.record import plain
 from taskq_postgres.statements import with_schema
 
@@ -49,7 +49,11 @@ def enqueue(schema: str, connection: Any, messages: Sequence[Message], *, atomic
     if is_async(connection):
         raise ConfigError("this connection is asynchronous: enqueue with the a-twin, such as `await add.aenqueue(…)`")
     statement = with_schema(ENQUEUE_ALL if atomic else ENQUEUE, schema)
-    return enqueued(messages, _value(statement, connection, to_json(messages)))
+    answers = enqueued(messages, _value(statement, connection, to_json(messages)))
+    while again := misled(messages, answers):
+        repeated = [messages[place] for place in again]
+        put_in(answers, again, enqueued(repeated, _value(statement, connection, to_json(repeated))))
+    return answers
 
 
 async def aenqueue(
@@ -65,7 +69,11 @@ async def aenqueue(
     if not is_async(connection):
         return enqueue(schema, connection, messages, atomic=atomic)
     statement = with_schema(ENQUEUE_ALL if atomic else ENQUEUE, schema)
-    return enqueued(messages, await _avalue(statement, connection, to_json(messages)))
+    answers = enqueued(messages, await _avalue(statement, connection, to_json(messages)))
+    while again := misled(messages, answers):
+        repeated = [messages[place] for place in again]
+        put_in(answers, again, enqueued(repeated, await _avalue(statement, connection, to_json(repeated))))
+    return answers
 
 
 class Completion(NamedTuple):

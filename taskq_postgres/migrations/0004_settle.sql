@@ -188,7 +188,9 @@ declare
     v_ord int;
     v_code smallint;
     v_is_special boolean;
-    v_concerns boolean;
+    v_parents uuid[];
+    v_flows uuid[];
+    v_concerns boolean := false;
 begin
     if p_through <> '{}' then
         delete from {schema}.claim c where c.worker = p_worker and c.no = any(p_through);
@@ -220,8 +222,8 @@ begin
             unique_ttl, longest_wait, parents, has_children, flow, body, v_now, '', result, v_now + least(retention, 1e10) * interval '1 second'
         from x
     ) select array_agg(x.ord), bool_or(x.gates is not null) or bool_or(x.unique_until <> 'ttl'),
-            coalesce(bool_or(x.has_children or x.flow is not null), false) into v_done, v_is_special, v_concerns
-        from x;
+            array_agg(x.id) filter (where x.has_children), array_agg(x.flow) filter (where x.flow is not null)
+        into v_done, v_is_special, v_parents, v_flows from x;
     if v_is_special then
         perform {schema}.settled_specials_v1(p_ids, v_done, v_now);
     end if;
@@ -244,6 +246,11 @@ begin
     end if;
     if v_concerns then
         perform {schema}.concerned_v1(p_ids, v_now);
+    elsif v_parents is not null or v_flows is not null then
+        -- The many have said who they are, so that they need not be looked up among those that have ended.
+        perform {schema}.tell_v1(
+            coalesce(v_parents, '{}'), array_fill(10::smallint, array[coalesce(cardinality(v_parents), 0)]),
+            array_fill(10::smallint, array[coalesce(cardinality(v_flows), 0)]), coalesce(v_flows, '{}'), v_now);
     end if;
     return v_answer;
 end $$;

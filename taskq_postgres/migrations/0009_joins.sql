@@ -221,10 +221,11 @@ declare
 begin
     while p_parents <> '{}' loop
         with gone as (
-            delete from {schema}.edge e using unnest(p_parents, p_states) p(id, state)
-                where e.parent = p.id and e.ctid = any(array(select x.ctid from {schema}.edge x
+            -- Not joined with the parents: without statistics of these that would be each edge with each of them.
+            delete from {schema}.edge e
+                where e.parent = any(p_parents) and e.ctid = any(array(select x.ctid from {schema}.edge x
                     where x.parent = any(p_parents) limit {joins_per_step} - v_told))
-                returning e.child, e.parent, e.on_failure, p.state
+                returning e.child, e.parent, e.on_failure, p_states[array_position(p_parents, e.parent)] as state
         ), met as (
             select child, count(*) as number from gone where state = 10 or on_failure = 'r' group by child
         ), failed as (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from taskq.ports import BackendOptions
+from taskq.ports import Backend, BackendOptions
 from taskq.testing.clock import VirtualClock
 from taskq.testing.conformance import BackendConformance
 from taskq.testing.conformance import commands as do
@@ -18,13 +18,13 @@ class Kit(BackendConformance):
 
     clock = VirtualClock()
 
-    async def pass_time(self, backend, seconds):
+    async def pass_time(self, backend: Backend, seconds: float) -> None:
         self.clock.advance(seconds)
 
 
 @contextmanager
 def machine() -> Iterator[QueueMachine]:
-    def fresh():
+    def fresh() -> Backend:
         return create_backend("memory://", BackendOptions(clock=Kit.clock))
 
     attributes = {"kit": Kit(), "fresh_backend": staticmethod(fresh)}

@@ -11,8 +11,12 @@ import pytest
 from taskq import App, Concurrency, Debounce, KeepLatest, QueueFull, RateLimit, Unique
 from taskq.config import WorkerOptions
 from taskq.domain.limits import Slots
+from taskq.domain.message import Message
+from taskq.domain.unique import UniqueKey
+from taskq.ids import new_id
 from taskq.ports import EnqueueStatus, QueueConfig
 from taskq.runtime.worker import Worker
+from taskq_postgres.backend import PostgresBackend
 
 CREATED, DUPLICATE, REPLACED = EnqueueStatus.CREATED, EnqueueStatus.DUPLICATE, EnqueueStatus.REPLACED
 ran: list[int] = []
@@ -116,6 +120,28 @@ async def test_a_full_queue_refuses_and_leaves_the_transaction_whole(
     assert (caught.value.depth, caught.value.limit) == (1, 1)
     await connection.commit()
     assert (await first.ainfo()).limits != ()
+
+
+@pytest.mark.parametrize("is_blocking", [False, True])
+async def test_one_that_is_refused_holds_no_key_against_the_next_of_its_call(
+    app: App, connection: psycopg.AsyncConnection, is_blocking: bool
+) -> None:
+    await app.tasks.get("bound").aenqueue(1)
+    backend = await app.backend()
+    assert isinstance(backend, PostgresBackend)
+    await backend.queues.configure("default", QueueConfig(max_size=1))
+    queues, key = ("default", "default", "beside", "beside"), UniqueKey("k")
+    messages = [Message(new_id(), "once", queue=queue, unique=key) for queue in queues]
+    if is_blocking:
+        with psycopg.connect(app.url) as blocking:
+            answers = backend.enqueue_in(blocking, messages)
+    else:
+        answers = await backend.aenqueue_in(connection, messages)
+    assert [(answer.id, answer.status) for answer in answers] == [
+        *((message.id, EnqueueStatus.FULL) for message in messages[:2]),
+        (messages[2].id, CREATED),
+        (messages[2].id, DUPLICATE),
+    ]
 
 
 @pytest.mark.parametrize("waiting", [0, 1])

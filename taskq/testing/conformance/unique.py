@@ -10,8 +10,9 @@ from taskq.domain.message import Message
 from taskq.domain.outcome import Bury, Complete, Retry, Settlement
 from taskq.domain.state import TaskState
 from taskq.domain.unique import UniqueKey, Until
-from taskq.ports import Enqueued, EnqueueStatus, Redriven, RedriveStatus
-from taskq.testing.conformance.bench import FAILURE, LONG, Bench
+from taskq.domain.workflow import Edge
+from taskq.ports import Enqueued, EnqueueStatus, QueueConfig, Redriven, RedriveStatus
+from taskq.testing.conformance.bench import FAILURE, LONG, Bench, new_id
 from taskq.testing.conformance.kit import Kit
 from taskq.testing.conformance.settle import SETTLEMENTS, name_of
 
@@ -53,6 +54,25 @@ class UniqueRules(Kit):
             Enqueued(messages[0].id, DUPLICATE),
             Enqueued(messages[0].id, DUPLICATE),
         ]
+
+    async def test_one_that_is_refused_holds_no_key_against_the_next_of_its_call(self, bench: Bench) -> None:
+        await bench.backend.queues.configure(bench.queue, QueueConfig(max_size=1))
+        await bench.put()
+        beside, missing = f"{bench.queue}-beside", new_id(bench.backend.shard_of(bench.queue))
+        full = [bench.message(unique=key(bench)) for _ in range(2)]
+        lost = [bench.message(unique=UniqueKey("other"), parents=(Edge(missing),)) for _ in range(2)]
+        fits = [bench.message(queue=beside, unique=one) for one in (key(bench), key(bench), UniqueKey("other"))]
+        answers = await bench.backend.broker.enqueue([*full, *lost, *fits])
+        assert [(answer.id, answer.status) for answer in answers[:4]] == [
+            *((message.id, EnqueueStatus.FULL) for message in full),
+            *((missing, EnqueueStatus.NO_PARENT) for _ in lost),
+        ]
+        if bench.backend.shard_of(beside) == bench.backend.shard_of(bench.queue):  # keys are held within a shard
+            assert [(answer.id, answer.status) for answer in answers[4:]] == [
+                (fits[0].id, CREATED),
+                (fits[0].id, DUPLICATE),
+                (fits[2].id, CREATED),
+            ]
 
     async def test_a_repeat_after_a_lost_reply_is_no_second_task(self, bench: Bench) -> None:
         message = bench.message(unique=key(bench))
