@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import count
 
 
 class Names:
@@ -37,10 +36,9 @@ class Names:
 
     def fresh(self, usual: str, *, is_outer: bool = False) -> str:
         """The usual name, with a number where it is taken: "page", "page-2", "page-3"."""
-        for number in count(self._numbers.get((usual, is_outer), 1)):
-            name = usual if number == 1 else f"{usual}-{number}"
-            if not self.is_taken(name, is_outer=is_outer):
-                break
+        number = self._numbers.get((usual, is_outer), 1)
+        while self.is_taken(name := usual if number == 1 else f"{usual}-{number}", is_outer=is_outer):
+            number += 1
         self._numbers[usual, is_outer] = number
         return name
 
