@@ -56,7 +56,9 @@ async def test_code_says_at_once_what_the_queue_of_its_task_is(app: App, clock: 
     assert (await entry_of(app)).queue == "mail"
 
 
-async def test_what_code_says_is_told_again_where_the_schedule_fires_meanwhile(app: App, clock: VirtualClock) -> None:
+async def test_what_code_says_is_told_again_where_the_schedule_fires_meanwhile(
+    app: App, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await app.schedules.aput("job", Every(hours=1), "job")
     clock.advance(3600)
     release = beside(app, clock)
@@ -71,12 +73,12 @@ async def test_what_code_says_is_told_again_where_the_schedule_fires_meanwhile(a
         return found
 
     declaring = Declaring(release, clock.monotonic)
-    scheduler.entries = fires_meanwhile  # type: ignore[method-assign]
-    for pause in (AGAIN, 2 * AGAIN, 4 * AGAIN):  # it is due each time
-        assert await declaring.tick() == pause
-        assert not (await app.schedules.aget("job")).is_declared
-        clock.advance(3600)
-    scheduler.entries = entries  # type: ignore[method-assign]
+    with monkeypatch.context() as patch:
+        patch.setattr(scheduler, "entries", fires_meanwhile)
+        for pause in (AGAIN, 2 * AGAIN, 4 * AGAIN):  # it is due each time
+            assert await declaring.tick() == pause
+            assert not (await app.schedules.aget("job")).is_declared
+            clock.advance(3600)
     assert await declaring.tick() == DECLARE_EVERY
     assert (await app.schedules.aget("job")).is_declared
 
