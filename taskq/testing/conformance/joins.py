@@ -103,6 +103,18 @@ class JoinRules(Kit):
         await relay(bench)
         assert await bench.take_ids() == [child.id]
 
+    async def test_each_parent_of_one_call_has_an_end_of_its_own(self, bench: Bench) -> None:
+        await bench.put_many(3)
+        parents = await bench.take(3)
+        ends: list[Settlement] = [Fail("x", FAILURE), Complete(), Bury("x", FAILURE)]
+        children = [await bench.put(parents=after(parent), delay=LONG) for parent in parents]
+        settled = [Settled(parent, end) for parent, end in zip(parents, ends, strict=True)]
+        await bench.backend.broker.settle(settled)
+        await relay(bench)
+        found = [await bench.record(child.id) for child in children]
+        assert [record.state for record in found] == [TaskState.CANCELLED, TaskState.SCHEDULED, TaskState.CANCELLED]
+        assert [record.reason.rpartition(" ")[2] for record in found] == ["failed", "", "dead"]
+
     async def test_a_parent_named_twice_is_one(self, bench: Bench) -> None:
         parent = await bench.running()
         child = await bench.put(parents=after(parent, parent))
