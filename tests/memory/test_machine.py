@@ -35,8 +35,8 @@ def machine() -> Iterator[QueueMachine]:
         started.teardown()
 
 
-def claim() -> do.Fetch:
-    return do.Fetch("worker-1", ("mail",), 1, 900.0)
+def claim(lease: float = 900.0) -> do.Fetch:
+    return do.Fetch("worker-1", ("mail",), 1, lease)
 
 
 def test_what_becomes_due_between_two_commands_comes_after_what_the_first_made_ready() -> None:
@@ -46,4 +46,18 @@ def test_what_becomes_due_between_two_commands_comes_after_what_the_first_made_r
         run.let_time_pass(1.0)
         run.send([do.Upkeep("expire")])
         for _ in range(3):
+            run.send([claim()])
+
+
+def test_what_becomes_due_between_two_commands_was_ready_before_what_the_second_makes_ready() -> None:
+    with machine() as run:
+        run.send([do.Enqueue("mail", {**PLAIN, "delay": 0.5})])
+        run.let_time_pass(1.0)
+        run.send([do.Enqueue("mail", PLAIN)])
+        for lease in (60.5, 0.5):
+            run.send([claim(lease)])
+        run.let_time_pass(100.0)
+        for _ in range(2):
+            run.send([do.Reap(1000.0)])
+        for _ in range(2):
             run.send([claim()])

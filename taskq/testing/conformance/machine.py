@@ -222,7 +222,7 @@ class _Driver(RuleBasedStateMachine):
             self.follow(do.Upkeep("promote").bind(self.memory))
 
     def follow(self, step: Step | None) -> None:
-        """Send one command between two others, in an instant of its own: what it makes ready comes after the rest."""
+        """Send one command between two others, in an instant of its own by the count and by the store's clock."""
         assert step is not None
         [answer] = self.ask(_gather([step]))
 
@@ -232,6 +232,7 @@ class _Driver(RuleBasedStateMachine):
             step.explain(model, answer)
 
         self.believe(explain)
+        self.pass_time(self.moment)
 
     def believe(self, look: Any) -> None:
         """Drop the models that cannot explain what was seen; one must be left."""
