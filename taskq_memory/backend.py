@@ -11,9 +11,11 @@ from typing import Self
 from taskq.ports import BackendOptions, Capability
 from taskq_memory.annotations import MemoryAnnotations
 from taskq_memory.broker import MemoryBroker
+from taskq_memory.documents import MemoryDocuments
 from taskq_memory.events import MemoryEvents
 from taskq_memory.flows import MemoryFlows
 from taskq_memory.inspector import MemoryInspector
+from taskq_memory.journal import MemoryJournal
 from taskq_memory.maintenance import MemoryMaintenance
 from taskq_memory.queues import MemoryQueues
 from taskq_memory.registry import MemoryRegistry
@@ -52,6 +54,8 @@ class MemoryBackend:
         self.queues = MemoryQueues(store)
         self.scheduler = MemoryScheduler(store)
         self.flows = MemoryFlows(store)
+        self.documents = MemoryDocuments(store)
+        self.journal = MemoryJournal(store)
         self.registry = registry or MemoryRegistry(store)
         self.events = MemoryEvents(store)
 

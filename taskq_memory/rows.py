@@ -149,6 +149,14 @@ class FlowRow:
     """Members that have ended otherwise than COMPLETED."""
 
 
+@dataclass(slots=True)
+class JournalRow:
+    """A journal: its entries by their numbers, the oldest first."""
+
+    newest: int = 0
+    entries: dict[int, bytes] = field(default_factory=dict)
+
+
 class Claim(NamedTuple):
     """The newest request of a worker, and what it was handed."""
 

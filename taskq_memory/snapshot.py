@@ -19,7 +19,7 @@ from taskq.domain.state import TaskState
 from taskq.domain.unique import Holding
 from taskq.errors import ConfigError
 from taskq.ports import ScheduleEntry
-from taskq_memory.rows import FlowRow, QueueRow, Task
+from taskq_memory.rows import FlowRow, JournalRow, QueueRow, Task
 from taskq_memory.store import Store
 
 _MAGIC = b"taskq-memory 1 "
@@ -38,6 +38,8 @@ class _Image(msgspec.Struct):
     results: list[tuple[str, int, bytes, float]]
     schedules: list[ScheduleEntry] = []
     flows: list[FlowRow] = []
+    documents: dict[str, dict[str, tuple[bytes, int]]] = {}
+    journals: dict[str, JournalRow] = {}
 
 
 class SnapshotFile:
@@ -139,6 +141,8 @@ def _image(store: Store) -> _Image:
         [(id, fence, data, until) for (id, fence), (data, until) in store.results.items()],
         list(store.schedules.values()),
         list(store.joins.flows.values()),
+        dict(store.documents),
+        dict(store.journals),
     )
 
 
@@ -175,5 +179,7 @@ def _restore(store: Store, image: _Image) -> None:
     store.schedules.update({entry.name: entry for entry in image.schedules})
     store.joins.flows.update({row.id: row for row in image.flows})
     store.joins.rebind()
+    store.documents.update(image.documents)
+    store.journals.update(image.journals)
     store.entry = max((task.entry for task in image.tasks), default=0)
     store.note_change()

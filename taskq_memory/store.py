@@ -29,7 +29,7 @@ from taskq_memory.gates import Gates
 from taskq_memory.joins import Joins
 from taskq_memory.listeners import Listeners
 from taskq_memory.rooms import Rooms
-from taskq_memory.rows import Claim, Lane, QueueRow, Task
+from taskq_memory.rows import Claim, JournalRow, Lane, QueueRow, Task
 from taskq_memory.unique import UniqueKeys
 
 
@@ -57,6 +57,9 @@ class Store:
         self.watch = ReaperWatch()
         self.schedules: dict[str, ScheduleEntry] = {}
         self.results: dict[tuple[str, int], tuple[bytes, float]] = {}
+        self.documents: dict[str, dict[str, tuple[bytes, int]]] = defaultdict(dict)
+        """Kind → id → data and version."""
+        self.journals: dict[str, JournalRow] = defaultdict(JournalRow)
         self.version = 0
         """Grows with each change (`note_change`); tells a snapshot whether there is something to write."""
         self.entry = 0

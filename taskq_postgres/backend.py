@@ -11,10 +11,12 @@ from taskq.ports import BackendOptions, Capability, Enqueued
 from taskq_postgres import durability, migrate, transaction
 from taskq_postgres.annotations import PostgresAnnotations
 from taskq_postgres.broker import CHUNK, PostgresBroker
+from taskq_postgres.documents import PostgresDocuments
 from taskq_postgres.events import PostgresEvents
 from taskq_postgres.flows import PostgresFlows
 from taskq_postgres.hints import Hints
 from taskq_postgres.inspector import PostgresInspector
+from taskq_postgres.journal import PostgresJournal
 from taskq_postgres.lending import PostgresLender
 from taskq_postgres.maintenance import PostgresMaintenance
 from taskq_postgres.queues import PostgresQueues
@@ -56,6 +58,8 @@ class PostgresBackend:
         self.inspector = PostgresInspector(store, hints)
         self.queues = PostgresQueues(store, hints, roomy)
         self.scheduler = PostgresScheduler(store)
+        self.documents = PostgresDocuments(store)
+        self.journal = PostgresJournal(store)
         self.registry = PostgresRegistry(store)
         self.events = PostgresEvents(store, hints)
         self._lenders: list[PostgresLender] = []

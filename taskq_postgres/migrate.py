@@ -74,7 +74,7 @@ def newest() -> int:
     return migrations()[-1].version
 
 
-OLDEST_SPOKEN = 9
+OLDEST_SPOKEN = 10
 """The oldest version with which this release works."""
 
 

@@ -12,10 +12,12 @@ from taskq.ports import BackendOptions, Capability
 from taskq_redis import checks
 from taskq_redis.annotations import RedisAnnotations
 from taskq_redis.broker import RedisBroker
+from taskq_redis.documents import RedisDocuments
 from taskq_redis.errors import ConnectionLost, map_error
 from taskq_redis.events import RedisEvents
 from taskq_redis.flows import RedisFlows
 from taskq_redis.inspector import RedisInspector
+from taskq_redis.journal import RedisJournal
 from taskq_redis.listening import Listening
 from taskq_redis.maintenance import RedisMaintenance
 from taskq_redis.queues import RedisQueues
@@ -45,6 +47,8 @@ class RedisBackend:
         self.queues = RedisQueues(self._store)
         self.scheduler = RedisScheduler(self._store)
         self.flows = RedisFlows(self._store, self.broker.joins)
+        self.documents = RedisDocuments(self._store)
+        self.journal = RedisJournal(self._store)
         self.registry = RedisRegistry(self._store)
         self.events = RedisEvents(self._store, self._listening)
 

@@ -51,6 +51,9 @@ A shard is one hash slot: all its keys carry the tag `{namespace:shard}`, so tha
                  worker:<id>        hash    what a worker says of itself
                  workers            zset    worker ids, by the instant at which they count as gone
                  orders:<id>        list    what a worker is told with its next report
+                 docs:<kind>        hash    documents: id → "<version> <data>"
+                 docids:<kind>      zset    their ids
+                 journal:<name>     stream  a journal, one entry for each number
 
     taskq:{ns:0}:ended:<id>         channel  a task that somebody waits for has ended
     taskq:{ns:0}:event:<topic>      channel  the event bus
@@ -71,6 +74,7 @@ _KINDS = re.compile(
       | gone:\d+
       | out:[0-9a-f-]{36}:\d+
       | (lanes|front|gates|cleared|blocked|due|retry|ends|queue|wake|claim|worker|orders|unique|schedule):.*
+      | (docs|docids|journal):.*
       | (gate|holders|rooms):[rcb]:.*
       | room:\d+:.*:[rcb]:.*
       | done:[0-9a-f]+

@@ -66,6 +66,7 @@ limits in seconds."""
 
 _BUILT_ON: Mapping[str, list[str]] = {
     "annotate": ["_repeats"],
+    "append": ["_journal"],
     "attach": ["_runs", "_joins"],
     "cancel": ["_runs", "_joins"],
     "command": ["_repeats"],
@@ -74,6 +75,7 @@ _BUILT_ON: Mapping[str, list[str]] = {
     "flow_cancel": ["_flows"],
     "flow_reopen": ["_flows"],
     "fetch": ["_runs", "_joins", "_gates", "_pick"],
+    "newest": ["_journal"],
     "peek": ["_pick"],
     "promote": ["_runs"],
     "purge": ["_runs", "_joins", "_pick"],

@@ -15,9 +15,11 @@ from taskq.ports.broker import (
     SettleStatus,
 )
 from taskq.ports.clock import Clock, SystemClock
+from taskq.ports.documents import DOCUMENT_LIMIT, Document, DocumentPage, Documents
 from taskq.ports.events import Event, EventBus
 from taskq.ports.flows import FlowPage, Flows, MemberPage, NewFlow
 from taskq.ports.inspector import Inspector, Page, Redriven, RedriveStatus, TaskQuery
+from taskq.ports.journal import Entry, Journal
 from taskq.ports.maintenance import Maintenance, Reaped
 from taskq.ports.metrics import MetricsStore, Sample, Series
 from taskq.ports.queues import GateState, QueueConfig, QueueControl, QueueSettings
@@ -26,6 +28,7 @@ from taskq.ports.results import Finished, ResultStore
 from taskq.ports.scheduler import Change, Committed, DueSchedules, ScheduleEntry, Scheduler
 
 __all__ = [
+    "DOCUMENT_LIMIT",
     "Annotations",
     "Backend",
     "BackendOptions",
@@ -35,9 +38,13 @@ __all__ = [
     "Change",
     "Clock",
     "Committed",
+    "Document",
+    "DocumentPage",
+    "Documents",
     "DueSchedules",
     "EnqueueStatus",
     "Enqueued",
+    "Entry",
     "Event",
     "EventBus",
     "Extension",
@@ -48,6 +55,7 @@ __all__ = [
     "Flows",
     "GateState",
     "Inspector",
+    "Journal",
     "Maintenance",
     "MemberPage",
     "MetricsStore",

@@ -12,9 +12,11 @@ from taskq.domain.message import Message
 from taskq.ports.annotations import Annotations
 from taskq.ports.broker import Broker, Enqueued
 from taskq.ports.clock import Clock, SystemClock
+from taskq.ports.documents import Documents
 from taskq.ports.events import EventBus
 from taskq.ports.flows import Flows
 from taskq.ports.inspector import Inspector
+from taskq.ports.journal import Journal
 from taskq.ports.maintenance import Maintenance
 from taskq.ports.metrics import MetricsStore
 from taskq.ports.queues import QueueControl
@@ -92,6 +94,10 @@ class Backend(Protocol):
     def scheduler(self) -> Scheduler | None: ...
     @property
     def flows(self) -> Flows: ...
+    @property
+    def documents(self) -> Documents: ...
+    @property
+    def journal(self) -> Journal: ...
     @property
     def metrics(self) -> MetricsStore | None: ...
 

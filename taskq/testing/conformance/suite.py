@@ -14,6 +14,7 @@ from taskq.testing.conformance.flows import AbandonedFlowRules, FlowRules, HeldF
 from taskq.testing.conformance.freed import FreedSlotRules
 from taskq.testing.conformance.inspector import LookingRules, SteeringRules
 from taskq.testing.conformance.joins import BlockedRules, JoinRules, ParentFailureRules, ParentRules
+from taskq.testing.conformance.keeping import DocumentRules, JournalRules
 from taskq.testing.conformance.late_settle import LateSettleRules
 from taskq.testing.conformance.leases import ExtendRules, OutageRules, ReapRules
 from taskq.testing.conformance.limits import BreakerRules, RateRules, SlotRules
@@ -93,6 +94,8 @@ class BackendConformance(
     CallbackRules,
     CancelledFlowRules,
     ScheduleRules,
+    DocumentRules,
+    JournalRules,
     RandomRules,
 ):
     """Subclass it, give it `fresh_backend`, and every rule of docs/backend-contract.md is tried.
