@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from taskq.crypto import Crypto
 from taskq.domain.lease import LEASE
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 SLOWEST = 1 / LONGEST
 """Starts a second of the slowest worker."""
+MOST_TAGS, LONGEST_TAG = 20, 100
 _SHOWN = 100
 """The most characters of a refused value that its refusal shows."""
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
@@ -71,6 +72,20 @@ def is_label(value: object) -> TypeGuard[str]:
     (True, False)
     """
     return isinstance(value, str) and 0 < len(value) <= 255 and value.isprintable()
+
+
+def check_tags(tags: Any) -> None:
+    """Refuse what is no collection of tags.
+
+    Raises:
+        InvalidOption: it is none, there are more than MOST_TAGS, or one cannot be shown in a line.
+
+    >>> check_tags(["vip", "order:17"])
+    """
+    is_some = isinstance(tags, Sequence) and not isinstance(tags, str | bytes)
+    if not is_some or len(tags) > MOST_TAGS or not all(is_label(tag) and len(tag) <= LONGEST_TAG for tag in tags):
+        rule = f"a list of at most {MOST_TAGS} texts, each of 1 to {LONGEST_TAG} printable characters"
+        raise InvalidOption(f"tags must be {rule}, not {shown(tags)}")
 
 
 def shown(value: object) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict, TypeVar, overload
 
-from taskq.config import check_identifier, is_label, is_number, is_whole, shown
+from taskq.config import check_identifier, check_tags, is_label, is_number, is_whole, shown
 from taskq.depends import DependsOn, edges_of
 from taskq.domain.message import DEFAULT_MAX_LOST_LEASES, DEFAULT_RETENTION, Priority
 from taskq.domain.retry import LONGEST, BuiltinRetry, RetryStrategy, from_dict
@@ -68,6 +68,8 @@ class TaskOptions:
     """Whether payload and result are encrypted (docs/encryption.md); None: as `Crypto(encrypt_all=…)` says."""
     cache: float | None = None
     """Seconds from its completion for which a result stands for that of every call with the same arguments."""
+    tags: Sequence[str] = ()
+    """Words by which to find it; those of a call come on top."""
 
     def __post_init__(self) -> None:
         if self.queue is not None:
@@ -94,6 +96,7 @@ class TaskOptions:
         _require(known, "retry must be a retry strategy, such as Fixed(5)", self.retry)
         _check_limits(self)
         _require(_is_choice(self.encrypt), "encrypt must be True, False or None", self.encrypt)
+        check_tags(self.tags)
         check_version(self.version)
         check_upcasts(self.version, self.upcast)
 
@@ -155,6 +158,8 @@ class CallOptions:
     block: float | timedelta | None = None
     """Seconds to wait for room where the queue is full, instead of raising QueueFull at once; not with a connection."""
     metadata: Mapping[str, Any] | None = None
+    tags: Sequence[str] = ()
+    """Words by which to find it, beside those of the task."""
     connection: Any = None
     """A connection or session of yours (Postgres): the task is enqueued inside its transaction."""
     version: int | None = None
@@ -198,6 +203,7 @@ class CallOptions:
             known = self.retry is None or isinstance(self.retry, BuiltinRetry)
             _require(known, "retry must be a built-in strategy, or one as plain data", self.retry)
         _require(_is_choice(self.encrypt), "encrypt must be True, False or None", self.encrypt)
+        check_tags(self.tags)
         if self.version is not None:
             check_version(self.version)
         edges_of(self.depends_on, self.on_parent_failure)
@@ -230,6 +236,7 @@ class TaskKeywords(TypedDict, total=False):
     upcast: Mapping[int, Upcast]
     encrypt: bool | None
     cache: float | None
+    tags: Sequence[str]
 
 
 class CallKeywords(TypedDict, total=False):
@@ -249,6 +256,7 @@ class CallKeywords(TypedDict, total=False):
     unique_key: str | None
     block: float | timedelta | None
     metadata: Mapping[str, Any] | None
+    tags: Sequence[str]
     connection: Any
     version: int | None
     encrypt: bool | None

@@ -25,7 +25,7 @@ from taskq.task import Task
 OPTIONS = frozenset(
     {
         *("queue", "priority", "expires", "timeout", "soft_timeout", "retry", "retention", "tenant", "metadata"),
-        *("version", "encrypt"),
+        *("version", "encrypt", "tags"),
     }
 )
 """The options of a call that a schedule may have."""
@@ -45,6 +45,7 @@ class ScheduleKeywords(TypedDict, total=False):
     retention: float | None
     tenant: str
     metadata: Mapping[str, Any] | None
+    tags: Sequence[str]
     version: int | None
     encrypt: bool | None
 

@@ -106,7 +106,9 @@ class Writer:
         self._shared = _shared(task, call, place, self._debounce)
         edges = edges_of(call.depends_on, call.on_parent_failure)
         self._related = related._replace(parents=edges, names=()) if edges else related
-        self._is_plain = task.terms.are_none and call.unique_key is None and self._related is ALONE
+        self._tags = tuple(dict.fromkeys((*task.declared.tags, *call.tags)))
+        is_unlimited = task.terms.are_none and call.unique_key is None
+        self._is_plain = is_unlimited and self._related is ALONE and not self._tags
         self.replaces = task.terms.replaces and call.unique_key is None
         """Whether a newer call replaces the arguments of the task that waits."""
 
@@ -161,7 +163,8 @@ class Writer:
         asked, unique = self._task.terms, self._unique(payload)
         longest = None if self._debounce is None else self._debounce.longest
         limits = asked.limits(payload, self._call.tenant)
-        return message._replace(unique=unique, limits=limits, longest_wait=longest, parents=parents, flow=flow)
+        message = message._replace(unique=unique, limits=limits, longest_wait=longest)
+        return message._replace(parents=parents, flow=flow, tags=self._tags)
 
     def _unique(self, payload: bytes) -> UniqueKey | None:
         call = self._call

@@ -21,6 +21,7 @@ from taskq_memory.queues import MemoryQueues
 from taskq_memory.registry import MemoryRegistry
 from taskq_memory.results import MemoryResults
 from taskq_memory.scheduler import MemoryScheduler
+from taskq_memory.search import MemorySearch
 from taskq_memory.snapshot import SnapshotFile
 from taskq_memory.store import Store
 
@@ -56,6 +57,7 @@ class MemoryBackend:
         self.flows = MemoryFlows(store)
         self.documents = MemoryDocuments(store)
         self.journal = MemoryJournal(store)
+        self.search = MemorySearch(store)
         self.registry = registry or MemoryRegistry(store)
         self.events = MemoryEvents(store)
 

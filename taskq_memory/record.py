@@ -36,7 +36,7 @@ def to_record(task: Task) -> TaskRecord:
         cancel_requested=task.cancel_requested,
         result=task.result,
         reason=task.reason,
-        failure=_failure(task.failure),
+        failure=to_failure(task.failure),
         attempts=tuple(_attempt(row) for row in task.attempts),
         progress=None if task.progress is None else Progress(*task.progress),
         checkpoint=task.checkpoint,
@@ -46,6 +46,7 @@ def to_record(task: Task) -> TaskRecord:
         waits_at=task.waits_at,
         parents=task.parents,
         flow=task.flow,
+        tags=task.tags,
     )
 
 
@@ -57,11 +58,12 @@ def _attempt(row: AttemptRow) -> Attempt:
         _instant(row.started_at),
         _instant(row.ended_at),
         AttemptOutcome(row.outcome),
-        _failure(row.failure),
+        to_failure(row.failure),
     )
 
 
-def _failure(text: bytes) -> Failure | None:
+def to_failure(text: bytes) -> Failure | None:
+    """A failure from its JSON."""
     return Failure.from_json(text) if text else None
 
 

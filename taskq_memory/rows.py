@@ -80,6 +80,7 @@ class Task:
     eta: float | None = None
     """When it runs once it is BLOCKED no more: `delay` seconds from then on, or at that instant."""
     flow: str = ""
+    tags: tuple[str, ...] = ()
 
     @property
     def limits(self) -> tuple[Limit, ...]:

@@ -94,6 +94,7 @@ class Store:
             delay=message.delay,
             eta=message.eta,
             flow=message.flow,
+            tags=message.tags,
         )
         self.tasks[task.id] = task
         self.keys.take(task)

@@ -25,6 +25,7 @@ from taskq_postgres.registry import PostgresRegistry
 from taskq_postgres.results import PostgresResults
 from taskq_postgres.roomy import Roomy
 from taskq_postgres.scheduler import PostgresScheduler
+from taskq_postgres.search import PostgresSearch
 from taskq_postgres.store import Store
 from taskq_postgres.url import Target
 
@@ -60,6 +61,7 @@ class PostgresBackend:
         self.scheduler = PostgresScheduler(store)
         self.documents = PostgresDocuments(store)
         self.journal = PostgresJournal(store)
+        self.search = PostgresSearch(store)
         self.registry = PostgresRegistry(store)
         self.events = PostgresEvents(store, hints)
         self._lenders: list[PostgresLender] = []

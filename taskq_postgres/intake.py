@@ -85,7 +85,7 @@ def refuse_unstorable(messages: Sequence[Message]) -> None:
     strange = next((id for id in chain((message.id for message in messages), related) if not is_id(id)), None)
     if strange is not None:
         raise NotApplied(f"{strange!r} is no id of a task: a UUID in its canonical text form")
-    texts = "".join([text for m in messages for text in (m.name, m.queue, m.group, m.tenant, m.digest)])
+    texts = "".join([text for m in messages for text in (m.name, m.queue, m.group, m.tenant, m.digest, *m.tags)])
     texts += "".join([m.unique.key for m in messages if m.unique] + [one.key for m in messages for one in m.limits])
     if plain(texts) != texts:
         raise NotApplied("Postgres cannot hold the character NUL, nor half a surrogate pair, in a name or tenant")
@@ -121,11 +121,11 @@ def _specials(messages: Sequence[Message]) -> str | None:
 
 def special_of(message: Message) -> list[Any] | None:
     """What only some messages have, as enqueue_v1 takes it."""
-    if not (message.unique or message.limits or message.replaces or message.parents or message.flow):
+    if not (message.unique or message.limits or message.replaces or message.parents or message.flow or message.tags):
         return None
     key, until, ttl = message.unique or (None, None, None)
     own = [key, until, ttl, pack_limits(message.limits) or None, message.longest_wait, message.replaces]
-    return [*own, pack_parents(message.parents), message.flow or None]
+    return [*own, pack_parents(message.parents), message.flow or None, list(message.tags) or None]
 
 
 def _since(ids: Sequence[str]) -> float | None:

@@ -60,7 +60,7 @@ def to_record(row: Sequence[Any]) -> TaskRecord:
     (id, name, queue, code, is_leased, priority, group, tenant, body, created_at, due_at, expires_at, started_at,
      completed_at, fence, _, attempt, lost_leases, max_lost_leases, dead_letter, retention, worker, cancel_requested,
      result, reason, failure, history, progress, checkpoint, logs, gates, waits_at, key, until,
-     ttl, parents, flow) = row[:37]  # fmt: skip
+     ttl, parents, flow, tags) = row[:38]  # fmt: skip
     state = TaskState.RUNNING if is_leased else STATES[code]
     attempts = [_attempt(json.loads(entry)) for entry in history or ()]
     if state is TaskState.COMPLETED:
@@ -99,6 +99,7 @@ def to_record(row: Sequence[Any]) -> TaskRecord:
         waits_at=waits_at or "",
         parents=unpack_parents(parents),
         flow=flow or "",
+        tags=tuple(tags or ()),
     )
 
 

@@ -54,7 +54,7 @@ RECORD = """r.id::text, r.name, r.queue, r.state, r.lease_until is not null, r.p
     r.created_at, r.due_at, r.expires_at, r.started_at, r.completed_at, r.fence, r.settled_fence, r.attempt,
     r.lost_leases, r.max_lost_leases, r.dead_letter, r.retention, r.worker, r.cancel_requested, r.result, r.reason,
     r.failure, r.history, r.progress, r.checkpoint, r.logs, r.gates, r.waits_at, r.unique_key, r.unique_until,
-    r.unique_ttl, r.parents, r.flow::text"""
+    r.unique_ttl, r.parents, r.flow::text, r.tags"""
 """What `record.to_record` reads, in its order, from a row `r`."""
 
 

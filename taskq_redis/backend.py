@@ -24,6 +24,7 @@ from taskq_redis.queues import RedisQueues
 from taskq_redis.registry import RedisRegistry
 from taskq_redis.results import RedisResults
 from taskq_redis.scheduler import RedisScheduler
+from taskq_redis.search import RedisSearch
 from taskq_redis.store import Store
 from taskq_redis.urls import Target, parse
 
@@ -49,6 +50,7 @@ class RedisBackend:
         self.flows = RedisFlows(self._store, self.broker.joins)
         self.documents = RedisDocuments(self._store)
         self.journal = RedisJournal(self._store)
+        self.search = RedisSearch(self._store, self.inspector.get_many)
         self.registry = RedisRegistry(self._store)
         self.events = RedisEvents(self._store, self._listening)
 

@@ -51,6 +51,9 @@ A shard is one hash slot: all its keys carry the tag `{namespace:shard}`, so tha
                  worker:<id>        hash    what a worker says of itself
                  workers            zset    worker ids, by the instant at which they count as gone
                  orders:<id>        list    what a worker is told with its next report
+                 found:<s>:<i>      zset    ended tasks by what they are found under, by the instant of the end
+                 values:<k>         zset    what they are found under
+                 indexed:<q>        hash    `<s>:<retention>` → the entry of that stream up to which they are
                  docs:<kind>        hash    documents: id → "<version> <data>"
                  docids:<kind>      zset    their ids
                  journal:<name>     stream  a journal, one entry for each number
@@ -58,7 +61,8 @@ A shard is one hash slot: all its keys carry the tag `{namespace:shard}`, so tha
     taskq:{ns:0}:ended:<id>         channel  a task that somebody waits for has ended
     taskq:{ns:0}:event:<topic>      channel  the event bus
 
-`<p>` is the priority 0 … 3, `<s>` the letter of a state (record.py), `<gate>` a name as in taskq.domain.limits.
+`<p>` is the priority 0 … 3, `<s>` the letter of a state (record.py), `<gate>` a name as in taskq.domain.limits, `<k>`
+the letter of what tasks are found by (_found.lua), `<i>` is `<k>:<value>`.
 """
 
 from __future__ import annotations
@@ -74,7 +78,9 @@ _KINDS = re.compile(
       | gone:\d+
       | out:[0-9a-f-]{36}:\d+
       | (lanes|front|gates|cleared|blocked|due|retry|ends|queue|wake|claim|worker|orders|unique|schedule):.*
-      | (docs|docids|journal):.*
+      | (docs|docids|journal|indexed):.*
+      | found:[cxdke]:[ntgef]:.*
+      | values:[ntgef]
       | (gate|holders|rooms):[rcb]:.*
       | room:\d+:.*:[rcb]:.*
       | done:[0-9a-f]+

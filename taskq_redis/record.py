@@ -17,7 +17,8 @@
     h   history, a line of JSON for each attempt but a success, which is read off the record
     pg  progress, ck checkpoint     aw  somebody waits for the end
     pa  parents, "<c, r or f><id>,…"    dl  delay (ms) once it is BLOCKED no more    ln  it was redriven
-    fw  the flow of which it is a member
+    fw  the flow of which it is a member                    tg  tags, a JSON array
+    ix  under what it is found once it has ended (_found.lua)
     ct, rd  the calls that cancelled or redrove it, ts the newest that logged, so that a repeat is known
 
 And of the hash of a flow:
@@ -158,11 +159,13 @@ def pack_special(message: Message) -> str:
     >>> pack_special(Message("5b", "f"))
     ''
     """
-    if not (message.unique or message.limits or message.replaces or message.parents or message.flow):
+    if not (message.unique or message.limits or message.replaces or message.parents or message.flow or message.tags):
         return ""
     longest = "" if message.longest_wait is None else milliseconds(message.longest_wait)
     own = [pack_unique(message.unique), pack_limits(message.limits), longest, message.replaces]
-    return json.dumps([*own, pack_parents(message.parents), message.flow])
+    return json.dumps(
+        [*own, pack_parents(message.parents), message.flow, json.dumps(message.tags) if message.tags else ""]
+    )
 
 
 def pack_parents(parents: Sequence[Edge]) -> str:
@@ -243,6 +246,7 @@ def to_record(id: str, flat: Sequence[bytes], logs: Sequence[bytes] = ()) -> Tas
         waits_at=fields[b"rm"].decode() if fields[b"s"] == b"g" else "",
         parents=unpack_parents(fields.get(b"pa")),
         flow=fields.get(b"fw", b"").decode(),
+        tags=tuple(json.loads(fields.get(b"tg", b"[]"))),
     )
 
 

@@ -31,6 +31,9 @@ TASKS_PER_CALL = 250
 """Tasks that one script ends, forgets or moves besides its own business, so that it holds up nobody for more than a few
 ms: the bound of each step of maintenance, and of the expired tasks that a fetch comes upon."""
 
+FOUND_MOST = 10_000
+"""Tasks that did not fail which are found under one value of one state: the newest."""
+
 JOINS_PER_CALL = 250
 """Tasks that one script tells of the end of a parent, beside its own business."""
 
@@ -47,6 +50,7 @@ _CONSTANTS: dict[str, int | float | str] = {
     "LOG_LIMIT": LOG_LIMIT,
     "AGED_EVERY": AGED_EVERY,
     "MAX_FINISHED": DEFAULT_MAX_FINISHED,
+    "FOUND_MOST": FOUND_MOST,
     "PROMOTE_PER_FETCH": PROMOTE_PER_FETCH,
     "TASKS_PER_CALL": TASKS_PER_CALL,
     "JOINS_PER_CALL": JOINS_PER_CALL,
@@ -69,17 +73,22 @@ _BUILT_ON: Mapping[str, list[str]] = {
     "append": ["_journal"],
     "attach": ["_runs", "_joins"],
     "cancel": ["_runs", "_joins"],
+    "catch_up": ["_found"],
     "command": ["_repeats"],
     "commit": ["_schedules", "enqueue"],
+    "discard": ["_found"],
     "expire": ["_runs", "_joins"],
     "flow_cancel": ["_flows"],
     "flow_reopen": ["_flows"],
     "fetch": ["_runs", "_joins", "_gates", "_pick"],
+    "found": ["_found"],
     "newest": ["_journal"],
     "peek": ["_pick"],
     "promote": ["_runs"],
+    "prune": ["_found"],
     "purge": ["_runs", "_joins", "_pick"],
     "reap": ["_runs", "_joins", "_gates"],
+    "redrive": ["_found"],
     "relay": ["_runs", "_joins"],
     "reset": ["_gates"],
     "resolve": ["_runs", "_joins"],

@@ -4,55 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import click
 
+from taskq.domain.spans import parse_duration, parse_instant
 from taskq.telemetry.logs import printable
 
 WIDEST = 80
 """Characters of a text in a table."""
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])", re.ASCII)
 _EITHER = re.compile(r"\d{8}", re.ASCII)
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
-
-
-def parse_duration(text: str) -> timedelta:
-    """A duration from what was typed.
-
-    Raises:
-        ValueError: it is none.
-
-    >>> parse_duration("2h"), parse_duration("1h30m"), parse_duration("90")
-    (datetime.timedelta(seconds=7200), datetime.timedelta(seconds=5400), datetime.timedelta(seconds=90))
-    """
-    parts = _PART.findall(text)
-    if parts and "".join(number + unit for number, unit in parts) == text:
-        seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
-    else:
-        seconds = float(text)
-    try:
-        found = timedelta(seconds=seconds)
-    except OverflowError:
-        raise ValueError(text) from None
-    if found < timedelta(0):
-        raise ValueError(text)
-    return found
-
-
-def parse_instant(text: str) -> datetime:
-    """An instant from what was typed; without a time zone it is of this host's.
-
-    Raises:
-        ValueError: it is none.
-
-    >>> parse_instant("2030-01-02T03:04:05Z")
-    datetime.datetime(2030, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
-    """
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except OverflowError:  # the first or the last day that there is
-        raise ValueError(text) from None
 
 
 def duration(_ctx: click.Context, _param: click.Parameter, given: str | None) -> timedelta | None:
@@ -66,7 +27,7 @@ def duration(_ctx: click.Context, _param: click.Parameter, given: str | None) ->
 def instant(_ctx: click.Context, _param: click.Parameter, given: str | None) -> datetime | None:
     """The value of an option that is an instant."""
     try:
-        return None if given is None else parse_instant(given)
+        return None if given is None else parse_instant(given, None)
     except ValueError:
         raise click.BadParameter(f"{given!r} is no instant, such as 2030-01-02T03:04") from None
 

@@ -80,6 +80,8 @@ class Message(NamedTuple):
     """For what it waits: it is BLOCKED until they have ended, and `delay` is counted from then on."""
     flow: str = ""
     """The flow of which it is a member."""
+    tags: tuple[str, ...] = ()
+    """Words by which its caller wants to find it."""
 
     def __repr__(self) -> str:
         return _without_body(self)

@@ -43,4 +43,5 @@ def unpack_message(text: str | bytes) -> Message:
         fields["limits"] = unpack_limits(fields["limits"])
     if "parents" in fields:
         fields["parents"] = tuple(Edge(id, OnParentFailure(policy)) for id, policy in fields["parents"])
+    fields["tags"] = tuple(fields.get("tags", ()))
     return Message(**fields)

@@ -163,3 +163,5 @@ class TaskRecord:
     """For what it was to wait when it was enqueued; what of it has not ended, the store knows."""
     flow: str = ""
     """The flow of which it is a member."""
+    tags: tuple[str, ...] = ()
+    """Words by which its caller wants to find it."""

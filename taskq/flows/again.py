@@ -101,4 +101,5 @@ def _anew(task: TaskRecord, ids: Mapping[str, str], flow: str, crypto: Crypto | 
         limits=task.limits,
         parents=tuple(Edge(ids.get(edge.parent, edge.parent), edge.on_failure) for edge in task.parents),
         flow=flow,
+        tags=task.tags,
     )

@@ -26,6 +26,7 @@ from taskq.ports.queues import GateState, QueueConfig, QueueControl, QueueSettin
 from taskq.ports.registry import WorkerCommand, WorkerInfo, WorkerRegistry, WorkerState
 from taskq.ports.results import Finished, ResultStore
 from taskq.ports.scheduler import Change, Committed, DueSchedules, ScheduleEntry, Scheduler
+from taskq.ports.search import EndedQuery, Found, Key, Place, Search
 
 __all__ = [
     "DOCUMENT_LIMIT",
@@ -42,6 +43,7 @@ __all__ = [
     "DocumentPage",
     "Documents",
     "DueSchedules",
+    "EndedQuery",
     "EnqueueStatus",
     "Enqueued",
     "Entry",
@@ -53,15 +55,18 @@ __all__ = [
     "Finished",
     "FlowPage",
     "Flows",
+    "Found",
     "GateState",
     "Inspector",
     "Journal",
+    "Key",
     "Maintenance",
     "MemberPage",
     "MetricsStore",
     "NewFlow",
     "Page",
     "Parent",
+    "Place",
     "QueueConfig",
     "QueueControl",
     "QueueSettings",
@@ -72,6 +77,7 @@ __all__ = [
     "Sample",
     "ScheduleEntry",
     "Scheduler",
+    "Search",
     "Series",
     "SettleStatus",
     "Settled",

@@ -23,6 +23,7 @@ from taskq.ports.queues import QueueControl
 from taskq.ports.registry import WorkerRegistry
 from taskq.ports.results import ResultStore
 from taskq.ports.scheduler import Scheduler
+from taskq.ports.search import Search
 
 
 class Capability(StrEnum):
@@ -98,6 +99,8 @@ class Backend(Protocol):
     def documents(self) -> Documents: ...
     @property
     def journal(self) -> Journal: ...
+    @property
+    def search(self) -> Search: ...
     @property
     def metrics(self) -> MetricsStore | None: ...
 

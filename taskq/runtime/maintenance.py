@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from taskq.config import WorkerOptions
 from taskq.ports import Maintenance as MaintenancePort
+from taskq.ports import Search
 from taskq.runtime.service import every
 
 REAP_EVERY = 4.0
@@ -16,6 +17,9 @@ RELAY_EVERY = 10.0
 """Seconds between two looks for what a process that died has left to be told: of its own ends each tells by itself."""
 TIDY_EVERY = 30.0
 """Seconds between two ticks of expire and prune."""
+INDEX_EVERY, INDEX_STEP = 10.0, 1000
+"""Seconds between two looks for ends that are not in the indexes, and how many one look puts there; who searches puts
+what is new there too."""
 logger = logging.getLogger("taskq.worker")
 
 
@@ -25,11 +29,13 @@ class Maintenance:
     def __init__(
         self,
         port: MaintenancePort,
+        search: Search,
         options: WorkerOptions,
         stop: asyncio.Event,
         expire_results: Callable[[], Awaitable[int]],
     ) -> None:
         self._port = port
+        self._search = search
         self._expire_results = expire_results
         self._renewal = options.heartbeat
         self._reap_every = min(REAP_EVERY, options.lease / 6)
@@ -41,6 +47,7 @@ class Maintenance:
             group.create_task(every(self.reap, self._stop, logger, "the reaper"))
             group.create_task(every(self.relay, self._stop, logger, "the relay"))
             group.create_task(every(self.tidy, self._stop, logger, "maintenance"))
+            group.create_task(every(self.index, self._stop, logger, "the indexes"))
 
     async def reap(self) -> float:
         """Take away leases that ran out; again at once while there are many."""
@@ -57,6 +64,11 @@ class Maintenance:
     async def relay(self) -> float:
         """Deliver what is left of ends and flows; again at once while there is something."""
         return 0.05 if await self._port.relay() else RELAY_EVERY * random.uniform(0.8, 1.2)
+
+    async def index(self) -> float:
+        """Put what has ended into the indexes; not at once while there is much: that is when workers have to work."""
+        done = await self._search.catch_up(INDEX_STEP)
+        return 1.0 if done >= INDEX_STEP else INDEX_EVERY * random.uniform(0.8, 1.2)
 
     async def tidy(self) -> float:
         """Expire and prune, each as long as there is much to do."""

@@ -255,7 +255,8 @@ class Worker:
                 ]
                 fetching = group.create_task(work.fetcher.run())
                 forget_results = partial(cache.expire, self.app)
-                upkeep = Maintenance(backend.maintenance, self.options, work.fetcher.stop, forget_results)
+                port, search = backend.maintenance, backend.search
+                upkeep = Maintenance(port, search, self.options, work.fetcher.stop, forget_results)
                 maintaining = group.create_task(upkeep.run())
                 try:
                     await self._stopping.wait()

@@ -61,6 +61,7 @@ create table {schema}.task (
     eta timestamptz,
     has_children boolean,                                   -- null: no; all that few have is null, and takes no room
     flow uuid,                                              -- of which it is a member
+    tags text[],
     body bytea not null
 ) with (
     fillfactor = 50,

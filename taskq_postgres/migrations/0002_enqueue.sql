@@ -6,8 +6,8 @@
 -- tell a line of JSON follows: {"owners": {place: id of the task that holds the unique key, or of the parent that is not
 -- known}, "fills": {queue: [depth, limit]}}.
 --
--- p_specials: null, or {place: [unique key, until, ttl, limits, longest wait, replaces, parents, flow]} of messages that
--- have such.
+-- p_specials: null, or {place: [unique key, until, ttl, limits, longest wait, replaces, parents, flow, tags]} of messages
+-- that have such.
 -- p_since: the earliest instant (seconds since the epoch) at which a task with one of these ids can have ended, null
 -- where the ids do not tell. p_digests: null where no message has one.
 create function {schema}.enqueue_v1(
@@ -118,7 +118,7 @@ begin
         insert into {schema}.task (
             id, name, body, queue, priority, lane_group, state, created_at, ready_at, due_at, expires_at,
             max_lost_leases, dead_letter, retention, tenant, unique_key, unique_until, unique_ttl, gates, longest_wait,
-            parents, flow, delay, eta)
+            parents, flow, delay, eta, tags)
         select u.id, u.name, u.body, u.queue, u.priority, u.lane_group,
                 case when s.terms ->> 6 is not null then 3 when w.due_at > v_now then 1 else 0 end, v_now,
                 case when s.terms ->> 6 is not null or w.due_at > v_now then null else v_now end,
@@ -128,7 +128,8 @@ begin
                 u.max_lost_leases, u.dead_letter, u.retention, u.tenant,
                 s.terms ->> 0, s.terms ->> 1, (s.terms ->> 2)::float8, s.terms ->> 3, (s.terms ->> 4)::float8,
                 s.terms ->> 6, (s.terms ->> 7)::uuid, case when s.terms ->> 6 is not null then u.delay end,
-                case when s.terms ->> 6 is not null then to_timestamp(u.eta) end
+                case when s.terms ->> 6 is not null then to_timestamp(u.eta) end,
+                case when s.terms ->> 8 is not null then array(select jsonb_array_elements_text(s.terms -> 8)) end
             from unnest(p_ids::uuid[], p_names, p_bodies, p_queues, p_priorities, p_groups, p_delays, p_etas, p_expires,
                     p_max_lost_leases, p_dead_letter, p_retentions, p_tenants) with ordinality
                 u(id, name, body, queue, priority, lane_group, delay, eta, expires, max_lost_leases, dead_letter,

@@ -215,11 +215,11 @@ begin
             seq, started_at, claim_no, fence, settled_fence, attempt, dead_letter, state, priority, lost_leases,
             max_lost_leases, worker, id, created_at, ready_at, expires_at, retention, queue, lane_group, tenant, name,
             cancel_reason, failure, progress, checkpoint, history, logs, gates, unique_key, unique_until, unique_ttl,
-            longest_wait, parents, has_children, flow, body, completed_at, reason, result, prune_at)
+            longest_wait, parents, has_children, flow, tags, body, completed_at, reason, result, prune_at)
         select nextval('{schema}.place'), started_at, claim_no, fence, fence, attempt, dead_letter, 10, priority,
             lost_leases, max_lost_leases, worker, id, created_at, ready_at, expires_at, retention, queue, lane_group,
             tenant, name, cancel_reason, failure, progress, checkpoint, history, logs, gates, unique_key, unique_until,
-            unique_ttl, longest_wait, parents, has_children, flow, body, v_now, '', result, v_now + least(retention, 1e10) * interval '1 second'
+            unique_ttl, longest_wait, parents, has_children, flow, tags, body, v_now, '', result, v_now + least(retention, 1e10) * interval '1 second'
         from x
     ) select array_agg(x.ord), bool_or(x.gates is not null) or bool_or(x.unique_until <> 'ttl'),
             array_agg(x.id) filter (where x.has_children), array_agg(x.flow) filter (where x.flow is not null)

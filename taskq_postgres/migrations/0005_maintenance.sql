@@ -239,7 +239,7 @@ begin
         where x.at < v_now - interval '1 minute' order by x.no limit p_limit for update skip locked));
     get diagnostics v_count = row_count;
     v_most := greatest(v_most, v_count);
-    v_most := greatest(v_most, {schema}.forget_flows_v1(p_limit));
+    v_most := greatest(v_most, {schema}.forget_flows_v1(p_limit), {schema}.forget_tags_v1(p_limit));
     delete from {schema}.worker k where k.id = any(array(select x.id from {schema}.worker x
         where x.lapses_at < v_now limit p_limit for update skip locked));
     get diagnostics v_count = row_count;

@@ -9,9 +9,10 @@ if known then return tonumber(known) end
 local gone = {}
 for i = 2, #ARGV do
   local id = ARGV[i]
-  local v = call('HMGET', key('task', id), 's', 'q')
+  local v = call('HMGET', key('task', id), 's', 'q', 'ix')
   if v[1] and v[1] ~= 'r' and not WAITS[v[1]] then
     count(queue_of(v[2]), v[1], -1)
+    unfind(id, v[1], v[3])
     call('UNLINK', key('task', id), key('log', id))
     gone[#gone + 1] = id
   end

@@ -3,8 +3,8 @@
 -- ARGV  parent's id or '', its fence, its worker, '1' for all or none,
 --       then runs of messages that are alike: queue, lane, delay ms or '', eta ms or '', expires ms or '', the rest of
 --       the options or '', digest, '' or [unique key as in _lib.lua, limits, the longest that it may be put off (ms),
---       whether it replaces, parents as in _lib.lua, flow] as JSON, '' for what it has not, count, count × (id, name and
---       body)
+--       whether it replaces, parents as in _lib.lua, flow, tags as JSON] as JSON, '' for what it has not, count,
+--       count × (id, name and body)
 -- Returns for each message 1 created, 0 duplicate, 2 conflict, 3 stale parent, 4 full, 5 replaced, 6 flow over, the id of
 -- the task that holds its unique key, or '!' and that of a parent which is not known; then {queue, depth, limit, …} of
 -- queues that are full or past their warning level, and what _schedules.lua has written.
@@ -51,7 +51,7 @@ local function is_known(i)
 end
 
 -- What only some messages have, by the index of their head.
-local specials, PLAIN = {}, {'', '', '', false, '', ''}
+local specials, PLAIN = {}, {'', '', '', false, '', '', ''}
 local function special_of(head)
   if ARGV[head + 7] == '' then return PLAIN end
   if not specials[head] then specials[head] = cjson.decode(ARGV[head + 7]) end
@@ -170,6 +170,7 @@ local function store(i, head)
   end
   if special[2] ~= '' then fields[#fields + 1], fields[#fields + 2] = 'g', special[2] end
   if special[3] ~= '' then fields[#fields + 1], fields[#fields + 2] = 'lw', special[3] end
+  if special[7] ~= '' then fields[#fields + 1], fields[#fields + 2] = 'tg', special[7] end
   if ARGV[head + 6] ~= '' then call('SET', key('digest', id), ARGV[head + 6], 'PX', DIGEST_RETENTION) end
   if special[6] ~= '' then
     fields[#fields + 1], fields[#fields + 2] = 'fw', special[6]

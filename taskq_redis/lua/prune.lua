@@ -8,12 +8,13 @@ local gone, keys = {}, {}
 -- Forget a task if it still is what this entry says: a redriven one has moved on, and its id here is a dead letter's ghost.
 local function forget(queue, state, ended_at, id)
   local task = key('task', id)
-  local v = call('HMGET', task, 's', 'z')
+  local v = call('HMGET', task, 's', 'z', 'ix')
   if v[1] ~= state or v[2] ~= ended_at then return 0 end
   gone[#gone + 1] = id
   keys[#keys + 1] = task
   keys[#keys + 1] = key('log', id)
   count(queue, state, -1)
+  unfind(id, state, v[3])
   call('UNLINK', task, key('log', id))
   return 1
 end
@@ -102,7 +103,7 @@ for i = 2, #ARGV do
     call('SREM', P .. 'queues', name)
     -- What is left in its streams of ended tasks are ids that were redriven since.
     for _, lane in ipairs(call('HKEYS', key('ends', name))) do call('DEL', end_key(name, lane)) end
-    call('DEL', key('ends', name), key('wake', name))
+    call('DEL', key('ends', name), key('wake', name), key('indexed', name))
   end
 end
 return {#gone, ARGV[1] - left}

@@ -17,7 +17,7 @@ end
 
 local function redrive(id)
   local task = key('task', id)
-  local v = call('HMGET', task, 's', 'q', 'l', 'o', 'f', 'rd', 'un', 'pa', 'fw')
+  local v = call('HMGET', task, 's', 'q', 'l', 'o', 'f', 'rd', 'un', 'pa', 'fw', 'ix')
   local state = v[1]
   if not (state == 'd' or state == 'x' or state == 'k' or state == 'e') then
     return (state and v[6] == ARGV[1]) and (state == 'b' and 2 or 1) or 0
@@ -28,12 +28,13 @@ local function redrive(id)
     take_key(id, v[7])
   end
   count(queue_of(v[2]), state, -1)
+  unfind(id, state, v[10])
   local name = ARGV[2] ~= '' and ARGV[2] or v[2]
   local queue = queue_of(name)
   if v[4] then call('HSET', task, 'o', '-' .. string.sub(v[4], string.find(v[4], ' ', 1, true), -1)) end
   -- The fence counts as settled: whoever still runs it has lost it.
   call('HSET', task, 'q', name, 'a', 0, 'sf', v[5] or 0, 'rd', ARGV[1])
-  call('HDEL', task, 'll', 'rs', 'fl', 'r', 'pg', 'z', 'cr', 'ct', 'd', 'dl')
+  call('HDEL', task, 'll', 'rs', 'fl', 'r', 'pg', 'z', 'cr', 'ct', 'd', 'dl', 'ix')
   call('SADD', P .. 'queues', name)
   if v[9] then count_back(v[9], state, id) end
   if v[8] then

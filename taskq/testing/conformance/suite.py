@@ -9,6 +9,7 @@ from taskq.testing.conformance.contention import ContentionRules
 from taskq.testing.conformance.enqueue import AtomicEnqueueRules, EnqueueRules, RepeatedEnqueueRules
 from taskq.testing.conformance.fencing import FencedWrites, FreshWrites
 from taskq.testing.conformance.fetch import ExpiredFetchRules, FetchRules, ReplayRules
+from taskq.testing.conformance.finding import FindingRules
 from taskq.testing.conformance.fleet import EventRules, RegistryRules, WaitRules
 from taskq.testing.conformance.flows import AbandonedFlowRules, FlowRules, HeldFlowRules
 from taskq.testing.conformance.freed import FreedSlotRules
@@ -74,6 +75,7 @@ class BackendConformance(
     WaitForResultRules,
     ResultStoreRules,
     LookingRules,
+    FindingRules,
     SteeringRules,
     RegistryRules,
     EventRules,
