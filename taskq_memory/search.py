@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from taskq.domain.state import FINAL
@@ -38,6 +39,7 @@ class MemorySearch:
     async def count(self, query: EndedQuery, most: int = 10_000) -> int:
         """How many a query means."""
         with self._store.lock:
+            query = replace(query, queues=tuple(self._store.queues)) if query.key is None else query
             return min(len(self._meant(query)), most)
 
     async def values(self, key: Key, prefix: str = "", limit: int = 20) -> list[str]:

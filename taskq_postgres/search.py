@@ -30,8 +30,7 @@ class PostgresSearch:
 
     async def count(self, query: EndedQuery, most: int = 10_000) -> int:
         """How many a query means."""
-        assert query.key is not None
-        named = (query.key.value, plain(query.value), _codes(query))
+        named = (None if query.key is None else query.key.value, plain(query.value), _codes(query))
         return int(await self._store.value("search_count", (*named, query.since, query.until, most), reads=True))
 
     async def values(self, key: Key, prefix: str = "", limit: int = 20) -> list[str]:

@@ -76,6 +76,7 @@ _BUILT_ON: Mapping[str, list[str]] = {
     "catch_up": ["_found"],
     "command": ["_repeats"],
     "commit": ["_schedules", "enqueue"],
+    "count_ended": ["_found"],
     "discard": ["_found"],
     "expire": ["_runs", "_joins"],
     "flow_cancel": ["_flows"],

@@ -13,15 +13,17 @@ import msgspec
 
 from taskq.app import App
 from taskq.cli.commands import FAILED, app_option, backend_option, opened_app, run, says_errors, store_app
+from taskq.cli.manage import management
 from taskq.cli.values import duration, instant, print_table, seconds_of
 from taskq.config import check_identifier
 from taskq.domain.limits import Rate
 from taskq.domain.record import TaskRecord
 from taskq.domain.state import TaskState
 from taskq.errors import ConfigError
+from taskq.management.queues import QueueDesk
 from taskq.ports import QueueSettings
 from taskq.queue_settings import queue_config
-from taskq.queues import Queues, QueueState
+from taskq.queues import QueueState
 from taskq.telemetry.logs import printable
 
 _COUNTED = (TaskState.PENDING, TaskState.SCHEDULED, TaskState.RETRYING, TaskState.RUNNING, TaskState.DEAD)
@@ -81,9 +83,10 @@ async def _states(app: App, *names: str) -> Sequence[QueueState]:
 
 async def _known(app: App, *names: str) -> Sequence[QueueState]:
     """The queues that hold tasks, those of the application, and those that are named."""
-    found = await Queues(app).alist()
-    more = {*names, *(task.queue for task in app.tasks)} - {state.name for state in found}
-    return sorted([*found, *await Queues(app).alist(more)], key=lambda state: state.name)
+    queues = management(app).queues
+    found = list(await queues.list())
+    more = set(names) - {state.name for state in found}
+    return sorted([*found, *await queues.list(sorted(more))], key=lambda state: state.name)
 
 
 def _plain(state: QueueState) -> dict[str, Any]:
@@ -135,7 +138,7 @@ def peek(app_path: str | None, url: str | None, name: str, limit: int, as_json: 
 
     async def look() -> Sequence[TaskRecord]:
         async with opened_app(app):
-            return await (await app.backend()).inspector.peek(name, limit)
+            return await management(app).tasks.peek(name, limit)
 
     records = run(look())
     if as_json:
@@ -162,7 +165,7 @@ def pause(
     """Hand out no task of the queue NAME to any worker; what runs goes on."""
     if until is not None and lasts is not None:
         raise ConfigError("give --until or --for, not both")
-    _steer(app_path, url, name, lambda queues: queues.apause(name, reason, until or lasts))
+    _steer(app_path, url, name, lambda queues: queues.pause(name, reason, until or lasts))
 
 
 @queues.command()
@@ -170,7 +173,7 @@ def pause(
 @says_errors()
 def resume(app_path: str | None, url: str | None, name: str) -> None:
     """End the pause of the queue NAME."""
-    _steer(app_path, url, name, lambda queues: queues.aresume(name))
+    _steer(app_path, url, name, lambda queues: queues.resume(name))
 
 
 @queues.command("set")
@@ -192,7 +195,7 @@ def set_(app_path: str | None, url: str | None, name: str, settings: tuple[str, 
     """
     given = _pairs(settings)
     queue_config(**given)  # what is wrong with them is said before the store is asked
-    _steer(app_path, url, name, lambda queues: queues.aconfigure(name, **given))
+    _steer(app_path, url, name, lambda queues: queues.configure(name, **given))
 
 
 def _pairs(settings: Sequence[str]) -> dict[str, Any]:
@@ -220,13 +223,13 @@ def _value(text: str) -> Any:
     return text if value is None else value
 
 
-def _steer(app_path: str | None, url: str | None, name: str, act: Callable[[Queues], Any]) -> None:
+def _steer(app_path: str | None, url: str | None, name: str, act: Callable[[QueueDesk], Any]) -> None:
     """Do something with a queue, and print what holds for it then."""
     app = store_app(app_path, url)
 
     async def steer() -> Sequence[QueueState]:
         async with opened_app(app):
-            await act(Queues(app))
+            await act(management(app).queues)
             return await _known(app, name)
 
     found = run(steer())
@@ -262,7 +265,7 @@ def purge(app_path: str | None, url: str | None, name: str, yes: bool, as_json: 
 
     async def cancel() -> int:
         async with opened_app(app):
-            return await Queues(app).apurge(name)
+            return await management(app).queues.purge(name, state.waiting)
 
     purged = run(cancel())
     click.echo(json.dumps({"purged": purged}) if as_json else f"{purged:,} were cancelled")

@@ -125,5 +125,6 @@ def _span(field: str, record: TaskRecord, now: datetime) -> timedelta | None:
         return (record.started_at or record.completed_at or now) - record.created_at
     if record.started_at is None:
         return None
-    ended = now if record.state is TaskState.RUNNING or not record.attempts else record.attempts[-1].ended_at
-    return ended - record.started_at
+    if record.state is not TaskState.RUNNING and record.attempts:
+        return record.attempts[-1].ended_at - record.started_at
+    return (record.completed_at or now) - record.started_at

@@ -158,13 +158,11 @@ def _terms(text: str) -> Iterator[Term]:
     while rest := text[at:].strip():
         at = text.index(rest, at)
         found = _TERM.match(text, at)
-        if found is None:
+        if found is None or found[4].endswith(":"):
             raise _unreadable(rest)
         minus, field, operator, values = found.groups()
         if field is None and (values in _CONNECTIVES or values[0] == "(" or values[-1] == ")"):
-            raise QueryError(
-                f"{values} means nothing here: all terms must hold, a,b is one of several, -field:value not"
-            )
+            raise QueryError(f"{values} means nothing: all terms must hold; write a,b for any of two, -queue:a for not")
         yield _term(field or WORD, tuple(map(_unquoted, _VALUE.findall(values))), operator or "", minus is not None)
         at = found.end()
 

@@ -71,7 +71,7 @@ class Search(Protocol):
         ...
 
     async def count(self, query: EndedQuery, most: int = 10_000) -> int:
-        """How many a query with a key means, `most` where there are that many or more; the page does not matter."""
+        """How many a query means, without a key of all queues; `most` where there are that many or more."""
         ...
 
     async def values(self, key: Key, prefix: str = "", limit: int = 20) -> Sequence[str]:

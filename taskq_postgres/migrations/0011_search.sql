@@ -117,7 +117,7 @@ set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off s
         order by 2 desc, 1 desc limit p_limit
 $$;
 
--- How many a search means, p_most where there are that many or more.
+-- How many a search means, p_most where there are that many or more; p_key null: of all queues.
 create function {schema}.search_count_v1(
     p_key text, p_value text, p_states smallint[], p_since timestamptz, p_until timestamptz, p_most int
 ) returns bigint language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
@@ -128,6 +128,23 @@ declare
     v_count bigint;
     v_total bigint := 0;
 begin
+    if p_key is null then
+        -- From queue to queue, each found by one look.
+        foreach v_table in array v_tables loop
+            foreach v_state in array p_states loop
+                execute format('with recursive hop(queue) as ((select min(f.queue) from {schema}.%1$I f) union all '
+                        'select (select min(f.queue) from {schema}.%1$I f where f.queue > h.queue) from hop h '
+                        'where h.queue is not null) '
+                        'select count(*) from (select 1 from hop h, lateral (select 1 from {schema}.%1$I f '
+                        'where f.queue = h.queue and f.state = $1 and f.completed_at >= $2 and f.completed_at < $3 '
+                        'limit $4) x limit $4) y', v_table)
+                    into v_count using v_state, coalesce(p_since, '-infinity'), coalesce(p_until, 'infinity'),
+                        p_most - v_total;
+                v_total := v_total + v_count;
+            end loop;
+        end loop;
+        return least(v_total, p_most);
+    end if;
     foreach v_table in array v_tables loop
         foreach v_state in array p_states loop
             exit when v_total >= p_most;

@@ -105,6 +105,11 @@ class FindingRules(Kit):
         since, until = (task.completed_at for task in (tasks[1], tasks[4]))
         found = await find(bench, queues=[bench.queue, other.queue], since=since, until=until)
         assert found == [ids[2], ids[1]]
+        await soon(bench, [dead.id, *reversed(ids)], key=Key.NAME, value=dead.name)
+        for states, number in ((ALL, 3), ((TaskState.DEAD,), 0), ((TaskState.COMPLETED,), 3)):
+            query = EndedQuery(states=states, since=since, until=until)
+            assert await bench.backend.search.count(query) == number
+            assert await bench.backend.search.count(query, 2) == min(number, 2)
 
     async def test_times_bound_what_a_key_finds(self, bench: Bench) -> None:
         tasks = [await ended(bench, tenant="acme") for _ in range(4)]

@@ -1,0 +1,23 @@
+"""Every use case of an operator, once: command line, HTTP and gRPC are faces of it, and hold no rule of their own."""
+
+from taskq.management.access import PERMISSIONS, Actor, Forbidden, Permission, Role
+from taskq.management.audit import AuditEntry, AuditTrail, Head, Verification
+from taskq.management.finding import Count, TaskPage
+from taskq.management.manager import Management
+from taskq.management.workers import WorkerNotFound
+
+__all__ = [
+    "PERMISSIONS",
+    "Actor",
+    "AuditEntry",
+    "AuditTrail",
+    "Count",
+    "Forbidden",
+    "Head",
+    "Management",
+    "Permission",
+    "Role",
+    "TaskPage",
+    "Verification",
+    "WorkerNotFound",
+]

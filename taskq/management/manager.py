@@ -1,0 +1,56 @@
+"""The Management of an application: its parts, for somebody who asks."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from taskq.app import App
+from taskq.management.access import Actor
+from taskq.management.audit_desk import AuditDesk
+from taskq.management.queues import QueueDesk
+from taskq.management.tasks import TaskDesk
+from taskq.management.workers import WorkerDesk
+
+
+class Management:
+    """What operators do, with the permissions of one of them, each change noted in the audit trail.
+
+    All methods of its parts are for async code.
+
+    Arguments:
+        app: the application; one without tasks, `App(url)`, will do for all that needs none.
+        actor: who asks.
+
+    >>> import asyncio
+    >>> from taskq import App
+    >>> async def example() -> int:
+    ...     management = Management(App("memory://"), Actor("ann", ["operator"]))
+    ...     await management.queues.pause("mail", "the relay is away")
+    ...     return len((await management.tasks.find("queue:mail")).records)
+    >>> asyncio.run(example())
+    0
+    """
+
+    def __init__(self, app: App, actor: Actor) -> None:
+        self.app = app
+        self.actor = actor
+
+    @cached_property
+    def tasks(self) -> TaskDesk:
+        """Tasks: to find, to show, to cancel, to start anew."""
+        return TaskDesk(self.app, self.actor)
+
+    @cached_property
+    def queues(self) -> QueueDesk:
+        """Queues: how they stand, pause and resume, what is set for them, purge."""
+        return QueueDesk(self.app, self.actor)
+
+    @cached_property
+    def workers(self) -> WorkerDesk:
+        """Workers: who lives, and what they are told."""
+        return WorkerDesk(self.app, self.actor)
+
+    @cached_property
+    def audit(self) -> AuditDesk:
+        """The audit trail: to read, to verify, to trim."""
+        return AuditDesk(self.app, self.actor)

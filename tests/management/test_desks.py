@@ -1,0 +1,188 @@
+"""Acting on tasks, queues and workers: what becomes of it, what it takes, and that it is noted."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from taskq import App, InvalidOption, InvalidPayload, TaskNotFound, TaskState
+from taskq.errors import NotApplied
+from taskq.management import Actor, AuditEntry, Forbidden, Management, Role, WorkerNotFound
+from taskq.management.desk import MOST_IDS, named
+from taskq.ports import CancelStatus, RedriveStatus, WorkerCommand
+from taskq.testing.conformance.fleet import worker_info
+from tests.unit.support import buried, claim, headers_of, payload_of, record_of
+
+GONE = "01980000-0000-7000-8000-000000000000"
+
+
+async def trail(management: Management) -> list[AuditEntry]:
+    return [entry async for entry in management.audit.export()]
+
+
+async def noted(management: Management) -> AuditEntry:
+    return (await trail(management))[-1]
+
+
+async def states(app: App, *ids: str) -> list[TaskState | None]:
+    records = await (await app.backend()).inspector.get_many(ids)
+    return [None if record is None else record.state for record in records]
+
+
+async def test_tasks_are_cancelled(app: App, management: Management) -> None:
+    waits, runs, ended = [(await app.aenqueue("mail.send", {"n": n})).id for n in range(3)]
+    await management.tasks.cancel([ended])
+    backend = await app.backend()
+    while (await claim(app)).id != runs:
+        pass
+    await backend.broker.cancel([])
+    waits = (await app.aenqueue("mail.send", {})).id
+    answers = await management.tasks.cancel([waits, runs, ended, GONE], "enough")
+    assert list(answers) == [
+        *(CancelStatus.CANCELLED, CancelStatus.REQUESTED, CancelStatus.FINAL, CancelStatus.UNKNOWN),
+    ]
+    assert await states(app, waits, runs) == [TaskState.CANCELLED, TaskState.RUNNING]
+    entry = await noted(management)
+    assert (entry.actor, entry.action, entry.request_id) == ("ann", "tasks.cancel", "r1")
+    assert (entry.on, entry.after) == ({"ids": [waits, runs, ended, GONE]}, {"reason": "enough"})
+
+
+async def test_tasks_are_started_anew(app: App, management: Management) -> None:
+    dead = await buried(app)
+    waits = (await app.aenqueue("mail.send", {})).id
+    answers = await management.tasks.retry([dead, waits, dead], queue="again")
+    assert [answer.status for answer in answers] == [RedriveStatus.MOVED, RedriveStatus.NOT_FINAL]
+    assert await states(app, dead) == [TaskState.PENDING]
+    assert (await management.tasks.show(dead)).queue == "again"
+    entry = await noted(management)
+    assert (entry.action, entry.on, entry.after) == ("tasks.retry", {"ids": [dead, waits]}, {"queue": "again"})
+
+
+async def test_who_is_bound_to_a_tenant_touches_its_tasks_alone(app: App, management: Management) -> None:
+    bound = Management(app, Actor("bob", [Role.OPERATOR], tenant="acme"))
+    own = (await app.aenqueue("mail.send", {}, tenant="acme")).id
+    other = (await app.aenqueue("mail.send", {}, tenant="other")).id
+    cancelled = await bound.tasks.cancel([other, own])
+    assert list(cancelled) == [CancelStatus.UNKNOWN, CancelStatus.CANCELLED]
+    assert await states(app, other, own) == [TaskState.PENDING, TaskState.CANCELLED]
+    await management.tasks.cancel([other])
+    answers = await bound.tasks.retry([other, own])
+    assert [answer.status for answer in answers] == [RedriveStatus.NOT_FINAL, RedriveStatus.MOVED]
+    for look in (bound.tasks.show(other), bound.tasks.again(other)):
+        with pytest.raises(TaskNotFound):
+            await look
+    assert (await bound.tasks.show(own)).id == own
+    assert (await noted(management)).tenant == "acme"
+    again = await bound.tasks.again(own, tenant="other")
+    assert (await record_of(app, again)).tenant == "acme"
+    assert await bound.tasks.cancel([other]) == [CancelStatus.UNKNOWN]
+
+
+async def test_a_task_runs_again_with_other_arguments(app: App, management: Management) -> None:
+    @app.task(name="mail.send")
+    def send(to: str, subject: str = "") -> None: ...
+
+    options: dict[str, Any] = {"queue": "mail", "priority": "high", "tenant": "acme", "metadata": {"plan": "pro"}}
+    first = await send.options(**options, tags=["vip"], retention=77).aenqueue("a@b.c", subject="hello")
+    again = await management.tasks.again(first.id, {"to": "x@y.z"}, priority="low")
+    record, old = await record_of(app, again), await record_of(app, first)
+    assert record.id != old.id
+    assert payload_of(record) == {"to": "x@y.z", "subject": "hello"}
+    assert headers_of(record).metadata == {"plan": "pro"}
+    assert (record.queue, record.tenant, record.tags, record.retention) == ("mail", "acme", ("vip",), 77)
+    assert record.priority.name == "LOW"
+    entry = await noted(management)
+    assert (entry.action, entry.on, entry.after) == ("tasks.again", {"id": first.id}, {"changed": ["priority", "to"]})
+    with pytest.raises(InvalidPayload):
+        await management.tasks.again(first.id, {"too": "x@y.z"})
+    assert [entry.action for entry in (await trail(management))[-2:]] == ["tasks.again", "tasks.again.failed"]
+    assert (await noted(management)).after == {"error": "InvalidPayload"}
+
+
+async def test_what_one_may_not_do_is_neither_done_nor_noted(app: App, management: Management) -> None:
+    id = (await app.aenqueue("mail.send", {})).id
+    viewer = Management(app, Actor("vic", [Role.VIEWER]))
+    operator = Management(app, Actor("oz", [Role.OPERATOR]))
+    for refused in (
+        *(viewer.tasks.cancel([id]), viewer.tasks.retry([id]), viewer.tasks.again(id), viewer.queues.pause("default")),
+        *(viewer.queues.resume("default"), viewer.queues.configure("default", workers=1)),
+        *(viewer.workers.pause("w"), operator.queues.purge("default", 1), operator.audit.head()),
+        *(operator.audit.trim(timedelta(0)), operator.audit.newest()),
+    ):
+        with pytest.raises(Forbidden):
+            await refused
+    assert await states(app, id) == [TaskState.PENDING]
+    assert await trail(management) == []
+
+
+async def test_too_many_ids_are_refused(management: Management) -> None:
+    with pytest.raises(InvalidOption, match="one call takes at most 1,000 ids, not 1,001"):
+        await management.tasks.cancel([str(n) for n in range(1001)])
+    assert await management.tasks.cancel(GONE) == [CancelStatus.UNKNOWN]
+    assert named([GONE] * (MOST_IDS + 1)) == {"ids": [GONE] * MOST_IDS, "count": MOST_IDS + 1}
+
+
+async def test_queues_are_steered(app: App, management: Management) -> None:
+    await app.aenqueue("mail.send", {}, queue="mail")
+    await management.queues.pause("mail", "the relay is away", timedelta(hours=1))
+    entry = await noted(management)
+    assert (entry.action, entry.on) == ("queue.pause", {"queue": "mail"})
+    assert entry.after is not None
+    assert entry.after["reason"] == "the relay is away"
+    assert "until" in entry.after
+    [state] = await management.queues.list()
+    assert state.settings.paused_reason == "the relay is away"
+    await management.queues.resume("mail")
+    assert (await noted(management)).action == "queue.resume"
+    await management.queues.configure("mail", workers=3, rate="90/m")
+    entry = await noted(management)
+    assert (entry.before, entry.after) == ({"workers": None, "rate": None}, {"workers": 3, "rate": "90/m"})
+    [state] = await management.queues.list(["mail"])
+    assert (state.is_paused, state.settings.workers) == (False, 3)
+    with pytest.raises(InvalidOption):
+        await management.queues.configure("mail", wokers=3)
+    assert await noted(management) == entry
+
+
+async def test_queues_of_the_application_are_listed_without_tasks(app: App, management: Management) -> None:
+    @app.task(queue="unused")
+    def idle() -> None: ...
+
+    await app.aenqueue("mail.send", {}, queue="mail")
+    assert [state.name for state in await management.queues.list()] == ["mail", "unused"]
+
+
+async def test_a_purge_cancels_no_more_than_was_confirmed(app: App, management: Management) -> None:
+    ids = [(await app.aenqueue("mail.send", {}, queue="mail")).id for _ in range(3)]
+    assert await management.queues.waiting("mail") == 3
+    with pytest.raises(NotApplied, match="3 tasks wait in mail, more than the 2 that were confirmed: ask anew"):
+        await management.queues.purge("mail", 2)
+    assert await trail(management) == []
+    assert await management.queues.purge("mail", 3) == 3
+    assert await states(app, *ids) == [TaskState.CANCELLED] * 3
+    entry = await noted(management)
+    assert (entry.action, entry.before) == ("queue.purge", {"waiting": 3})
+
+
+async def test_workers_are_told(app: App, management: Management) -> None:
+    registry = (await app.backend()).registry
+    first, second, other = (
+        worker_info(id="w1", name="n"),
+        worker_info(id="w2", name="n"),
+        worker_info(id="w3", name="o"),
+    )
+    for info in (other, second, first):
+        await registry.report(info, 900.0)
+    assert [worker.id for worker in await management.workers.list()] == ["w1", "w2", "w3"]
+    assert list(await management.workers.pause("n")) == ["w1", "w2"]
+    assert list(await management.workers.resume("w2")) == ["w2"]
+    assert list(await management.workers.shutdown("w3")) == ["w3"]
+    assert list(await registry.report(first, 900.0)) == [WorkerCommand.PAUSE]
+    assert list(await registry.report(second, 900.0)) == [WorkerCommand.PAUSE, WorkerCommand.RESUME]
+    assert list(await registry.report(other, 900.0)) == [WorkerCommand.SHUTDOWN]
+    actions = [(entry.action, entry.on["workers"]) for entry in await trail(management)]
+    assert actions == [("worker.pause", ["w1", "w2"]), ("worker.resume", ["w2"]), ("worker.shutdown", ["w3"])]
+    with pytest.raises(WorkerNotFound, match="no worker w4 lives; `taskq workers list` shows those that do"):
+        await management.workers.pause("w4")
