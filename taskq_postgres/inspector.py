@@ -17,6 +17,8 @@ from taskq_postgres.store import Row, Store, new_token
 
 PURGE_STEP = 1000
 """Tasks that one statement purges at most."""
+_MANY_CHANGES, _SUMMED_UP = 10_000, 100_000
+"""Changes of the counts that who looks at them sums up: workers do so too, where there are any."""
 _RUNNING_CODE = 100
 _LAST_PLACE = 2**63 - 1
 
@@ -48,11 +50,13 @@ class PostgresInspector:
         return Page([to_record(row) for row in page], cursor)
 
     async def counts(self) -> Mapping[str, Mapping[TaskState, int]]:
-        """How many tasks each queue has in each state: counted, in index order, at each call."""
+        """How many tasks each queue has in each state: what statements have counted, summed up where it is much."""
         counts: dict[str, dict[TaskState, int]] = defaultdict(dict)
         rows = await self._store.run("counts", reads=True)
-        running = {queue: count for queue, code, count in rows if code == _RUNNING_CODE}
-        for queue, code, count in rows:
+        if sum(row[3] for row in rows) > _MANY_CHANGES:
+            await self._store.run("sum_up", (_SUMMED_UP,))
+        running = {queue: count for queue, code, count, _ in rows if code == _RUNNING_CODE}
+        for queue, code, count, _ in rows:
             state = TaskState.RUNNING if code == _RUNNING_CODE else STATES[code]
             number = count - running.get(queue, 0) if code == CODES[TaskState.PENDING] else count
             if number > 0:

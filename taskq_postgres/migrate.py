@@ -74,7 +74,7 @@ def newest() -> int:
     return migrations()[-1].version
 
 
-OLDEST_SPOKEN = 11
+OLDEST_SPOKEN = 12
 """The oldest version with which this release works."""
 
 

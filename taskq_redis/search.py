@@ -66,9 +66,10 @@ class RedisSearch:
         await self._catch_up(TASKS_PER_CALL)
         first, last = _bounds(query)
         if query.key is None:
-            args = (most, first, last, *(LETTERS[state] for state in query.states))
+            letters = [LETTERS[state] for state in query.states]
+            shards = self._store.shards
             found = await asyncio.gather(
-                *(self._store.run(shard, "count_ended", *args) for shard in self._store.shards)
+                *(self._store.run(shard, "count_ended", most, first, last, *letters) for shard in shards)
             )
             return min(int(sum(found)), most)
         counts = await asyncio.gather(

@@ -41,7 +41,7 @@ def _word(word: str) -> str:
     return f'{field}:"{value}"' if colon and " " not in field else f'"{word}"'
 
 
-@tasks.command("list")
+@tasks.command("list", context_settings={"ignore_unknown_options": True})  # -state:dead is a term
 @_queried
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @click.option("--cursor", help="Where to go on, of an earlier page.")

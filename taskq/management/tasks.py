@@ -129,11 +129,14 @@ class TaskDesk(Desk):
         Raises:
             TaskNotFound: there is no record of it, or not for this actor.
             InvalidPayload: the arguments do not fit.
+            InvalidOption: it takes results of others, which its workflow has.
         """
         self.actor.require(Permission.READ_PAYLOADS)
         record = await self._record(await self.app.backend(), id)
         payload, headers = unseal(record.id, record.name, record.body)
         said = decode_headers(headers)
+        if said.inputs:
+            raise InvalidOption(f"task {id} takes results of others: run its workflow again, {said.flow}")
         if said.encrypted:
             payload = decrypt(self.app.stores.crypto, payload, about_payload(record.id, record.name))
         given = {**msgspec.json.decode(payload), **(arguments or {})}

@@ -175,6 +175,14 @@ create table {schema}.cut (
     kept_in text, queue text collate "C", completed_at timestamptz not null, seq bigint not null,
     max_finished bigint not null, made_at timestamptz not null, primary key (kept_in, queue)
 ) with (fillfactor = 20);
+-- How many tasks each queue has in each state (0, 4 and 5 as 0, running ones among them), those that have ended by the
+-- day of their end: what statements have added, a row for each, and what was summed up of that (0012_counts.sql).
+create table {schema}.change (queue text collate "C" not null, state smallint not null, day date, number bigint not null)
+    with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
+create table {schema}.total (
+    queue text collate "C" not null, state smallint not null, day date, number bigint not null
+) with (fillfactor = 50);
+create unique index on {schema}.total (queue, state, coalesce(day, 'infinity'));
 -- Whose turn it is: written only while several lanes of a queue compete.
 create table {schema}.turn (
     queue text collate "C" primary key,

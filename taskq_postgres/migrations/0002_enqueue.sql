@@ -245,11 +245,11 @@ $$;
 create function {schema}.replace_v1(p_id uuid, p_body bytea, p_key text, p_delay float8, p_now timestamptz)
 returns boolean language plpgsql set enable_seqscan = off as $$
 declare
-    v_let_out {schema}.task;
+    v_was {schema}.task;
     v_is_replaced boolean;
 begin
     if p_delay is not null then
-        select * into v_let_out from {schema}.task t where t.id = p_id and t.state = 5 for update;
+        select * into v_was from {schema}.task t where t.id = p_id for update;
     end if;
     update {schema}.task t set body = p_body,
             state = case when p_delay is null or t.state = 3 then t.state else 1 end,
@@ -262,8 +262,11 @@ begin
         where t.id = p_id and t.lease_until is null and t.unique_key = p_key
             and exists (select 1 from {schema}.unique_key k where k.key = p_key and k.id = p_id);
     v_is_replaced := found;
-    if v_is_replaced and v_let_out.id is not null then
-        perform {schema}.make_way_v1(v_let_out.queue, v_let_out.gates, null, p_now);
+    if v_is_replaced and v_was.state not in (1, 3) then
+        perform {schema}.moved_v1(v_was.queue, case when v_was.state = 2 then 2 else 0 end, 1, 1);
+    end if;
+    if v_is_replaced and v_was.state = 5 then
+        perform {schema}.make_way_v1(v_was.queue, v_was.gates, null, p_now);
     end if;
     return v_is_replaced;
 end $$;

@@ -15,7 +15,8 @@ declare
     v_now timestamptz := clock_timestamp();
     v_queue text;
     v_moved int := 0;
-    v_count int;
+    v_scheduled int;
+    v_retrying int;
 begin
     if p_queues is null then
         with recursive hop(queue) as (
@@ -27,13 +28,17 @@ begin
     end if;
     foreach v_queue in array coalesce(p_queues, '{}') loop
         with due as materialized (
-            select t.ctid from {schema}.task t where t.queue = v_queue and t.due_at <= v_now
+            select t.ctid, t.state from {schema}.task t where t.queue = v_queue and t.due_at <= v_now
                 order by t.queue, t.due_at, t.seq limit p_limit - v_moved for no key update skip locked
-        ), placed as materialized (select ctid, nextval('{schema}.place') as seq from due)
-        update {schema}.task t set state = 0, due_at = null, ready_at = v_now, seq = p.seq
-            from placed p where t.ctid = p.ctid;
-        get diagnostics v_count = row_count;
-        v_moved := v_moved + v_count;
+        ), placed as materialized (select ctid, state, nextval('{schema}.place') as seq from due
+        ), moved as (
+            update {schema}.task t set state = 0, due_at = null, ready_at = v_now, seq = p.seq
+                from placed p where t.ctid = p.ctid returning p.state
+        ) select count(*) filter (where m.state = 1), count(*) filter (where m.state = 2)
+            into v_scheduled, v_retrying from moved m;
+        perform {schema}.moved_v1(v_queue, 1, 0, v_scheduled);
+        perform {schema}.moved_v1(v_queue, 2, 0, v_retrying);
+        v_moved := v_moved + v_scheduled + v_retrying;
         exit when v_moved >= p_limit;
     end loop;
     return v_moved;

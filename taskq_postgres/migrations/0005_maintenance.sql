@@ -280,6 +280,7 @@ begin
         return 0;
     end if;
     execute format('drop table {schema}.%I', v_name);
+    perform {schema}.dropped_v1(to_date(right(v_name, 8), 'YYYYMMDD'));
     return v_count;
 end $$;
 

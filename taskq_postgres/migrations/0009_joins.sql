@@ -196,7 +196,13 @@ begin
                     from unnest(p_children, p_numbers) n(id, number) join {schema}.task k on k.id = n.id
                     where k.state = 3 order by k.id for update of k) w
             where t.id = w.id returning t.queue, t.state
-    ) select array_agg(distinct queue) filter (where state <> 3) into v_queues from told;
+    ), freed as (
+        select x.queue, x.state, count(*) as number from told x where x.state <> 3 group by 1, 2
+    ), counted as (
+        insert into {schema}.change (queue, state, number)
+            select f.queue, k.state, k.number from freed f
+                cross join lateral (values (3, -f.number), (f.state, f.number)) k(state, number)
+    ) select array_agg(distinct queue) into v_queues from freed;
     if v_queues is not null then
         perform pg_notify({literal}, 'q:' || q) from unnest(v_queues) q;
     end if;

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from taskq import App, InvalidOption, InvalidPayload, TaskNotFound, TaskState
+from taskq import App, InvalidOption, InvalidPayload, TaskNotFound, TaskState, chain
 from taskq.errors import NotApplied
 from taskq.management import Actor, AuditEntry, Forbidden, Management, Role, WorkerNotFound
 from taskq.management.desk import MOST_IDS, named
@@ -99,6 +99,24 @@ async def test_a_task_runs_again_with_other_arguments(app: App, management: Mana
         await management.tasks.again(first.id, {"too": "x@y.z"})
     assert [entry.action for entry in (await trail(management))[-2:]] == ["tasks.again", "tasks.again.failed"]
     assert (await noted(management)).after == {"error": "InvalidPayload"}
+
+
+async def test_a_task_that_takes_the_results_of_others_does_not_run_again_alone(
+    app: App, management: Management
+) -> None:
+    @app.task
+    def number() -> int:
+        return 1
+
+    @app.task
+    def double(number: int) -> int:
+        return 2 * number
+
+    run = await chain(number.s(), double.s()).aenqueue()
+    [id] = [node.record.id for node in await run.anodes() if node.record.state is TaskState.BLOCKED]
+    with pytest.raises(InvalidOption, match="takes results of others: run its workflow again"):
+        await management.tasks.again(id)
+    assert await trail(management) == []
 
 
 async def test_what_one_may_not_do_is_neither_done_nor_noted(app: App, management: Management) -> None:
