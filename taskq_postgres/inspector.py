@@ -13,11 +13,12 @@ from taskq.errors import InvalidOption
 from taskq.ports import Page, Redriven, RedriveStatus, TaskQuery
 from taskq_postgres.hints import Hints
 from taskq_postgres.record import CODES, STATES, is_id, plain, to_record
+from taskq_postgres.search import SUMMED_UP
 from taskq_postgres.store import Row, Store, new_token
 
 PURGE_STEP = 1000
 """Tasks that one statement purges at most."""
-_MANY_CHANGES, _SUMMED_UP = 10_000, 100_000
+_MANY_CHANGES = 10_000
 """Changes of the counts that who looks at them sums up: workers do so too, where there are any."""
 _RUNNING_CODE = 100
 _LAST_PLACE = 2**63 - 1
@@ -54,7 +55,7 @@ class PostgresInspector:
         counts: dict[str, dict[TaskState, int]] = defaultdict(dict)
         rows = await self._store.run("counts", reads=True)
         if sum(row[3] for row in rows) > _MANY_CHANGES:
-            await self._store.run("sum_up", (_SUMMED_UP,))
+            await self._store.run("sum_up", (SUMMED_UP,))
         running = {queue: count for queue, code, count, _ in rows if code == _RUNNING_CODE}
         for queue, code, count, _ in rows:
             state = TaskState.RUNNING if code == _RUNNING_CODE else STATES[code]

@@ -18,8 +18,6 @@ from taskq_postgres.store import DAYS_AHEAD, Store
 
 MOST_ROUNDS = 100
 """Statements of one `prune` that forget digests, tombstones and the like."""
-SUMMED_UP = 20_000
-"""Changes of the counts that one tick of the reaper sums up."""
 logger = logging.getLogger("taskq.postgres")
 
 
@@ -44,7 +42,6 @@ class PostgresMaintenance:
         [row] = await self._store.run("reap", (limit, float(renewal)))
         reaped = Reaped(*row[:4])
         self._hint(reaped.requeued)
-        await self._store.run("sum_up", (SUMMED_UP,))
         self._hints.ended(row[4])
         for queue in row[5] if reaped.requeued + reaped.buried + reaped.cancelled < limit else ():
             if monotonic() >= end:

@@ -8,6 +8,9 @@ from taskq.ports import EndedQuery, Found, Key, Place
 from taskq_postgres.record import CODES, is_id, plain, to_record
 from taskq_postgres.store import Store
 
+SUMMED_UP = 100_000
+"""Changes of the counts that are summed up at once."""
+
 
 class PostgresSearch:
     """See taskq.ports.Search."""
@@ -39,7 +42,8 @@ class PostgresSearch:
         return [value for (value,) in rows]
 
     async def catch_up(self, limit: int = 1000) -> int:
-        """The indexes are written with the ends."""
+        """The indexes are written with the ends; what statements have counted is summed up."""
+        await self._store.run("sum_up", (SUMMED_UP,))
         return 0
 
 
