@@ -129,9 +129,15 @@ class TaskContext:
 
     @cached_property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger whose lines carry the task's id, name, attempt and worker."""
-        extra = {"task_id": self.id, "task": self.name, "attempt": self.attempt, "worker_id": self.worker_id}
-        return logging.LoggerAdapter(_logger, {"taskq": extra})
+        """A logger whose lines carry the task's id, name, queue, tenant, attempt and worker."""
+        return logging.LoggerAdapter(_logger, {"taskq": self.log_fields})
+
+    @cached_property
+    def log_fields(self) -> Mapping[str, Any]:
+        """What each line says that is logged while the task runs: ids and names, nothing that it was given."""
+        tenant = {"tenant": self.tenant} if self.tenant else {}
+        fields = {"task_id": self.id, "task": self.name, "queue": self.queue, **tenant}
+        return {**fields, "attempt": self.attempt, "worker_id": self.worker_id}
 
     def progress(self, fraction: float, message: str = "", **data: Any) -> None:
         """Say how far the task is; never blocks, and only the newest is written.

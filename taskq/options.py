@@ -18,6 +18,7 @@ from taskq.errors import InvalidOption
 from taskq.limits import Breaker, Concurrency, RateLimit, Uniqueness
 from taskq.versions import FIRST, Upcast, check_upcasts, check_version
 
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 One = TypeVar("One")
 Executor = Literal["async", "thread", "process"]
 PriorityLike = Priority | int | str
@@ -70,6 +71,8 @@ class TaskOptions:
     """Seconds from its completion for which a result stands for that of every call with the same arguments."""
     tags: Sequence[str] = ()
     """Words by which to find it; those of a call come on top."""
+    capture_logs: str | None = None
+    """The least level of what is logged while it runs that is kept with its record, as in "INFO"; None: nothing."""
 
     def __post_init__(self) -> None:
         if self.queue is not None:
@@ -97,6 +100,8 @@ class TaskOptions:
         _check_limits(self)
         _require(_is_choice(self.encrypt), "encrypt must be True, False or None", self.encrypt)
         check_tags(self.tags)
+        known = self.capture_logs is None or self.capture_logs in LOG_LEVELS
+        _require(known, f"capture_logs must be one of {', '.join(LOG_LEVELS)}", self.capture_logs)
         check_version(self.version)
         check_upcasts(self.version, self.upcast)
 
@@ -237,6 +242,7 @@ class TaskKeywords(TypedDict, total=False):
     encrypt: bool | None
     cache: float | None
     tags: Sequence[str]
+    capture_logs: str | None
 
 
 class CallKeywords(TypedDict, total=False):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from taskq.ports import WorkerCommand, WorkerInfo
+from taskq.ports import Order, WorkerCommand, WorkerInfo
 from taskq_memory.store import Store
 
 
@@ -15,9 +15,9 @@ class MemoryRegistry:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._seen: dict[str, tuple[WorkerInfo, float]] = {}
-        self._commands: dict[str, list[WorkerCommand]] = {}
+        self._commands: dict[str, list[Order]] = {}
 
-    async def report(self, info: WorkerInfo, ttl: float) -> Sequence[WorkerCommand]:
+    async def report(self, info: WorkerInfo, ttl: float) -> Sequence[Order]:
         """Note that the worker lives, and take what it is told."""
         with self._store.lock:
             now = self._store.clock.now()
@@ -33,12 +33,12 @@ class MemoryRegistry:
                 self._commands.pop(id, None)
             return [info for info, _ in self._seen.values()]
 
-    async def command(self, worker: str, command: WorkerCommand) -> bool:
+    async def command(self, worker: str, command: WorkerCommand, argument: str = "") -> bool:
         """Tell a worker something with its next report."""
         with self._store.lock:
             alive = {info.id for info in await self.workers()}
             if worker in alive:
-                self._commands.setdefault(worker, []).append(command)
+                self._commands.setdefault(worker, []).append(Order(command, argument))
             return worker in alive
 
     async def forget(self, worker: str) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from taskq.ports import WorkerCommand, WorkerInfo
+from taskq.ports import Order, WorkerCommand, WorkerInfo
 from taskq_postgres.store import Store, new_token
 
 
@@ -16,19 +16,19 @@ class PostgresRegistry:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def report(self, info: WorkerInfo, ttl: float) -> Sequence[WorkerCommand]:
+    async def report(self, info: WorkerInfo, ttl: float) -> Sequence[Order]:
         """Note that the worker lives, and take what it is told."""
         report = (info.id, json.dumps(asdict(info)), float(ttl), new_token())
         commands = await self._store.value("worker_report", report)
-        return [WorkerCommand(command) for command in commands or ()]
+        return [order for text in commands or () if (order := Order.read(text)) is not None]
 
     async def workers(self) -> Sequence[WorkerInfo]:
         """The workers that live."""
         return [_info(text, seen_at) for text, seen_at in await self._store.run("workers", reads=True)]
 
-    async def command(self, worker: str, command: WorkerCommand) -> bool:
+    async def command(self, worker: str, command: WorkerCommand, argument: str = "") -> bool:
         """Tell a worker something with its next report."""
-        return await self._store.count("worker_command", (str(command), worker)) > 0
+        return await self._store.count("worker_command", (Order(command, argument).written(), worker)) > 0
 
     async def forget(self, worker: str) -> None:
         """The worker has stopped in good order."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from secrets import token_hex
 
-from taskq.ports import WorkerCommand, WorkerInfo
+from taskq.ports import Order, WorkerCommand, WorkerInfo
 from taskq_redis.record import milliseconds
 from taskq_redis.store import Store
 
@@ -20,19 +20,19 @@ class RedisRegistry:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def report(self, info: WorkerInfo, ttl: float) -> Sequence[WorkerCommand]:
+    async def report(self, info: WorkerInfo, ttl: float) -> Sequence[Order]:
         """Note that the worker lives, and take what it is told."""
         text = json.dumps(asdict(info))
         told = await self._store.run(_SHARD, "report", info.id, milliseconds(ttl), token_hex(8), text)
-        return [WorkerCommand(word) for word in told.decode().split(",") if word]
+        return [order for text in told.decode().splitlines() if (order := Order.read(text)) is not None]
 
     async def workers(self) -> Sequence[WorkerInfo]:
         """The workers that live."""
         return [_info(text, seen) for text, seen in await self._store.run(_SHARD, "workers")]
 
-    async def command(self, worker: str, command: WorkerCommand) -> bool:
+    async def command(self, worker: str, command: WorkerCommand, argument: str = "") -> bool:
         """Tell a worker something with its next report."""
-        return bool(await self._store.run(_SHARD, "command", worker, command.value, token_hex(8)))
+        return bool(await self._store.run(_SHARD, "command", worker, Order(command, argument).written(), token_hex(8)))
 
     async def forget(self, worker: str) -> None:
         """The worker has stopped in good order."""

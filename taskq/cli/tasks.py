@@ -187,6 +187,7 @@ def _text(record: TaskRecord) -> str:
     fields = plain(record)
     lines = [f"{key.replace('_', ' '):13} {_value(fields[key])}" for key in _SHOWN if fields.get(key) not in (None, "")]
     lines += [attempt_line(attempt) for attempt in record.attempts]
+    lines += [log_line(line) for line in record.logs]
     if record.failure is not None:
         failure = f"{record.failure.type}: {record.failure.message}"
         lines += ["", *(record.failure.traceback.rstrip() or failure).splitlines()]
@@ -210,6 +211,15 @@ def attempt_line(attempt: Attempt) -> str:
     start = attempt.started_at.isoformat(timespec="milliseconds")
     end = f"{attempt.outcome.value}{failure}, {start}, {attempt.seconds:.3f} s, by {attempt.worker}"
     return f"{'run':13} {attempt.fence}: {end}"
+
+
+def log_line(line: str) -> str:
+    """What a run logged, in one line."""
+    fields = _read(line.encode())
+    if not isinstance(fields, dict):
+        return f"{'log':13} {line}"
+    text = " ".join(str(fields.get(name, "")) for name in ("at", "level", "logger", "message"))
+    return f"{'log':13} {fields.get('attempt', '-')}: {text}"
 
 
 def failure_line(record: TaskRecord, most: int | None = WIDEST) -> str:

@@ -14,6 +14,7 @@ from taskq.cli.commands import app_option, backend_option, opened_app, run, says
 from taskq.cli.manage import management
 from taskq.cli.values import few, print_table
 from taskq.management.workers import WorkerDesk
+from taskq.options import LOG_LEVELS
 from taskq.ports import WorkerInfo
 
 
@@ -86,6 +87,15 @@ def shutdown(yes: bool, **said: Any) -> None:
     if not yes:
         click.confirm(f"stop {said['worker']}?", abort=True, err=True)
     _tell(lambda desk, worker: desk.shutdown(worker), **said)
+
+
+@workers.command("log-level")
+@_of_one
+@click.argument("level", type=click.Choice(LOG_LEVELS, case_sensitive=False))
+@says_errors()
+def log_level(level: str, **said: Any) -> None:
+    """Have workers log what is at LEVEL or above, until they start anew."""
+    _tell(lambda desk, worker: desk.log_level(worker, level.upper()), **said)
 
 
 def _tell(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from taskq.errors import TaskqError
+from taskq.config import shown
+from taskq.errors import InvalidOption, TaskqError
 from taskq.management.access import Permission
 from taskq.management.desk import Desk
+from taskq.options import LOG_LEVELS
 from taskq.ports import WorkerCommand, WorkerInfo
 
 
@@ -44,10 +46,25 @@ class WorkerDesk(Desk):
         """Have workers end what they run, give back the rest, and stop."""
         return await self._tell(worker, WorkerCommand.SHUTDOWN)
 
-    async def _tell(self, worker: str, command: WorkerCommand) -> Sequence[str]:
+    async def log_level(self, worker: str, level: str) -> Sequence[str]:
+        """Have workers log what is at this level or above, of taskq and of tasks that log by `ctx.logger`.
+
+        Arguments:
+            worker: an id, or a name that several may have.
+            level: "DEBUG", "INFO", "WARNING" or "ERROR".
+
+        Raises:
+            InvalidOption: it is no level.
+        """
+        if level not in LOG_LEVELS:
+            raise InvalidOption(f"level must be one of {', '.join(LOG_LEVELS)}, not {shown(level)}")
+        return await self._tell(worker, WorkerCommand.LOG_LEVEL, level)
+
+    async def _tell(self, worker: str, command: WorkerCommand, argument: str = "") -> Sequence[str]:
         backend = await self.look(Permission.STEER_WORKERS)
         ids = sorted(one.id for one in await backend.registry.workers() if worker in (one.id, one.name))
         if not ids:
             raise WorkerNotFound(f"no worker {worker} lives; `taskq workers list` shows those that do")
-        async with self.act(Permission.STEER_WORKERS, f"worker.{command}", {"workers": ids}):
-            return [id for id in ids if await backend.registry.command(id, command)]
+        action, after = f"worker.{command.replace(' ', '_')}", {"argument": argument} if argument else None
+        async with self.act(Permission.STEER_WORKERS, action, {"workers": ids}, after=after):
+            return [id for id in ids if await backend.registry.command(id, command, argument)]

@@ -23,7 +23,7 @@ from taskq.ports.journal import Entry, Journal
 from taskq.ports.maintenance import Maintenance, Reaped
 from taskq.ports.metrics import MetricsStore, Sample, Series
 from taskq.ports.queues import GateState, QueueConfig, QueueControl, QueueSettings
-from taskq.ports.registry import WorkerCommand, WorkerInfo, WorkerRegistry, WorkerState
+from taskq.ports.registry import Order, WorkerCommand, WorkerInfo, WorkerRegistry, WorkerState
 from taskq.ports.results import Finished, ResultStore
 from taskq.ports.scheduler import Change, Committed, DueSchedules, ScheduleEntry, Scheduler
 from taskq.ports.search import EndedQuery, Found, Key, Place, Search
@@ -64,6 +64,7 @@ __all__ = [
     "MemberPage",
     "MetricsStore",
     "NewFlow",
+    "Order",
     "Page",
     "Parent",
     "Place",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 
 class WorkerState(StrEnum):
@@ -27,6 +27,35 @@ class WorkerCommand(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     SHUTDOWN = "shutdown"
+    LOG_LEVEL = "log level"
+    """The argument is the level: "DEBUG"."""
+
+
+class Order(NamedTuple):
+    """A command, with what it needs."""
+
+    command: WorkerCommand
+    argument: str = ""
+    """Printable text."""
+
+    def written(self) -> str:
+        """The order as a line of text.
+
+        >>> Order(WorkerCommand.LOG_LEVEL, "DEBUG").written()
+        'log level:DEBUG'
+        """
+        return f"{self.command}:{self.argument}" if self.argument else str(self.command)
+
+    @classmethod
+    def read(cls, text: str) -> Self | None:
+        """Read what `written` wrote; None for one that a later release gives and this one does not know.
+
+        >>> Order.read("log level:DEBUG")
+        Order(command=<WorkerCommand.LOG_LEVEL: 'log level'>, argument='DEBUG')
+        >>> Order.read("dance")
+        """
+        command, _, argument = text.partition(":")
+        return cls(WorkerCommand(command), argument) if command in tuple(WorkerCommand) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,15 +109,15 @@ class WorkerInfo:
 class WorkerRegistry(Protocol):
     """Keeps the workers that reported within their time to live."""
 
-    async def report(self, info: WorkerInfo, ttl: float) -> Sequence[WorkerCommand]:
-        """Note that the worker lives, for `ttl` seconds, and take what it is told (each command once)."""
+    async def report(self, info: WorkerInfo, ttl: float) -> Sequence[Order]:
+        """Note that the worker lives, for `ttl` seconds, and take what it is told (each order once)."""
         ...
 
     async def workers(self) -> Sequence[WorkerInfo]:
         """The workers that live."""
         ...
 
-    async def command(self, worker: str, command: WorkerCommand) -> bool:
+    async def command(self, worker: str, command: WorkerCommand, argument: str = "") -> bool:
         """Tell a worker something with its next report; False where no such worker lives."""
         ...
 

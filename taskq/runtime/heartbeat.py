@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from taskq.config import WorkerOptions
 from taskq.domain.message import Delivery
-from taskq.ports import Backend, Extension, WorkerCommand, WorkerInfo
+from taskq.ports import Backend, Extension, Order, WorkerInfo
 from taskq.runtime.latency import Latency
 from taskq.runtime.service import every
 
@@ -42,7 +42,7 @@ class Heartbeat:
         held: Held,
         report: Report,
         on_extension: Callable[[Sequence[Delivery], Extension, float], None],
-        on_commands: Callable[[Sequence[WorkerCommand]], None],
+        on_commands: Callable[[Sequence[Order]], None],
         latency: Latency,
     ) -> None:
         self._options = options

@@ -65,7 +65,7 @@ class ProgressWriter:
     async def _write_newest(self, run: Run) -> None:
         if run.own is not None or run.is_quiet(time.monotonic()):
             return  # its task is locked by the transaction that completes it, or has ended
-        checkpoint, progress = run.take_checkpoint(), run.take_progress()
+        checkpoint, progress, lines = run.take_checkpoint(), run.take_progress(), run.take_lines()
         try:
             is_ours = True
             if checkpoint is not None:
@@ -74,12 +74,17 @@ class ProgressWriter:
                 checkpoint = None
             if progress is not None and is_ours:
                 is_ours = await self._annotations.progress(run.delivery, progress)
+                progress = None
+            if lines and is_ours:
+                is_ours = await self._annotations.log(run.delivery, lines)
         except TaskqError:
             # To be said again, where nothing newer was said meanwhile.
             if run.checkpoint is None:
                 run.checkpoint = checkpoint
             if run.progress is None:
                 run.progress = progress
+            if run.lines is not None:
+                run.lines.extendleft(reversed(lines))
             raise
         if not is_ours:
             self._lost(run)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import Outcome
-from taskq.domain.record import Progress
+from taskq.domain.record import LOG_LIMIT, Progress
 from taskq.headers import Headers
 from taskq.ports import QueueSettings
 from taskq.task import Task
@@ -80,6 +81,7 @@ class Run:
         "is_in_thread",
         "is_over",
         "last_checkpoint",
+        "lines",
         "own",
         "parent_results",
         "payload",
@@ -130,6 +132,8 @@ class Run:
         """Whether a thread runs its function, given up or not."""
         self.progress: Progress | None = None
         self.checkpoint: bytes | None = None
+        self.lines: deque[str] | None = None if task.declared.capture_logs is None else deque(maxlen=LOG_LIMIT)
+        """What it logged since that was written last; None: nothing is to be kept."""
         self.pen: asyncio.Lock | None = None
         """Held while something of it is written; made when that is first needed."""
         self.last_checkpoint = b"null"
@@ -169,11 +173,18 @@ class Run:
         checkpoint, self.checkpoint = self.checkpoint, None
         return checkpoint
 
+    def take_lines(self) -> list[str]:
+        """What was logged since the last time."""
+        lines: list[str] = []
+        while self.lines:
+            lines.append(self.lines.popleft())
+        return lines
+
     @property
     def has_word(self) -> bool:
         """Whether something that it said of itself is still to be written, or on its way."""
         is_written = self.pen is not None and self.pen.locked()
-        return self.progress is not None or self.checkpoint is not None or is_written
+        return self.progress is not None or self.checkpoint is not None or bool(self.lines) or is_written
 
     @property
     def timeout(self) -> float | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from taskq.context import current_or_none
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import CancelledRun, Failed, Outcome, Rejected, Snoozed, Succeeded, Unknown
 from taskq.domain.record import Progress
@@ -196,7 +197,9 @@ class Forwarder(logging.Handler):
         with held_off():
             try:
                 traceback = logging.Formatter().formatException(record.exc_info) if record.exc_info else None
-                fields = dict(getattr(record, "taskq", {}))
+                context = current_or_none()
+                own = {} if context is None else context.log_fields
+                fields = {**own, **getattr(record, "taskq", {})}
                 self._link.send(Logged(record.name, record.levelno, record.getMessage(), fields, traceback))
             except Exception:  # noqa: BLE001 - as every handler does
                 self.handleError(record)

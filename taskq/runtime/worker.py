@@ -18,9 +18,10 @@ from taskq.app import App
 from taskq.config import WorkerOptions, resident_mib
 from taskq.errors import TaskqError
 from taskq.lifespan import life_of
-from taskq.ports import Backend, WorkerCommand, WorkerInfo, WorkerState
+from taskq.ports import Backend, Order, WorkerCommand, WorkerInfo, WorkerState
 from taskq.ports.events import CONTROL
 from taskq.runtime import cache
+from taskq.runtime.capture import capturing
 from taskq.runtime.executor import Executor
 from taskq.runtime.exits import contained_exits
 from taskq.runtime.heartbeat import Heartbeat, HeartbeatThread
@@ -217,6 +218,8 @@ class Worker:
                 state = await stack.enter_async_context(life_of(self.app))
                 work = build(self.app, self.options, self.id, backend, state, lambda: self._is_paused)
                 self.parts = work
+                wants_logs = any(task.declared.capture_logs for task in self.app.tasks)
+                stack.enter_context(capturing(work.executor.runs.get, wants_logs))
                 await work.settings.tick()
         except TimeoutError:
             if not self._stopping.is_set():
@@ -343,15 +346,15 @@ class Worker:
     def _heartbeat(self, work: Parts) -> Heartbeat:
         loop, leases = asyncio.get_running_loop(), Leases(work.executor, work.settler)
 
-        def on_commands(commands: Sequence[WorkerCommand]) -> None:
+        def on_commands(commands: Sequence[Order]) -> None:
             loop.call_soon_threadsafe(self._obey, commands)
 
         latency = work.restraint.latency
         return Heartbeat(self.options, leases.held, lambda: self.info, leases.extended, on_commands, latency)
 
-    def _obey(self, commands: Sequence[WorkerCommand]) -> None:
-        for command in commands:
-            logger.info("told to %s", command)
+    def _obey(self, commands: Sequence[Order]) -> None:
+        for command, argument in commands:
+            logger.info("told to %s", " ".join((command, argument)) if argument else command)
             match command:
                 case WorkerCommand.PAUSE:
                     self._is_paused = True
@@ -363,6 +366,15 @@ class Worker:
                 case WorkerCommand.SHUTDOWN:
                     self.is_dismissed = True
                     self.drain()
+                case WorkerCommand.LOG_LEVEL:
+                    _set_log_level(argument)
+
+
+def _set_log_level(level: str) -> None:
+    try:
+        logging.getLogger("taskq").setLevel(level)
+    except ValueError as error:
+        logger.warning("the log level stays as it is: %s", error)
 
 
 async def _first_of(work: asyncio.Task[None], waiting: Coroutine[Any, Any, object]) -> None:

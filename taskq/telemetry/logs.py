@@ -8,6 +8,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
+from taskq.context import current_or_none
+
 Format = Literal["json", "console"]
 
 
@@ -21,10 +23,29 @@ def configure(format: Format = "console", level: str = "INFO", stream: TextIO | 
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if format == "json" else ConsoleFormatter())
+    handler.addFilter(TaskFields())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("taskq").setLevel(level.upper())
+
+
+class TaskFields(logging.Filter):
+    """Has each record that is logged while a task runs, by whatever logger, say which task it is.
+
+    For handlers of your own: `handler.addFilter(TaskFields())`; the fields are in `record.taskq`.
+
+    >>> record = logging.LogRecord("shop", logging.INFO, "", 0, "sold out", None, None)
+    >>> TaskFields().filter(record), hasattr(record, "taskq")
+    (True, False)
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See logging.Filter."""
+        context = current_or_none()
+        if context is not None:
+            record.taskq = {**context.log_fields, **getattr(record, "taskq", {})}
+        return True
 
 
 class JsonFormatter(logging.Formatter):

@@ -1,6 +1,6 @@
 -- Tell a worker something with its next report.
 -- KEYS  meta, nothing
--- ARGV  worker, command, a token of this call
+-- ARGV  worker, order, a token of this call
 -- Returns 1, or 0 where no such worker lives.
 local row, orders = key('worker', ARGV[1]), key('orders', ARGV[1])
 local ttl = call('PTTL', row)

@@ -7,7 +7,7 @@ local row, orders = key('worker', worker), key('orders', worker)
 local last = call('HMGET', row, 'request', 'told')
 local told = last[2]
 if last[1] ~= ARGV[3] then
-  told = table.concat(call('LRANGE', orders, 0, -1), ',')
+  told = table.concat(call('LRANGE', orders, 0, -1), '\n')
   call('DEL', orders)
 end
 call('HSET', row, 'request', ARGV[3], 'told', told, 'info', ARGV[4], 'seen', now)

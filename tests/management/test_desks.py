@@ -11,7 +11,7 @@ from taskq import App, InvalidOption, InvalidPayload, TaskNotFound, TaskState, c
 from taskq.errors import NotApplied
 from taskq.management import Actor, AuditEntry, Forbidden, Management, Role, WorkerNotFound
 from taskq.management.desk import MOST_IDS, named
-from taskq.ports import CancelStatus, RedriveStatus, WorkerCommand
+from taskq.ports import CancelStatus, Order, RedriveStatus, WorkerCommand
 from taskq.testing.conformance.fleet import worker_info
 from tests.unit.support import buried, claim, headers_of, payload_of, record_of
 
@@ -197,10 +197,16 @@ async def test_workers_are_told(app: App, management: Management) -> None:
     assert list(await management.workers.pause("n")) == ["w1", "w2"]
     assert list(await management.workers.resume("w2")) == ["w2"]
     assert list(await management.workers.shutdown("w3")) == ["w3"]
-    assert list(await registry.report(first, 900.0)) == [WorkerCommand.PAUSE]
-    assert list(await registry.report(second, 900.0)) == [WorkerCommand.PAUSE, WorkerCommand.RESUME]
-    assert list(await registry.report(other, 900.0)) == [WorkerCommand.SHUTDOWN]
-    actions = [(entry.action, entry.on["workers"]) for entry in await trail(management)]
+    assert list(await registry.report(first, 900.0)) == [Order(WorkerCommand.PAUSE)]
+    assert list(await registry.report(second, 900.0)) == [Order(WorkerCommand.PAUSE), Order(WorkerCommand.RESUME)]
+    assert list(await registry.report(other, 900.0)) == [Order(WorkerCommand.SHUTDOWN)]
+    assert list(await management.workers.log_level("w1", "DEBUG")) == ["w1"]
+    assert list(await registry.report(first, 900.0)) == [Order(WorkerCommand.LOG_LEVEL, "DEBUG")]
+    with pytest.raises(InvalidOption, match="level must be one of DEBUG, INFO, WARNING, ERROR, not 'LOUD'"):
+        await management.workers.log_level("w1", "LOUD")
+    entry = await noted(management)
+    assert (entry.action, entry.on, entry.after) == (*("worker.log_level", {"workers": ["w1"]}, {"argument": "DEBUG"}),)
+    actions = [(entry.action, entry.on["workers"]) for entry in (await trail(management))[:-1]]
     assert actions == [("worker.pause", ["w1", "w2"]), ("worker.resume", ["w2"]), ("worker.shutdown", ["w3"])]
     with pytest.raises(WorkerNotFound, match="no worker w4 lives; `taskq workers list` shows those that do"):
         await management.workers.pause("w4")

@@ -14,7 +14,7 @@ from taskq.domain.outcome import Complete, Retry
 from taskq.domain.record import Failure
 from taskq.domain.state import TaskState
 from taskq.errors import BackendUnavailable, OutcomeUnknown
-from taskq.ports import BackendOptions, CancelStatus, EnqueueStatus, Settled, SettleStatus, WorkerCommand
+from taskq.ports import BackendOptions, CancelStatus, EnqueueStatus, Order, Settled, SettleStatus, WorkerCommand
 from taskq.testing.conformance import Bench
 from taskq.testing.conformance.bench import moved
 from taskq.testing.conformance.fleet import worker_info
@@ -95,7 +95,7 @@ async def test_a_worker_is_told_its_commands_again(proxy: LossyProxy, lossy: Ben
     await registry.report(info, 60.0)
     await registry.command(info.id, WorkerCommand.SHUTDOWN)
     proxy.lose_next_reply()
-    assert list(await registry.report(info, 60.0)) == [WorkerCommand.SHUTDOWN]
+    assert list(await registry.report(info, 60.0)) == [Order(WorkerCommand.SHUTDOWN)]
     assert list(await registry.report(info, 60.0)) == []
 
 

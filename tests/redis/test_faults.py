@@ -18,6 +18,7 @@ from taskq.ports import (
     CancelStatus,
     Enqueued,
     EnqueueStatus,
+    Order,
     Settled,
     SettleStatus,
     WorkerCommand,
@@ -116,7 +117,7 @@ class TestLostReplies:
         proxy.lose_reply_to(WorkerCommand.RESUME.value)
         assert await registry.command(info.id, WorkerCommand.RESUME)
         assert proxy.lost == 1
-        assert list(await registry.report(info, LONG)) == [WorkerCommand.PAUSE, WorkerCommand.RESUME]
+        assert list(await registry.report(info, LONG)) == [Order(WorkerCommand.PAUSE), Order(WorkerCommand.RESUME)]
 
     async def test_of_a_report(self, lossy: Bench, proxy: LossyProxy) -> None:
         registry = lossy.backend.registry
@@ -124,7 +125,7 @@ class TestLostReplies:
         await registry.report(info, LONG)
         await registry.command(info.id, WorkerCommand.PAUSE)
         proxy.lose_reply_to(info.id)
-        assert list(await registry.report(info, LONG)) == [WorkerCommand.PAUSE]
+        assert list(await registry.report(info, LONG)) == [Order(WorkerCommand.PAUSE)]
         assert proxy.lost == 1
         assert list(await registry.report(info, LONG)) == []
 

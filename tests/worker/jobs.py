@@ -190,6 +190,14 @@ def logs() -> None:
 
 
 @app.task(executor="process")
+def logs_something(what: str) -> None:
+    """Log a line by a logger of the user's."""
+    logger = logging.getLogger("shop")
+    logger.setLevel(logging.INFO)
+    logger.info(what)
+
+
+@app.task(executor="process")
 def says_who_it_is(path: str, gate: str) -> str:
     """Write the process id to `path`, then wait for the file `gate`."""
     Path(path).with_suffix(".new").write_text(str(os.getpid()))

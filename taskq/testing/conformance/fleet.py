@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from taskq.domain.outcome import Release
-from taskq.ports import Event, WorkerCommand, WorkerInfo, WorkerState
+from taskq.ports import Event, Order, WorkerCommand, WorkerInfo, WorkerState
 from taskq.testing.conformance.bench import LONG, Bench, eventually, new_worker
 from taskq.testing.conformance.kit import Kit
 
@@ -97,7 +97,7 @@ class RegistryRules(Kit):
             await bench.backend.registry.report(info, LONG)
         assert await bench.backend.registry.command(told.id, WorkerCommand.PAUSE)
         assert list(await bench.backend.registry.report(other, LONG)) == []
-        assert list(await bench.backend.registry.report(told, LONG)) == [WorkerCommand.PAUSE]
+        assert list(await bench.backend.registry.report(told, LONG)) == [Order(WorkerCommand.PAUSE)]
         assert list(await bench.backend.registry.report(told, LONG)) == []
 
     async def test_commands_are_told_in_their_order(self, bench: Bench) -> None:
@@ -106,7 +106,15 @@ class RegistryRules(Kit):
         for command in (WorkerCommand.PAUSE, WorkerCommand.RESUME, WorkerCommand.SHUTDOWN):
             assert await bench.backend.registry.command(info.id, command)
         told = list(await bench.backend.registry.report(info, LONG))
-        assert told == [WorkerCommand.PAUSE, WorkerCommand.RESUME, WorkerCommand.SHUTDOWN]
+        assert told == [Order(WorkerCommand.PAUSE), Order(WorkerCommand.RESUME), Order(WorkerCommand.SHUTDOWN)]
+
+    async def test_a_command_is_told_with_what_it_needs(self, bench: Bench) -> None:
+        info = worker_info()
+        await bench.backend.registry.report(info, LONG)
+        for argument in ("DEBUG", "a:b, c"):
+            assert await bench.backend.registry.command(info.id, WorkerCommand.LOG_LEVEL, argument)
+        told = list(await bench.backend.registry.report(info, LONG))
+        assert told == [Order(WorkerCommand.LOG_LEVEL, argument) for argument in ("DEBUG", "a:b, c")]
 
     async def test_an_unknown_worker_cannot_be_told_anything(self, bench: Bench) -> None:
         info = worker_info()
