@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from taskq.domain.message import Priority
 from taskq.domain.record import TaskRecord
 from taskq.domain.state import FINAL, REDRIVABLE, Event, TaskState
-from taskq.domain.unique import Until
+from taskq.domain.unique import UniqueKey, Until
 from taskq.errors import InvalidOption
 from taskq.ports import Page, Redriven, RedriveStatus, TaskQuery
 from taskq_memory.record import to_record
@@ -109,6 +109,11 @@ class MemoryInspector:
         if queue != task.queue:
             self._store.leave_index(task)
             task.queue = queue
+
+    async def holder(self, queue: str, unique: UniqueKey) -> str | None:
+        """The task that holds a unique key."""
+        with self._store.lock:
+            return self._store.keys.owner_of(unique)
 
     async def discard(self, ids: Sequence[str]) -> int:
         """Forget tasks that have ended."""

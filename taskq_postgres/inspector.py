@@ -9,6 +9,7 @@ from typing import Any
 
 from taskq.domain.record import TaskRecord
 from taskq.domain.state import TaskState
+from taskq.domain.unique import UniqueKey
 from taskq.errors import InvalidOption
 from taskq.ports import Page, Redriven, RedriveStatus, TaskQuery
 from taskq_postgres.hints import Hints
@@ -92,6 +93,11 @@ class PostgresInspector:
             self._hints.tell("a", [""])
         found = iter(answers)
         return [_redriven(next(found) if is_id(id) else "not final") for id in ids]
+
+    async def holder(self, queue: str, unique: UniqueKey) -> str | None:
+        """The task that holds a unique key."""
+        rows = await self._store.run("holder", (plain(unique.key),), reads=True)
+        return rows[0][0] if rows else None
 
     async def discard(self, ids: Sequence[str]) -> int:
         """Forget tasks that have ended."""

@@ -9,6 +9,7 @@ from secrets import token_hex
 
 from taskq.domain.record import TaskRecord
 from taskq.domain.state import TaskState
+from taskq.domain.unique import UniqueKey
 from taskq.errors import NotApplied
 from taskq.ports import Page, Redriven, RedriveStatus, TaskQuery
 from taskq_redis.joins import Joins
@@ -131,6 +132,11 @@ class RedisInspector:
             await self._joins.bind([(id, (parents or b"").decode())], is_again=True, anew=anew)
             # A parent may have failed again by then, and this have been the last of its flow.
             self._joins.go_on(shard)
+
+    async def holder(self, queue: str, unique: UniqueKey) -> str | None:
+        """The task that holds a unique key."""
+        found = await self._store.run(self._store.shard_of(queue), "holder", unique.key)
+        return found.decode() or None
 
     async def discard(self, ids: Sequence[str]) -> int:
         """Forget tasks that have ended."""

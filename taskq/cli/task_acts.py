@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import click
@@ -16,6 +17,7 @@ from taskq.cli.values import print_table, seconds_of
 from taskq.domain.record import TaskRecord
 from taskq.errors import ConfigError
 from taskq.management import Count, Management, TaskPage
+from taskq.management.explain import Explanation
 from taskq.ports import CancelStatus, Redriven, RedriveStatus
 from taskq.telemetry.logs import printable
 
@@ -120,6 +122,35 @@ def _print(page: TaskPage, count: Count) -> None:
         click.echo(f"taskq: {looked_at} of {count}; go on with --cursor {page.next_cursor}", err=True)
     elif not page.records:
         click.echo("taskq: no task is meant", err=True)
+
+
+@tasks.command()
+@app_option(required=False)
+@backend_option
+@click.argument("id")
+@click.option("--json", "as_json", is_flag=True)
+@says_errors()
+def explain(app_path: str | None, url: str | None, id: str, as_json: bool) -> None:
+    """Say why the task ID does not run: each thing that could hold it back, and what was found."""
+    app = store_app(app_path, url)
+
+    async def look() -> Explanation:
+        async with opened_app(app):
+            return await management(app).tasks.explain(id)
+
+    found = run(look())
+    if as_json:
+        checks = [{**check._asdict(), "until": _text(check.until), "ids": list(check.ids)} for check in found.checks]
+        head = {"id": found.id, "state": found.state.value, "sentence": found.sentence}
+        click.echo(json.dumps({**head, "not_before": _text(found.not_before), "checks": checks}, indent=2))
+        return
+    for check in found.checks:
+        mark = click.style("holds", fg="yellow") if check.holds_back else click.style("ok   ", fg="green")
+        click.echo(f"{check.name:9} {mark} {printable(check.text)}")
+
+
+def _text(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
 
 
 # ------------------------------------------------------------ acting

@@ -17,6 +17,7 @@ from taskq.handle import TaskHandle
 from taskq.headers import decode_headers
 from taskq.management.access import Permission
 from taskq.management.desk import Desk, named
+from taskq.management.explain import Explanation, explain
 from taskq.management.finding import SCAN, Count, TaskPage, count, find, read_query
 from taskq.ports import Backend, CancelStatus, Redriven, RedriveStatus
 
@@ -78,6 +79,15 @@ class TaskDesk(Desk):
         backend = await self.look(Permission.READ_PAYLOADS if payload else Permission.READ)
         record = await self._record(backend, id)
         return record if payload else _masked(record)
+
+    async def explain(self, id: str) -> Explanation:
+        """Why a task does not run: what holds it back, and what does not, in the order to look at it.
+
+        Raises:
+            TaskNotFound: there is no record of it, or not for this actor.
+        """
+        backend = await self.look()
+        return await explain(backend, await self._record(backend, id))
 
     async def peek(self, queue: str, limit: int = 10) -> Sequence[TaskRecord]:
         """The tasks that the next claims of a queue would take, in their order."""

@@ -23,13 +23,14 @@ from taskq.ports.journal import Entry, Journal
 from taskq.ports.maintenance import Maintenance, Reaped
 from taskq.ports.metrics import MetricsStore, Sample, Series
 from taskq.ports.queues import GateState, QueueConfig, QueueControl, QueueSettings
-from taskq.ports.registry import Order, WorkerCommand, WorkerInfo, WorkerRegistry, WorkerState
+from taskq.ports.registry import MOST_NAMES, Order, WorkerCommand, WorkerInfo, WorkerRegistry, WorkerState
 from taskq.ports.results import Finished, ResultStore
 from taskq.ports.scheduler import Change, Committed, DueSchedules, ScheduleEntry, Scheduler
 from taskq.ports.search import EndedQuery, Found, Key, Place, Search
 
 __all__ = [
     "DOCUMENT_LIMIT",
+    "MOST_NAMES",
     "Annotations",
     "Backend",
     "BackendOptions",

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from taskq.domain.record import TaskRecord
 from taskq.domain.state import TaskState
+from taskq.domain.unique import UniqueKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +85,10 @@ class Inspector(Protocol):
         Arguments:
             queue: the queue that they go to; None: each to its own.
         """
+        ...
+
+    async def holder(self, queue: str, unique: UniqueKey) -> str | None:
+        """The task that holds a unique key where this queue is kept, None where it is free."""
         ...
 
     async def discard(self, ids: Sequence[str]) -> int:

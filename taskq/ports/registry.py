@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, Self
 
+MOST_NAMES = 500
+"""Names of tasks that a worker reports."""
+
 
 class WorkerState(StrEnum):
     """What a worker is doing."""
@@ -82,6 +85,8 @@ class WorkerInfo:
     """Why it takes no tasks for now, as in "memory 512 MiB of 400 MiB"; "" where it does."""
     runs: Mapping[str, tuple[int, int]] = field(default_factory=dict, hash=False)
     """The runs of the last minute or two and how many of them failed, by task name; only the 50 names most run."""
+    tasks: tuple[str, ...] = ()
+    """The names of the tasks that it knows, where they are no more than MOST_NAMES; (): it does not say."""
 
     @classmethod
     def read(cls, report: Mapping[str, Any], seen_at: float) -> Self:
@@ -99,7 +104,8 @@ class WorkerInfo:
         names = {each.name for each in fields(cls)}
         known = {name: value for name, value in report.items() if name in names}
         known["queues"] = tuple(known["queues"])
-        known["unresponsive"] = tuple(known.get("unresponsive", ()))
+        for name in ("unresponsive", "tasks"):
+            known[name] = tuple(known.get(name, ()))
         known["runs"] = {name: (runs, failures) for name, (runs, failures) in known.get("runs", {}).items()}
         is_known = known["state"] in tuple(WorkerState)
         known["state"] = WorkerState(known["state"]) if is_known else WorkerState.OTHER

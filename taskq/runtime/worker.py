@@ -18,7 +18,7 @@ from taskq.app import App
 from taskq.config import WorkerOptions, resident_mib
 from taskq.errors import TaskqError
 from taskq.lifespan import life_of
-from taskq.ports import Backend, Order, WorkerCommand, WorkerInfo, WorkerState
+from taskq.ports import MOST_NAMES, Backend, Order, WorkerCommand, WorkerInfo, WorkerState
 from taskq.ports.events import CONTROL
 from taskq.runtime import cache
 from taskq.runtime.capture import capturing
@@ -178,7 +178,11 @@ class Worker:
             unresponsive=() if parts is None else parts.executor.unresponsive.ids(),
             pressure=pressure,
             runs={} if parts is None else parts.restraint.figures(),
+            tasks=self._names(),
         )
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(task.name for task in self.app.tasks) if len(self.app.tasks) <= MOST_NAMES else ()
 
     # ------------------------------------------------------------ the life
 

@@ -142,6 +142,17 @@ def test_what_is_to_be_cancelled_must_be_said(kept: str, arguments: tuple[str, .
     assert said in act(kept, "tasks", "cancel", *arguments, status=2)
 
 
+def test_why_a_task_does_not_run(kept: str, ids: list[str]) -> None:
+    act(kept, "queues", "pause", "default", "--reason", "a long night")
+    lines = act(kept, "tasks", "explain", ids[1]).splitlines()
+    assert [line.split()[:2] for line in lines] == [["paused", "holds"], ["workers", "holds"], ["place", "ok"]]
+    assert lines[0].endswith("the queue default is paused: a long night")
+    found = told(kept, "tasks", "explain", ids[1])
+    assert (found["state"], found["sentence"]) == ("pending", "the queue default is paused: a long night")
+    assert [check["name"] for check in found["checks"]] == ["paused", "workers", "place"]
+    assert "no record of task" in act(kept, "tasks", "explain", "5b", status=1)
+
+
 def test_what_was_done_is_in_the_audit_trail(kept: str, ids: list[str]) -> None:
     act(kept, "tasks", "cancel", ids[1])
     act(kept, "queues", "pause", "mail", "--reason", "the relay is away")
@@ -193,7 +204,7 @@ def test_workers_are_listed_and_told(redis_url: str) -> None:
     info = worker_info(id="w1", name="mailer")
 
     async def report(app: App) -> list[str]:
-        return [str(word) for word in await (await app.backend()).registry.report(info, 900.0)]
+        return [order.written() for order in await (await app.backend()).registry.report(info, 900.0)]
 
     inside(redis_url, report)
     head, row = act(redis_url, "workers", "list").splitlines()

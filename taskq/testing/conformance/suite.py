@@ -28,7 +28,7 @@ from taskq.testing.conformance.settle import HistoryRules, SettleAnswerRules, Se
 from taskq.testing.conformance.sharing import BackendRules, CloneRules, ConcurrencyRules, NamespaceRules
 from taskq.testing.conformance.steering import CapacityRules, MovingRules, QueueLimitRules, SettingsRules
 from taskq.testing.conformance.transitions import TransitionRules
-from taskq.testing.conformance.unique import RedrivenKeyRules, ReplaceRules, UniqueRules
+from taskq.testing.conformance.unique import HolderRules, RedrivenKeyRules, ReplaceRules, UniqueRules
 from taskq.testing.conformance.upkeep import ExpireRules, PromoteRules, PruneRules, RelayRules
 from taskq.testing.conformance.virtual_time import VirtualTimeRules
 from taskq.testing.conformance.waking import WakingRules
@@ -50,6 +50,7 @@ class BackendConformance(
     FreedSlotRules,
     BreakerRules,
     UniqueRules,
+    HolderRules,
     RedrivenKeyRules,
     ReplaceRules,
     SettingsRules,

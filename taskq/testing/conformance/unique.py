@@ -159,6 +159,26 @@ class UniqueRules(Kit):
         await bench.put()
 
 
+class HolderRules(Kit):
+    """Who holds a unique key can be asked."""
+
+    async def test_the_holder_of_a_key_is_told_while_it_holds_it(self, bench: Bench) -> None:
+        unique, inspector = key(bench), bench.backend.inspector
+        assert await inspector.holder(bench.queue, unique) is None
+        task = await bench.put(unique=unique)
+        assert await inspector.holder(bench.queue, unique) == task.id
+        delivery = await bench.take_one()
+        assert await inspector.holder(bench.queue, unique) == task.id
+        await bench.apply(delivery, Complete())
+        assert await inspector.holder(bench.queue, unique) is None
+
+    async def test_the_holder_of_a_key_is_told_until_its_time_is_over(self, bench: Bench) -> None:
+        unique = key(bench, Until.TTL, LONG)
+        delivery = await bench.running(unique=unique)
+        await bench.apply(delivery, Complete())
+        assert await bench.backend.inspector.holder(bench.queue, unique) == delivery.id
+
+
 class RedrivenKeyRules(Kit):
     """What becomes of a key when its task is started anew."""
 
