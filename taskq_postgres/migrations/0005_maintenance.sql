@@ -281,6 +281,7 @@ begin
     end if;
     execute format('drop table {schema}.%I', v_name);
     perform {schema}.dropped_v1(to_date(right(v_name, 8), 'YYYYMMDD'));
+    insert into {schema}.dropped_day values (to_date(right(v_name, 8), 'YYYYMMDD')) on conflict do nothing;
     return v_count;
 end $$;
 

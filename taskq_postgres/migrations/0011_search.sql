@@ -3,9 +3,12 @@
 -- By what ended tasks are found (taskq.ports.search). The indexes are written with each end, which costs less here than
 -- to catch up behind it (docs/decisions/0080-search.md); what only few tasks have is in partial ones.
 
--- A part of a failure. It is immutable because what is stored is always UTF-8.
+-- The class of a failure, its first field, and its fingerprint, the last, as they are written in its JSON, with escapes: the
+-- rest may be what Postgres takes for no JSON, such as a NUL. Immutable, because what is stored is always UTF-8.
 create function {schema}.failure_part_v1(p_failure bytea, p_part text) returns text language sql immutable as $$
-    select convert_from(p_failure, 'UTF8')::json ->> p_part collate "C"
+    select substring(convert_from(p_failure, 'UTF8') from case p_part
+        when 'type' then '^\s*\{\s*"type"\s*:\s*"((?:[^"\\]|\\.)*)"'
+        else '"fingerprint"\s*:\s*"((?:[^"\\]|\\.)*)"\s*\}\s*$' end) collate "C"
 $$;
 
 create index finished_name on {schema}.finished ((name collate "C"), state, completed_at, id);
@@ -47,17 +50,26 @@ create trigger tag after insert on {schema}.dead for each row when (new.tags is 
 create trigger untag after delete on {schema}.dead for each row when (old.tags is not null)
     execute function {schema}.tag_v1();
 
--- Forget tags of days that were dropped whole; returns how many.
+-- Days that were dropped whole, until their tags are forgotten too.
+create table {schema}.dropped_day (day date primary key);
+
+-- Forget tags of such days; returns how many.
 create function {schema}.forget_tags_v1(p_limit int) returns int language plpgsql as $$
 declare
-    v_first timestamptz := (select min(to_date(right(c.relname, 8), 'YYYYMMDD'))::timestamp at time zone 'UTC'
-        from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid
-        where i.inhparent = '{schema}.finished'::regclass);
-    v_count int;
+    v_day date := (select min(d.day) from {schema}.dropped_day d);
+    v_count int := 0;
 begin
+    if v_day is null then
+        return 0;
+    end if;
     delete from {schema}.ended_tag e where e.ctid = any(array(select x.ctid from {schema}.ended_tag x
-        where x.state <> 12 and x.completed_at < v_first order by x.completed_at limit p_limit for update skip locked));
+        where x.state <> 12 and x.completed_at >= v_day::timestamp at time zone 'UTC'
+            and x.completed_at < (v_day + 1)::timestamp at time zone 'UTC'
+        order by x.completed_at limit p_limit for update skip locked));
     get diagnostics v_count = row_count;
+    if v_count = 0 then
+        delete from {schema}.dropped_day d where d.day = v_day;
+    end if;
     return v_count;
 end $$;
 
@@ -179,7 +191,9 @@ begin
         foreach v_table in array v_tables loop
             execute format('select %1$s from {schema}.%2$I f where %3$s and %1$s >= $1 and ($2 is null or %1$s > $2) '
                 'order by 1 limit 1', v_column, v_table, v_where) into v_next using coalesce(v_after, p_prefix), v_after;
-            v_least := least(v_least, v_next);
+            if v_least is null or v_next collate "C" < v_least then
+                v_least := coalesce(v_next, v_least);
+            end if;
         end loop;
         exit when v_least is null or not starts_with(v_least, p_prefix);
         return next v_least;

@@ -6,15 +6,39 @@ local PASSES = {k = true, e = true, c = true} -- what did not fail: of those onl
 
 local function found_key(state, under) return P .. 'found:' .. state .. ':' .. under end
 
+-- A text as JSON has it between its quotes, without lines: the members of `ix` are parted by them. What cannot be decoded, as
+-- half a surrogate pair, stays as it is written.
+local function decoded(text)
+  local is_text, value = pcall(cjson.decode, '["' .. text .. '"]')
+  return (string.gsub(is_text and value[1] or text, '\n', ' '))
+end
+
+-- Class and fingerprint of a failure, its first field and its last: the rest is not for us to understand.
+local function kinds_of(failure)
+  local class = string.match(failure, '^%s*{%s*"type"%s*:%s*"(.*)$') or ''
+  local at = 1
+  while true do
+    local found, _, letter = string.find(class, '([\\"])', at)
+    if not found then break end
+    if letter == '"' then
+      class = string.sub(class, 1, found - 1)
+      break
+    end
+    at = found + 2
+  end
+  local print = string.match(failure, '^.*"fingerprint"%s*:%s*"(.-)"%s*}%s*$')
+  return decoded(class), print and decoded(print)
+end
+
 -- Under what an ended task is found; `v` are the fields b, o, fl, tg of its record.
 local function found_under(v)
   local under = {'n:' .. string.match(v[1], '^[^\n]*')}
   local tenant = v[2] and string.match(v[2], '^%S+ %S+ %S+ %S+ (.+)$')
   if tenant then under[#under + 1] = 't:' .. tenant end
   if v[3] then
-    local failure = cjson.decode(v[3])
-    under[#under + 1] = 'e:' .. failure.type
-    if failure.fingerprint then under[#under + 1] = 'f:' .. failure.fingerprint end
+    local class, print = kinds_of(v[3])
+    under[#under + 1] = 'e:' .. class
+    if print then under[#under + 1] = 'f:' .. print end
   end
   for _, tag in ipairs(v[4] and cjson.decode(v[4]) or {}) do under[#under + 1] = 'g:' .. tag end
   return under

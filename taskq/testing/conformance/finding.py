@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from taskq.domain.outcome import Bury, Cancel, Complete, Fail, Settlement
+from taskq.domain.outcome import Bury, Cancel, Complete, Fail, Retry, Settlement
 from taskq.domain.record import Failure, TaskRecord
 from taskq.domain.state import FINAL, TaskState
-from taskq.ports import EndedQuery, Key, Place
+from taskq.ports import EndedQuery, Key, Place, SettleStatus
 from taskq.testing.conformance.bench import Bench, eventually
 from taskq.testing.conformance.kit import Kit
 
@@ -75,6 +75,20 @@ class FindingRules(Kit):
             await soon(bench, [record.id for record in expected], key=key, value=value)
             count = await bench.backend.search.count(EndedQuery(states=ALL, key=key, value=value))
             assert count == len(expected), (key, value)
+
+    async def test_a_failure_of_any_text_ends_its_task_and_is_found(self, bench: Bench) -> None:
+        text = 'NUL \x00, half a pair \ud800, {"type":"Fake","fingerprint":"fake"}'
+        failures = [Failure("OSError", text, text, "f1"), Failure("größe.Ü", text, "", 'f"2\\')]
+        for failure in failures:
+            delivery = await bench.running()
+            assert await bench.settle(delivery, Retry(0.0, failure)) == SettleStatus.APPLIED
+            record = await bench.apply(await bench.take_one(), Complete(b"1"))
+            assert record.result == b"1"
+            for key, value in ((Key.ERROR, failure.type), (Key.FINGERPRINT, failure.fingerprint)):
+                await soon(bench, [record.id], key=key, value=value)
+                assert value in await bench.backend.search.values(key)
+        assert await find(bench, key=Key.ERROR, value="Fake") == []
+        assert await find(bench, key=Key.FINGERPRINT, value="fake") == []
 
     async def test_what_is_found_is_whole(self, bench: Bench) -> None:
         task = await ended(bench, Bury("rejected", WRONG), name="mail.send", tags=("vip",))
