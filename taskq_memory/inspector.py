@@ -44,7 +44,7 @@ class MemoryInspector:
             found = sorted((t for t in found if below is None or t.entry < below), key=lambda t: -t.entry)
             page = found[: query.limit]
             cursor = str(page[-1].entry) if len(found) > len(page) else None
-            return Page([to_record(task) for task in page], cursor)
+            return Page([to_record(task) for task in page], cursor, [str(task.entry) for task in page])
 
     async def counts(self) -> Mapping[str, Mapping[TaskState, int]]:
         """How many tasks each queue has in each state."""

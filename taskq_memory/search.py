@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from taskq.domain.state import FINAL
-from taskq.ports import EndedQuery, Found, Key, Place
+from taskq.ports import Counted, EndedQuery, Found, Key, Place, Values
 from taskq_memory.record import to_failure, to_record
 from taskq_memory.rows import Task
 from taskq_memory.store import Store
@@ -36,18 +36,19 @@ class MemorySearch:
             records = [to_record(task) for task in page]
         return Found(records, _place(page[-1]) if len(rest) > query.limit else None)
 
-    async def count(self, query: EndedQuery, most: int = 10_000) -> int:
+    async def count(self, query: EndedQuery, most: int = 10_000) -> Counted:
         """How many a query means."""
         with self._store.lock:
             query = replace(query, queues=tuple(self._store.queues)) if query.key is None else query
-            return min(len(self._meant(query)), most)
+            number = len(self._meant(query))
+        return Counted(min(number, most), number < most)
 
-    async def values(self, key: Key, prefix: str = "", limit: int = 20) -> list[str]:
+    async def values(self, key: Key, prefix: str = "", limit: int = 20) -> Values:
         """Values that ended tasks have."""
         with self._store.lock:
             ended = [task for task in self._store.tasks.values() if task.state in FINAL]
             found = {value for task in ended for value in _VALUES[key](task)}
-        return sorted(value for value in found if value and value.startswith(prefix))[:limit]
+        return Values(sorted(value for value in found if value and value.startswith(prefix))[:limit])
 
     async def catch_up(self, limit: int = 1000) -> int:
         """There is no index."""

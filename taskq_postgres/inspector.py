@@ -49,7 +49,7 @@ class PostgresInspector:
         rows = await self._store.run(name, parameters, reads=True)
         page = rows[: query.limit]
         cursor = _cursor(page[-1]) if len(rows) > query.limit else None
-        return Page([to_record(row) for row in page], cursor)
+        return Page([to_record(row) for row in page], cursor, [_cursor(row) for row in page])
 
     async def counts(self) -> Mapping[str, Mapping[TaskState, int]]:
         """How many tasks each queue has in each state: what statements have counted, summed up where it is much."""

@@ -6,7 +6,7 @@ import json
 from datetime import UTC
 from typing import Any
 
-from taskq.ports import EndedQuery, Found, Key, Place
+from taskq.ports import Counted, EndedQuery, Found, Key, Place, Values
 from taskq_postgres.record import CODES, is_id, plain, to_record
 from taskq_postgres.store import Store
 
@@ -34,16 +34,17 @@ class PostgresSearch:
         *_, id, ended_at = rows[query.limit - 1] if len(rows) > query.limit else (None, None)
         return Found(records, None if id is None else Place(ended_at.astimezone(UTC), id))
 
-    async def count(self, query: EndedQuery, most: int = 10_000) -> int:
+    async def count(self, query: EndedQuery, most: int = 10_000) -> Counted:
         """How many a query means."""
         named = (None if query.key is None else query.key.value, _value(query), _codes(query))
-        return int(await self._store.value("search_count", (*named, query.since, query.until, most), reads=True))
+        number = int(await self._store.value("search_count", (*named, query.since, query.until, most), reads=True))
+        return Counted(number, number < most)
 
-    async def values(self, key: Key, prefix: str = "", limit: int = 20) -> list[str]:
+    async def values(self, key: Key, prefix: str = "", limit: int = 20) -> Values:
         """Values that ended tasks have."""
         begins = _escaped(prefix) if key in _OF_FAILURES else prefix
         rows = await self._store.run("search_values", (key.value, plain(begins), limit), reads=True)
-        return sorted(_unescaped(value) if key in _OF_FAILURES else value for (value,) in rows)
+        return Values(sorted(_unescaped(value) if key in _OF_FAILURES else value for (value,) in rows if value))
 
     async def catch_up(self, limit: int = 1000) -> int:
         """The indexes are written with the ends; what statements have counted is summed up."""

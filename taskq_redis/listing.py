@@ -75,26 +75,29 @@ class Listing:
         shard = self._store.shard_of(query.queue)
         below = Place.parse(query.cursor) if query.cursor else None
         records: list[TaskRecord] = []
+        cursors: list[str] = []
         looked_at = 0
         while len(records) < query.limit and looked_at < _MOST_READ:
             wanted = query.limit - len(records)
             places = await self._places(shard, query, below, wanted)
-            records += await self._found(shard, query, places)
+            for place, record in await self._found(shard, query, places):
+                records.append(record)
+                cursors.append(place.cursor)
             if len(places) < wanted:
-                return Page(records)
+                return Page(records, None, cursors)
             below = places[-1]
             looked_at += len(places)
         rest = await self._places(shard, query, below, 1)
-        return Page(records, below.cursor if rest and below is not None else None)
+        return Page(records, below.cursor if rest and below is not None else None, cursors)
 
-    async def _found(self, shard: int, query: TaskQuery, places: Sequence[Place]) -> list[TaskRecord]:
+    async def _found(self, shard: int, query: TaskQuery, places: Sequence[Place]) -> list[tuple[Place, TaskRecord]]:
         """The records of those that are what their places say."""
         if query.state is TaskState.RUNNING:
             # The leases of a shard are one index: most of what stands there may be of other queues.
             places = await self._of(shard, query, places)
         rows = zip(places, await self._read([place.id for place in places]), strict=True)
         known = [(place, r) for place, r in rows if r is not None and r.state is query.state and r.queue == query.queue]
-        return [record for place, record in known if place.is_of(record)]
+        return [(place, record) for place, record in known if place.is_of(record)]
 
     async def _of(self, shard: int, query: TaskQuery, places: Sequence[Place]) -> list[Place]:
         """Those whose tasks are in the queue and the state; two fields are read of each, not the record."""

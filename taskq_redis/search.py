@@ -10,7 +10,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from taskq.domain.record import TaskRecord
-from taskq.ports import EndedQuery, Found, Key, Place
+from taskq.ports import Counted, EndedQuery, Found, Key, Place, Values
 from taskq_redis.record import LETTERS
 from taskq_redis.scripts import TASKS_PER_CALL
 from taskq_redis.store import Store
@@ -19,6 +19,8 @@ _KINDS = {Key.NAME: "n", Key.TENANT: "t", Key.TAG: "g", Key.ERROR: "e", Key.FING
 _QUEUES_PER_CALL = 50
 _ENTRIES = 20
 """Entries that one look at a stream of ended tasks reads beyond those that are wanted."""
+_SLACK = 1000
+"""Milliseconds by which the id of an entry may be ahead of its instant without a word (_lib.lua)."""
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -61,31 +63,20 @@ class RedisSearch:
         next_place = page[-1].place if len(standings) > query.limit else None
         return Found(records, next_place, _instant(since), _instant(until))
 
-    async def count(self, query: EndedQuery, most: int = 10_000) -> int:
+    async def count(self, query: EndedQuery, most: int = 10_000) -> Counted:
         """How many a query means."""
-        await self._catch_up(TASKS_PER_CALL)
-        first, last = _bounds(query)
-        if query.key is None:
-            letters = [LETTERS[state] for state in query.states]
-            shards = self._store.shards
-            found = await asyncio.gather(
-                *(self._store.run(shard, "count_ended", most, first, last, *letters) for shard in shards)
-            )
-            return min(int(sum(found)), most)
-        counts = await asyncio.gather(
-            *(
-                self._store.command(
-                    keys.shard, "ZCOUNT", keys.of("found", f"{LETTERS[state]}:{_under(query)}"), first, last
-                )
-                for keys in self._store.keys
-                for state in query.states
-            )
-        )
-        return min(int(sum(counts)), most)
+        is_behind = await self._catch_up(TASKS_PER_CALL) is not None
+        said = [*_bounds(query), *(LETTERS[state] for state in query.states)]
+        under = "" if query.key is None else _under(query)
+        shards = self._store.shards
+        replies = await asyncio.gather(*(self._store.run(shard, "count_ended", most, under, *said) for shard in shards))
+        number = sum(int(number) for number, _ in replies)
+        is_cut = any(cut for _, cut in replies)
+        return Counted(min(number, most), number < most and not (is_behind or is_cut))
 
-    async def values(self, key: Key, prefix: str = "", limit: int = 20) -> list[str]:
+    async def values(self, key: Key, prefix: str = "", limit: int = 20) -> Values:
         """Values that ended tasks have."""
-        await self._catch_up(TASKS_PER_CALL)
+        is_behind = await self._catch_up(TASKS_PER_CALL) is not None
         low, high = f"[{prefix}" if prefix else "-", b"[" + prefix.encode() + b"\xff" if prefix else "+"
         rows = await asyncio.gather(
             *(
@@ -95,7 +86,7 @@ class RedisSearch:
                 for keys in self._store.keys
             )
         )
-        return sorted({value.decode() for row in rows for value in row})[:limit]
+        return Values(sorted({value.decode() for row in rows for value in row})[:limit], not is_behind)
 
     async def catch_up(self, limit: int = 1000) -> int:
         """Put into the indexes what has ended since."""
@@ -143,9 +134,14 @@ class RedisSearch:
     async def _streams(self, query: EndedQuery) -> list[list[_Standing]]:
         letters = {LETTERS[state] for state in query.states}
         found = await asyncio.gather(*(self._lanes(queue, letters) for queue in dict.fromkeys(query.queues)))
-        return list(
-            await asyncio.gather(*(self._stream(shard, name, query) for lanes in found for shard, name in lanes))
-        )
+        streams = [lane for lanes in found for lane in lanes]
+        ahead = {shard: await self._ahead(shard) for shard in {shard for shard, _ in streams}}
+        return list(await asyncio.gather(*(self._stream(shard, name, query, ahead[shard]) for shard, name in streams)))
+
+    async def _ahead(self, shard: int) -> int:
+        """By how many ms at the most the id of an entry is ahead of the instant that it tells of (_lib.lua)."""
+        ahead = await self._store.command(shard, "HGET", self._store.keys[shard].meta, "ahead")
+        return _SLACK + int(float(ahead or 0))
 
     async def _lanes(self, queue: str, letters: set[str]) -> list[tuple[int, str]]:
         shard = self._store.shard_of(queue)
@@ -153,29 +149,35 @@ class RedisSearch:
         lanes = [lane.decode() for lane in await self._store.command(shard, "HKEYS", keys.of("ends", queue))]
         return [(shard, keys.part("end", queue, lane)) for lane in lanes if lane[0] in letters]
 
-    async def _stream(self, shard: int, name: str, query: EndedQuery) -> list[_Standing]:
+    async def _stream(self, shard: int, name: str, query: EndedQuery, ahead: int) -> list[_Standing]:
         """The newest standings of one stream before a place, a few more than are wanted: all of an instant, or none."""
         found: list[_Standing] = []
-        newest = _newest(query)
+        newest, wanted = _newest(query, ahead), query.limit + _ENTRIES
         while True:
-            rows = await self._store.command(shard, "XREVRANGE", name, newest, "-", "COUNT", query.limit + _ENTRIES)
+            rows = await self._store.command(shard, "XREVRANGE", name, newest, "-", "COUNT", wanted)
             for entry, fields in rows:
-                ms = int(fields[1])
-                if len(found) > query.limit and ms < found[-1].ms:
-                    return sorted(found, reverse=True)
-                found += [
-                    one for one in (_Standing(ms, id) for id in fields[3].decode().split(",")) if _takes(query, one)
-                ]
+                # What comes now has ended then or before, for no id is behind the clock.
+                latest = int(entry.partition(b"-")[0])
+                if _is_enough(found, query, latest):
+                    return found
+                ms, ids = int(fields[1]), fields[3].decode().split(",")
+                found += [one for one in (_Standing(ms, id) for id in ids) if _takes(query, one)]
+                found.sort(reverse=True)
                 newest = f"({entry.decode()}"
-            is_over = query.since is not None and bool(rows) and int(rows[-1][1][1]) < _ms(query.since)
-            if len(rows) < query.limit + _ENTRIES or is_over:
-                return sorted(found, reverse=True)
+            if len(rows) < wanted:
+                return found
 
 
-def _newest(query: EndedQuery) -> str:
+def _is_enough(found: Sequence[_Standing], query: EndedQuery, latest: int) -> bool:
+    """Whether what ended at an instant or before, in ms, is not wanted any more."""
+    is_too_early = query.since is not None and latest < _ms(query.since)
+    return is_too_early or (len(found) > query.limit and latest < found[query.limit].ms)
+
+
+def _newest(query: EndedQuery, ahead: int) -> str:
     """The stream entry from which on to look: of one millisecond, all of it."""
     ends = [_ms(end) for end in (query.until, query.before and query.before.ended_at) if end is not None]
-    return str(min(ends)) if ends else "+"
+    return str(max(0, min(ends) + ahead)) if ends else "+"
 
 
 def _takes(query: EndedQuery, one: _Standing) -> bool:

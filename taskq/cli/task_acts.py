@@ -234,7 +234,7 @@ def _act(
 
     async def meant() -> list[str]:
         async with opened_app(app):
-            return list(ids) or await _found(management(app), query or "", limit)
+            return list(dict.fromkeys(ids)) or await _found(management(app), query or "", limit)
 
     found = run(meant())
     if dry_run:
@@ -265,7 +265,7 @@ async def _found(asked: Management, query: str, limit: int) -> list[str]:
         cursor = page.next_cursor
         if cursor is None:
             break
-    return ids
+    return list(dict.fromkeys(ids))
 
 
 def _tell(ids: Sequence[str], answers: Sequence[str], as_json: bool) -> None:

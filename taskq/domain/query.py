@@ -115,14 +115,20 @@ class Query(NamedTuple):
     def exactly(self, field: str) -> frozenset[str] | None:
         """The values of which a task must have one, as plain text; None where any will do, or only a pattern is known.
 
+        Of tags, of which a task has several, those of one term: with the fewest of them.
+
         >>> sorted(parse("queue:mail,images -queue:mail").exactly("queue"))
         ['images', 'mail']
+        >>> sorted(parse("tag:vip,new tag:art").exactly("tag"))
+        ['art']
         """
         named = [
             frozenset(term.values)
             for term in self.terms
             if term.field == field and not term.is_negated and not any(map(is_pattern, term.values))
         ]
+        if field == "tag":
+            return min(named, key=len, default=None)
         return frozenset.intersection(*named) if named else None
 
 
@@ -150,6 +156,8 @@ def parse(text: str) -> Query:
     """
     if len(text) > LONGEST:
         raise QueryError(f"a query may have {LONGEST:,} characters, this one has {len(text):,}")
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise QueryError("the query holds what is no character: it was written in another encoding than UTF-8")
     return Query(tuple(_terms(text)))
 
 

@@ -15,6 +15,7 @@ class Permission(StrEnum):
 
     READ = "look"
     READ_PAYLOADS = "see arguments and results"
+    READ_FLEET = "look at queues and workers"
     SUBMIT = "submit tasks"
     ACT = "cancel, retry and redrive tasks"
     DESTROY = "purge"
@@ -37,11 +38,9 @@ class Role(StrEnum):
 
 _P = Permission
 PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
-    Role.VIEWER: frozenset({_P.READ}),
-    Role.PRODUCER: frozenset({_P.READ, _P.SUBMIT}),
-    Role.OPERATOR: frozenset(
-        {_P.READ, _P.READ_PAYLOADS, _P.SUBMIT, _P.ACT, _P.STEER_QUEUES, _P.STEER_WORKERS, _P.SCHEDULE}
-    ),
+    Role.VIEWER: frozenset({_P.READ, _P.READ_FLEET}),
+    Role.PRODUCER: frozenset({_P.READ, _P.READ_FLEET, _P.SUBMIT}),
+    Role.OPERATOR: frozenset(Permission) - {_P.DESTROY, _P.TENANTS, _P.CONFIGURE, _P.READ_AUDIT},
     Role.ADMIN: frozenset(Permission),
 }
 """What each role may do (docs/management.md)."""

@@ -7,6 +7,7 @@ was changed, taken out or cut off to whoever knows a later digest: `head` tells 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
 from collections.abc import AsyncIterator, Mapping
@@ -15,6 +16,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from taskq.errors import TaskqError
 from taskq.management.access import Actor
@@ -26,6 +28,9 @@ PAGE = 500
 """Entries in one round trip."""
 FIRST = "0" * 64
 """What stands for the digest before the first entry."""
+UNREADABLE = "unreadable"
+"""What stands for the action of an entry that cannot be read."""
+_NEVER = datetime.fromtimestamp(0, UTC)
 TRIM = "audit.trim"
 """The action by which the oldest entries are forgotten: it keeps the digest of the last of them."""
 
@@ -48,11 +53,8 @@ class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     request_id: str = ""
     tenant: str = ""
     """To which the actor is bound."""
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over all fields."""
-        return sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+    digest: str = ""
+    """SHA-256 of the entry as it is stored, without this field."""
 
 
 class Head(NamedTuple):
@@ -113,7 +115,9 @@ class AuditTrail:
                 request_id=actor.request_id,
                 tenant=actor.tenant,
             )
-            if await self._journal.append(JOURNAL, entry.number, msgspec.json.encode(entry)):
+            data = _encoded(entry)
+            if await self._journal.append(JOURNAL, entry.number, data):
+                entry = replace(entry, digest=_digest(data))
                 self._head = Head(entry.number, entry.digest)
                 logger.info(
                     "audit %d: %s %s %s",
@@ -132,13 +136,13 @@ class AuditTrail:
         found = await self._journal.read(JOURNAL, number - 1, 1)
         if not found:
             raise TaskqError(f"entry {number} of the audit trail is not there: `taskq audit verify` tells more")
-        return Head(number, _read(found[0].data).digest)
+        return Head(number, _digest(found[0].data))
 
     async def entries(self, after: int = 0) -> AsyncIterator[AuditEntry]:
         """All entries after a number, the oldest first."""
         while some := await self._journal.read(JOURNAL, after, PAGE):
-            for entry in some:
-                yield _read(entry.data)
+            for number, data in some:
+                yield _shown(number, data)
             after = some[-1].number
 
     async def verify(self, known: Head | None = None) -> Verification:
@@ -147,29 +151,15 @@ class AuditTrail:
         Arguments:
             known: a head that was noted elsewhere earlier.
         """
-        faults: list[str] = []
-        count, previous, trimmed = 0, None, Head(0, FIRST)
-        first: AuditEntry | None = None
-        after = 0
-        newest = await self._journal.newest(JOURNAL)
-        while some := await self._journal.read(JOURNAL, after, PAGE):
-            for number, data in some:
-                after = number
-                try:
-                    entry = _read(data)
-                except msgspec.MsgspecError:
-                    faults.append(f"entry {number} cannot be read: it was changed")
-                    previous = None
-                    continue
-                faults += _between(previous, entry, number)
-                if known is not None and known.number == number and known.digest != entry.digest:
-                    faults.append(f"entry {number} is not the one that was noted: it was changed")
-                if entry.action == TRIM and entry.on.get("through", 0) >= trimmed.number:
-                    trimmed = Head(int(entry.on["through"]), str(entry.on["digest"]))
-                first, previous, count = first or entry, entry, count + 1
-        head = Head(after, FIRST if previous is None else previous.digest)
-        faults += _at_the_ends(first, trimmed, after, newest, known)
-        return Verification(count, head, tuple(faults))
+        look = _Look(known)
+        while True:
+            newest = await self._journal.newest(JOURNAL)
+            before = look.last
+            while some := await self._journal.read(JOURNAL, look.last, PAGE):
+                for number, data in some:
+                    look.take(number, data)
+            if look.last >= newest or look.last == before:  # what was added meanwhile is read too
+                return look.verification(newest)
 
     async def trim(self, actor: Actor, age: timedelta) -> int:
         """Forget entries that are older; an entry about that is written first. Returns how many were forgotten."""
@@ -185,33 +175,80 @@ class AuditTrail:
         return await self._journal.trim(JOURNAL, last.number)
 
 
+class _Look:
+    """A look through the trail, entry by entry."""
+
+    def __init__(self, known: Head | None) -> None:
+        self.known = known
+        self.last = 0
+        self._digest = FIRST
+        self._first: tuple[int, str] | None = None
+        """Number of the first entry, and the digest before it, of which it speaks."""
+        self._count = 0
+        self._trims: dict[int, str] = {0: FIRST}
+        """Through which numbers it was trimmed, and the digests of those."""
+        self._faults: list[str] = []
+        self._is_known = known is None or known.number == 0
+
+    def take(self, number: int, data: bytes) -> None:
+        """Look at the next entry."""
+        digest = _digest(data)
+        try:
+            entry = _read(data)
+        except msgspec.MsgspecError:
+            self._faults.append(f"entry {number} cannot be read: it was changed")
+        else:
+            self._compare(number, entry)
+        if self.known is not None and self.known.number == number:
+            self._is_known = True
+            if self.known.digest != digest:
+                self._faults.append(f"entry {number} is not the one that was noted: it was changed")
+        self.last, self._digest = number, digest
+        self._count += 1
+
+    def _compare(self, number: int, entry: AuditEntry) -> None:
+        if entry.number != number:
+            self._faults.append(f"entry {number} says that it is {entry.number}: it was changed")
+        elif self._first is None and self._count == 0:
+            self._first = number, entry.previous
+        elif number != self.last + 1:
+            self._faults.append(f"the entries {self.last + 1} to {number - 1} are missing: they were taken out")
+        elif entry.previous != self._digest:
+            self._faults.append(f"entry {number} does not fit the one before: one of them was changed")
+        if entry.action == TRIM:
+            self._trims[int(entry.on.get("through", 0))] = str(entry.on.get("digest", ""))
+
+    def verification(self, newest: int) -> Verification:
+        """What was found."""
+        if self._first is not None and self._trims.get(self._first[0] - 1) != self._first[1]:
+            missing = f"the entries before {self._first[0]} are missing, and were not trimmed: they were cut off"
+            self._faults.append(missing)
+        if self.last < newest:
+            self._faults.append(f"the entries {self.last + 1} to {newest} are missing: they were cut off")
+        if self.known is not None and not self._is_known and self._trims.get(self.known.number) != self.known.digest:
+            self._faults.append(f"entry {self.known.number}, which was noted, is not there: it was trimmed or cut off")
+        return Verification(self._count, Head(self.last, self._digest), tuple(self._faults))
+
+
 def _read(data: bytes) -> AuditEntry:
-    return msgspec.json.decode(data, type=AuditEntry)
+    return replace(msgspec.json.decode(data, type=AuditEntry), digest=_digest(data))
 
 
-def _between(previous: AuditEntry | None, entry: AuditEntry, number: int) -> list[str]:
-    if entry.number != number:
-        return [f"entry {number} says that it is {entry.number}: it was changed"]
-    if previous is None:
-        return []
-    if entry.number != previous.number + 1:
-        return [f"entries {previous.number + 1} to {entry.number - 1} are missing: they were taken out"]
-    if entry.previous != previous.digest:
-        return [f"entry {entry.number} does not fit the one before: one of them was changed"]
-    return []
+def _shown(number: int, data: bytes) -> AuditEntry:
+    """An entry for people: also one that cannot be read, of which `verify` speaks."""
+    try:
+        return _read(data)
+    except msgspec.MsgspecError:
+        return AuditEntry(number, _NEVER, "?", UNREADABLE, "", digest=_digest(data))
 
 
-def _at_the_ends(first: AuditEntry | None, trimmed: Head, last: int, newest: int, known: Head | None) -> list[str]:
-    faults = []
-    if first is not None and (first.number, first.previous) not in _beginnings(trimmed):
-        faults.append(f"the entries before {first.number} are missing, and were not trimmed: they were cut off")
-    if last != newest:
-        faults.append(f"the entries {last + 1} to {newest} are missing: they were cut off")
-    if known is not None and known.number > newest:
-        faults.append(f"the trail ends at {newest}, and {known.number} was noted: it was cut off")
-    return faults
+def _encoded(entry: AuditEntry) -> bytes:
+    """An entry as it is stored; half a pair of surrogates, which is no text, is told as "?"."""
+    try:
+        return msgspec.json.encode(entry)
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(entry), ensure_ascii=False).encode("utf-8", "replace")
 
 
-def _beginnings(trimmed: Head) -> set[tuple[int, str]]:
-    """What the first entry may say: that nothing was before it, or what was trimmed."""
-    return {(trimmed.number + 1, trimmed.digest), (1, FIRST)}
+def _digest(data: bytes) -> str:
+    return sha256(data).hexdigest()

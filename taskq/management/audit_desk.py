@@ -25,7 +25,11 @@ class AuditDesk(Desk):
         """
         trail = await self._trail()
         last = (await trail.head()).number if before is None else before - 1
-        entries = [entry async for entry in trail.entries(max(0, last - limit)) if entry.number <= last]
+        entries: list[AuditEntry] = []
+        async for entry in trail.entries(max(0, last - limit)):
+            if entry.number > last:
+                break
+            entries.append(entry)
         return entries[::-1]
 
     async def export(self) -> AsyncIterator[AuditEntry]:

@@ -114,17 +114,19 @@ async def count(backend: Backend, query: Query) -> Count:
     if query.states <= FINAL and is_whole:
         asked = EndedQuery(states=tuple(query.states), since=since, until=until)
         if _is_sure(ended, {"state"}):
-            return _most(await backend.search.count(asked, MOST))
+            return Count(*await backend.search.count(asked, MOST))
         for name, key in KEYS.items():
-            values = ended.exactly(name)
-            if values is not None and len(values) == 1 and _is_sure(ended, {"state", name}):
-                return _most(await backend.search.count(replace(asked, key=key, value=next(iter(values))), MOST))
+            value = _only(ended, name)
+            if value and _is_sure(ended, {"state", name}):
+                return Count(*await backend.search.count(replace(asked, key=key, value=value), MOST))
     page = await find(backend, query, MOST, None, SCAN)
-    return Count(len(page.records), page.is_complete)
+    return Count(len(page.records), page.is_complete and not page.notes)
 
 
-def _most(number: int) -> Count:
-    return Count(number, number < MOST)
+def _only(query: Query, field: str) -> str | None:
+    """The value of a field of which a query has one term, with one value."""
+    values = [value for term in query.terms if term.field == field for value in term.values]
+    return values[0] if len(values) == 1 else None
 
 
 def metadata_of(record: TaskRecord) -> Mapping[str, Any]:

@@ -21,7 +21,7 @@ class QueueDesk(Desk):
 
     async def list(self, names: Sequence[str] | None = None) -> Sequence[QueueState]:
         """How queues stand; None: all that hold tasks, and those of the application."""
-        await self.look()
+        await self.look(Permission.READ_FLEET)
         queues = Queues(self.app)
         found = list(await queues.alist(names))
         if names is None:

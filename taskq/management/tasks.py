@@ -54,7 +54,9 @@ class TaskDesk(Desk):
         _check_number("scan", scan, 1_000_000)
         backend = await self.look()
         page = await find(backend, read_query(query, self.actor), limit, cursor, scan)
-        return page._replace(records=[_masked(record) for record in page.records])
+        # How many of others' tasks there are is not told either.
+        looked_at = len(page.records) if self.actor.tenant else page.looked_at
+        return page._replace(records=[_masked(record) for record in page.records], looked_at=looked_at)
 
     async def count(self, query: str = "") -> Count:
         """How many tasks a query means, as far as 10,000 where no counter tells.
@@ -126,7 +128,9 @@ class TaskDesk(Desk):
         after = None if queue is None else {"queue": queue}
         async with self.act(Permission.ACT, "tasks.retry", named(ids), after=after) as backend:
             seen = await self._seen(backend, ids)
-            answers = dict(zip(seen, await backend.inspector.redrive(seen, queue), strict=True)) if seen else {}
+            found = await backend.inspector.redrive(seen, queue) if seen else []
+            told = found if not self.actor.tenant else [Redriven(answer.status) for answer in found]
+            answers = dict(zip(seen, told, strict=True))
         return [answers.get(id, Redriven(RedriveStatus.NOT_FINAL)) for id in ids]
 
     async def again(self, id: str, arguments: Mapping[str, Any] | None = None, **options: Any) -> TaskHandle[Any]:
@@ -152,6 +156,8 @@ class TaskDesk(Desk):
         given = {**msgspec.json.decode(payload), **(arguments or {})}
         kept: dict[str, Any] = {name: getattr(record, name) for name in _COPIED}
         kept |= {"priority": record.priority, "metadata": said.metadata, "tags": record.tags, "version": said.version}
+        if said.encrypted:
+            kept["encrypt"] = True
         if self.actor.tenant:
             options["tenant"] = self.actor.tenant
         changed = sorted({*(arguments or {}), *options})

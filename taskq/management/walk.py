@@ -43,9 +43,9 @@ class Mark(NamedTuple):
     """A state, _BY_ID or _ENDED."""
     queue: str = ""
     page: str | None = None
-    """The cursor with which the page was asked for."""
+    """A cursor of the store."""
     last: str = ""
-    """The id of the newest task that was handed out of it, or the place of one that has ended."""
+    """The id of the newest task that was handed out behind it, or the place of one that has ended."""
 
     def written(self) -> str:
         """The mark as text that a URL may hold."""
@@ -74,9 +74,9 @@ class Mark(NamedTuple):
         """Where to go on among those that have ended."""
         if self.section != _ENDED or not self.last:
             return None
-        instant, _, id = self.last.partition(" ")
+        text, _, id = self.last.partition(" ")
         try:
-            return Place(datetime.fromisoformat(instant), id)
+            return Place(parse_instant(text), id)
         except ValueError:
             raise InvalidOption(f"{shown(self.last)} is not a cursor of an earlier page") from None
 
@@ -140,7 +140,8 @@ class Walk:
 
     async def _everywhere(self) -> AsyncIterator[tuple[Mark, TaskRecord]]:
         named = self.query.exactly("queue")
-        queues = sorted(await self.backend.inspector.counts() if named is None else named)
+        there = await self.backend.inspector.counts()
+        queues = sorted(there if named is None else named & there.keys())
         states = self.query.states
         sections = [*(state for state in LIVING if state in states), *([_ENDED] if states & FINAL else [])]
         begun = sections.index(self.mark.section) if self.mark.section in sections else 0
@@ -155,18 +156,17 @@ class Walk:
                         yield found
 
     async def _living(self, state: TaskState, queue: str) -> AsyncIterator[tuple[Mark, TaskRecord]]:
-        mark = Mark(state, queue)
-        if (self.mark.section, self.mark.queue) == (state, queue):
-            mark = self.mark
+        here = (self.mark.section, self.mark.queue) == (state, queue)
+        cursor = self.mark.page if here else None
         while True:
-            asked = TaskQuery(queue=queue, state=state, limit=self.step, cursor=mark.page)
-            page = await self.backend.inspector.list(asked)
-            seen = _behind([record.id for record in page.records], mark.last)
-            for record in page.records[len(page.records) - len(seen) :]:
-                yield mark._replace(last=record.id), record
-            if page.next_cursor is None:
+            page = await self.backend.inspector.list(
+                TaskQuery(queue=queue, state=state, limit=self.step, cursor=cursor)
+            )
+            for record, behind in zip(page.records, page.cursors, strict=True):
+                yield Mark(state, queue, behind), record
+            cursor = page.next_cursor
+            if cursor is None:
                 return
-            mark = Mark(state, queue, page.next_cursor)
 
     # ------------------------------------------------------------ those that have ended
 
@@ -206,7 +206,7 @@ class Walk:
             if values is None:
                 continue
             queries = [replace(asked, key=key, value=value) for value in sorted(values)]
-            number = sum([await self.backend.search.count(query, 1000) for query in queries])
+            number = sum([(await self.backend.search.count(query, 1000)).number for query in queries])
             if best is None or number < best[0]:
                 best = number, queries
             if number < self.step:
@@ -217,7 +217,7 @@ class Walk:
         """The values of which a task must have one; those of a pattern are looked up."""
         exact = self.query.exactly(name)
         if exact is not None:
-            return exact if len(exact) <= MOST_VALUES else None
+            return exact if len(exact) <= MOST_VALUES and "" not in exact else None
         patterns = [
             value
             for term in self.query.terms
@@ -229,8 +229,8 @@ class Walk:
         prefix = max(prefixes, key=len, default="")
         if not prefix:
             return None
-        values = await self.backend.search.values(key, prefix, MOST_VALUES + 1)
-        return frozenset(values) if len(values) <= MOST_VALUES else None
+        values, is_whole = await self.backend.search.values(key, prefix, MOST_VALUES + 1)
+        return frozenset(values) if is_whole and len(values) <= MOST_VALUES else None
 
 
 def times(query: Query, now: datetime) -> tuple[datetime | None, datetime | None, bool]:

@@ -21,7 +21,7 @@ class WorkerDesk(Desk):
 
     async def list(self) -> Sequence[WorkerInfo]:
         """The workers that live, by name and id."""
-        backend = await self.look()
+        backend = await self.look(Permission.READ_FLEET)
         return sorted(await backend.registry.workers(), key=lambda worker: (worker.name, worker.id))
 
     async def pause(self, worker: str) -> Sequence[str]:

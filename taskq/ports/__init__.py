@@ -26,7 +26,7 @@ from taskq.ports.queues import GateState, QueueConfig, QueueControl, QueueSettin
 from taskq.ports.registry import MOST_NAMES, Order, WorkerCommand, WorkerInfo, WorkerRegistry, WorkerState
 from taskq.ports.results import Finished, ResultStore
 from taskq.ports.scheduler import Change, Committed, DueSchedules, ScheduleEntry, Scheduler
-from taskq.ports.search import EndedQuery, Found, Key, Place, Search
+from taskq.ports.search import Counted, EndedQuery, Found, Key, Place, Search, Values
 
 __all__ = [
     "DOCUMENT_LIMIT",
@@ -40,6 +40,7 @@ __all__ = [
     "Change",
     "Clock",
     "Committed",
+    "Counted",
     "Document",
     "DocumentPage",
     "Documents",
@@ -85,6 +86,7 @@ __all__ = [
     "Settled",
     "SystemClock",
     "TaskQuery",
+    "Values",
     "WorkerCommand",
     "WorkerInfo",
     "WorkerRegistry",

@@ -28,6 +28,8 @@ class Page(NamedTuple):
 
     records: Sequence[TaskRecord]
     next_cursor: str | None = None
+    cursors: Sequence[str] = ()
+    """For each record, where to go on behind it, though it has moved away meanwhile."""
 
 
 class RedriveStatus(StrEnum):

@@ -63,6 +63,23 @@ class Found(NamedTuple):
     """Those that ended after are not in it yet; None: all are."""
 
 
+class Counted(NamedTuple):
+    """How many tasks a query means."""
+
+    number: int
+    is_exact: bool = True
+    """False: at least so many."""
+
+
+class Values(NamedTuple):
+    """Some values of a key."""
+
+    values: Sequence[str]
+    """In the order of their bytes."""
+    is_whole: bool = True
+    """False: what has ended just now may have others."""
+
+
 class Search(Protocol):
     """Finds tasks that have ended, by one value of one key."""
 
@@ -70,12 +87,12 @@ class Search(Protocol):
         """A page of ended tasks."""
         ...
 
-    async def count(self, query: EndedQuery, most: int = 10_000) -> int:
-        """How many a query means, without a key of all queues; `most` where there are that many or more."""
+    async def count(self, query: EndedQuery, most: int = 10_000) -> Counted:
+        """How many a query means, without a key of all queues; at least `most` where there are that many or more."""
         ...
 
-    async def values(self, key: Key, prefix: str = "", limit: int = 20) -> Sequence[str]:
-        """Values that ended tasks have, in the order of their bytes."""
+    async def values(self, key: Key, prefix: str = "", limit: int = 20) -> Values:
+        """Values that ended tasks have, but for "", which is nothing to be found by."""
         ...
 
     async def catch_up(self, limit: int = 1000) -> int:

@@ -10,6 +10,7 @@ local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local TOKENS = 4
+local SLACK = 1000 -- ms by which the ids of entries may be ahead of the clock without a word
 local CHUNK = 1000 -- Lua's unpack dies of several thousand values
 
 local function key(kind, name) return P .. kind .. ':' .. name end
@@ -88,7 +89,12 @@ local function flush()
     -- Where only so many may run at once, the end of one lets another begin.
     if (queue.counts.r or 0) < 0 and call('HEXISTS', key('queue', name), 'wk') == 1 then wake(name, 1) end
     for lane, ids in pairs(queue.ended) do
-      call('XADD', end_key(name, lane), '*', 'z', now, 'i', table.concat(ids, ','))
+      local entry = call('XADD', end_key(name, lane), '*', 'z', now, 'i', table.concat(ids, ','))
+      -- After the clock went back the ids of entries run ahead of it: by how much, who looks from an instant on must know.
+      local ahead = tonumber(string.match(entry, '^%d+')) - now
+      if ahead > SLACK then
+        call('HSET', KEYS[1], 'ahead', math.max(ahead, tonumber(call('HGET', KEYS[1], 'ahead') or 0)))
+      end
       call('HSETNX', key('ends', name), lane, 0)
     end
     -- A new earliest due task wakes somebody too, who then waits no longer than until it is due.

@@ -104,7 +104,7 @@ def test_a_query_that_cannot_be_read_is_a_wrong_usage(kept: str) -> None:
 
 def test_tasks_are_cancelled_by_id(kept: str, ids: list[str]) -> None:
     dead, *waits = ids
-    assert act(kept, "tasks", "cancel", *waits, "--reason", "enough") == "2 cancelled\n"
+    assert act(kept, "tasks", "cancel", *waits, waits[0], "--reason", "enough") == "2 cancelled\n"
     assert told(kept, "tasks", "show", waits[0])["reason"] == "enough"
     assert act(kept, "tasks", "cancel", dead, status=1) == "1 had ended\n"
 

@@ -87,6 +87,29 @@ def test_what_is_not_meant(text: str) -> None:
     assert not is_meant(text)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "text", "fits"),
+    [
+        ("*", "", True),
+        ("?", "", False),
+        ("a*", "a", True),
+        ("a*a", "a", False),
+        ("a*a", "aa", True),
+        ("*a*b*", "xxaxxbxx", True),
+        ("*b*a*", "xxaxxbxx", False),
+        ("a?c*e", "abcde", True),
+        ("*?c*", "abcde", True),
+        ("*a?", "aab", True),
+        ("ab*bc", "abc", False),
+        ("*ab*ab", "abab", True),
+        ("a*b?c*d", "a-bbxcd-bxcd", True),
+        ("*a" * 30 + "*b", "a" * 2000, False),
+    ],
+)
+def test_a_pattern(pattern: str, text: str, fits: bool) -> None:
+    assert is_meant(f'tag:"{pattern}"', tags=(text,)) is fits
+
+
 def test_what_has_no_failure_has_no_error() -> None:
     assert not is_meant("error:*", failure=None)
     assert not is_meant("fingerprint:*", failure=None)

@@ -68,6 +68,7 @@ def test_what_a_query_says(text: str, terms: list[Term]) -> None:
         ("state:dead OR state:failed", "OR means nothing: all terms must hold; write a,b for any of two"),
         ("(state:dead", r"(state:dead means nothing"),
         ("dead)", r"dead) means nothing"),
+        ("task:caf\udce9", "the query holds what is no character"),
         ("x" * (LONGEST + 1), "a query may have 2,000 characters, this one has 2,001"),
     ],
 )  # fmt: skip
@@ -102,10 +103,16 @@ def test_the_states_that_are_meant(text: str, states: set[TaskState]) -> None:
         ("queue:mail,im*", None),
         ("queue:im*", None),
         ("queue:mail queue:im*", {"mail"}),
+        ("queue:a,b queue:c", set()),
     ],
 )
 def test_the_values_of_which_one_must_be(text: str, values: set[str] | None) -> None:
     assert parse(text).exactly("queue") == values
+
+
+def test_of_tags_the_fewest_are_asked_for() -> None:
+    assert parse("tag:a,b tag:c").exactly("tag") == frozenset({"c"})
+    assert parse("-tag:a").exactly("tag") is None
 
 
 @given(st.text(max_size=60))

@@ -13,8 +13,8 @@ P = Permission
 @pytest.mark.parametrize(
     ("role", "refused"),
     [
-        (Role.VIEWER, set(P) - {P.READ}),
-        (Role.PRODUCER, set(P) - {P.READ, P.SUBMIT}),
+        (Role.VIEWER, set(P) - {P.READ, P.READ_FLEET}),
+        (Role.PRODUCER, set(P) - {P.READ, P.READ_FLEET, P.SUBMIT}),
         (Role.OPERATOR, {P.DESTROY, P.TENANTS, P.CONFIGURE, P.READ_AUDIT}),
         (Role.ADMIN, set()),
     ],

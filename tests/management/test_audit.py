@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
 
 from taskq import App
+from taskq.errors import BackendUnavailable
 from taskq.management import Actor, AuditEntry, AuditTrail, Head, Management
 from taskq.management.audit import FIRST, JOURNAL, PAGE, TRIM
 from taskq.ports import Entry
@@ -130,12 +131,12 @@ def cut_and_forget(number: int) -> Callable[[Book], None]:
         (change(5, actor="eve"), "entry 5 is not the one that was noted: it was changed"),
         (change(2, number=7), "entry 2 says that it is 7: it was changed"),
         (lambda book: book.entries.update({2: b"{}"}), "entry 2 cannot be read: it was changed"),
-        (take_out(3), "entries 3 to 3 are missing: they were taken out"),
-        (take_out(2, 3), "entries 2 to 3 are missing: they were taken out"),
+        (take_out(3), "the entries 3 to 3 are missing: they were taken out"),
+        (take_out(2, 3), "the entries 2 to 3 are missing: they were taken out"),
         (take_out(1), "the entries before 2 are missing, and were not trimmed: they were cut off"),
         (take_out(5), "the entries 5 to 5 are missing: they were cut off"),
         (take_out(1, 2, 3, 4, 5), "the entries 1 to 5 are missing: they were cut off"),
-        (cut_and_forget(5), "the trail ends at 4, and 5 was noted: it was cut off"),
+        (cut_and_forget(5), "entry 5, which was noted, is not there: it was trimmed or cut off"),
     ],
 )  # fmt: skip
 async def test_what_was_done_to_the_trail_is_found(
@@ -158,6 +159,72 @@ async def test_a_trail_that_was_trimmed_in_order_is_whole(shop: Shop, trail: Aud
     assert (await trail.verify()).faults == (
         "the entries before 5 are missing, and were not trimmed: they were cut off",
     )
+
+
+async def test_a_trail_that_was_written_anew_is_not_what_was_noted(shop: Shop, trail: AuditTrail) -> None:
+    known = Head(5, (await filled(trail, 5))[-1].digest)
+    shop.journal.entries.clear()
+    forged = AuditEntry(6, datetime.now(UTC), "ann", TRIM, FIRST, {"through": 5, "digest": FIRST})
+    shop.journal.entries[6] = msgspec.json.encode(forged)
+    shop.journal.last = 6
+    assert (await trail.verify(known)).faults == ("entry 5, which was noted, is not there: it was trimmed or cut off",)
+
+
+async def test_a_head_that_was_trimmed_last_is_known_by_the_entry_about_it(trail: AuditTrail) -> None:
+    entries = await filled(trail, 3)
+    await trail.trim(ADMIN, timedelta(0))
+    assert (await trail.verify(Head(3, entries[-1].digest))).faults == ()
+    assert (await trail.verify(Head(2, entries[1].digest))).faults == (
+        "entry 2, which was noted, is not there: it was trimmed or cut off",
+    )
+
+
+async def test_a_trim_that_was_noted_and_not_done_is_no_fault(
+    shop: Shop, trail: AuditTrail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await filled(trail, 3)
+    await trail.trim(ADMIN, timedelta(0))
+    await filled(trail, 2)
+
+    async def broken(name: str, through: int) -> int:
+        raise BackendUnavailable("gone")
+
+    monkeypatch.setattr(shop.journal, "trim", broken)
+    with pytest.raises(BackendUnavailable):
+        await trail.trim(ADMIN, timedelta(0))
+    assert (await trail.verify()).faults == ()
+
+
+async def test_what_is_added_during_the_look_is_no_fault(
+    shop: Shop, trail: AuditTrail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await filled(trail, 2)
+    newest, added = shop.journal.newest, iter([3, 0])
+
+    async def busy(name: str) -> int:
+        number = await newest(name)
+        await filled(AuditTrail(shop), next(added, 0))  # type: ignore[arg-type]
+        return number
+
+    monkeypatch.setattr(shop.journal, "newest", busy)
+    found = await trail.verify()
+    assert (found.entries, found.faults) == (5, ())
+
+
+async def test_what_cannot_be_read_stops_nobody(shop: Shop, trail: AuditTrail) -> None:
+    await filled(trail, 2)
+    shop.journal.entries[2] = b"{}"
+    entry = await AuditTrail(shop).note(ADMIN, "queue.pause")  # type: ignore[arg-type]
+    assert entry.number == 3
+    assert (await trail.verify()).faults == ("entry 2 cannot be read: it was changed",)
+    assert [entry.action async for entry in trail.entries()] == ["queue.pause", "unreadable", "queue.pause"]
+
+
+async def test_what_is_no_text_is_noted_all_the_same(trail: AuditTrail) -> None:
+    await trail.note(ADMIN, "tasks.cancel", {"ids": ["5b"]}, after={"reason": "caf\udce9"})
+    [entry] = [entry async for entry in trail.entries()]
+    assert entry.after == {"reason": "caf?"}
+    assert (await trail.verify()).faults == ()
 
 
 async def test_only_old_entries_are_trimmed(trail: AuditTrail) -> None:

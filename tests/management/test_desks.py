@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from taskq import App, InvalidOption, InvalidPayload, TaskNotFound, TaskState, chain
+from taskq.config import Settings
+from taskq.crypto import Crypto
 from taskq.errors import NotApplied
 from taskq.management import Actor, AuditEntry, Forbidden, Management, Role, WorkerNotFound
 from taskq.management.desk import MOST_IDS, named
 from taskq.ports import CancelStatus, Order, RedriveStatus, WorkerCommand
 from taskq.testing.conformance.fleet import worker_info
+from tests.management.conftest import ADMIN
 from tests.unit.support import buried, claim, headers_of, payload_of, record_of
 
 GONE = "01980000-0000-7000-8000-000000000000"
@@ -78,6 +81,28 @@ async def test_who_is_bound_to_a_tenant_touches_its_tasks_alone(app: App, manage
     again = await bound.tasks.again(own, tenant="other")
     assert (await record_of(app, again)).tenant == "acme"
     assert await bound.tasks.cancel([other]) == [CancelStatus.UNKNOWN]
+
+
+async def test_who_is_bound_to_a_tenant_learns_nothing_of_others(app: App) -> None:
+    bound = Management(app, Actor("bob", [Role.OPERATOR], tenant="acme"))
+    own = await app.aenqueue("mail.send", {}, tenant="acme", unique_key="k")
+    await own.acancel()
+    await app.aenqueue("mail.send", {}, tenant="acme", unique_key="k")
+    [answer] = await bound.tasks.retry([own.id])
+    assert (answer.status, answer.holder) == (RedriveStatus.HELD, "")
+    for refused in (bound.queues.list(), bound.queues.waiting("default"), bound.workers.list()):
+        with pytest.raises(Forbidden):
+            await refused
+
+
+async def test_what_was_encrypted_is_so_again(url: str) -> None:
+    keys = Crypto(keys={"k": b"k" * 32}, active="k")
+    async with App(url, settings=Settings(crypto=keys)) as app:
+        first = await app.aenqueue("mail.send", {"iban": "DE02120300000000202051"}, encrypt=True)
+        again = await Management(app, ADMIN).tasks.again(first.id, {"cents": 6})
+        record = await record_of(app, again)
+        assert headers_of(record).encrypted
+        assert b"DE02" not in record.body
 
 
 async def test_a_task_runs_again_with_other_arguments(app: App, management: Management) -> None:

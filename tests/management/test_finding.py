@@ -19,9 +19,11 @@ from taskq.domain.record import Failure, TaskRecord
 from taskq.headers import Headers, encode_headers
 from taskq.management import Actor, Count, Forbidden, Management, Role
 from taskq.management.finding import MOST, metadata_of
-from taskq.ports import NewFlow, Settled
+from taskq.management.walk import Mark
+from taskq.ports import Counted, EndedQuery, Key, NewFlow, Settled, Values
 from taskq.testing.conformance.bench import new_id
 from tests.management.conftest import ADMIN
+from tests.unit.support import buried
 
 NAMES = ("mail.send", "mail.read", "draw")
 QUERIES = (
@@ -36,6 +38,13 @@ QUERIES = (
     "tag:vip",
     "tag:vip,new state:ended",
     "tag:vi*",
+    "tag:vip tag:new",
+    "tag:vip,old tag:new,vip state:ended",
+    'tenant:"" state:ended',
+    'tenant:""',
+    "ended:>30000d",
+    "ended:<1969-01-01",
+    "created:>700000d",
     "tenant:acme",
     "tenant:acme state:completed",
     "error:OSError",
@@ -128,6 +137,35 @@ async def test_those_that_have_ended_come_last_and_the_newest_first(app: App, ma
     assert ends == sorted(ends, reverse=True)
 
 
+async def test_pages_repeat_nothing_of_what_has_moved_away(app: App, management: Management) -> None:
+    for n in range(7):
+        await app.aenqueue("mail.send", {"n": n})
+    page = await management.tasks.find("task:mail.*", limit=3)
+    seen = [record.id for record in page.records]
+    await management.tasks.cancel(seen[1:])
+    rest = await management.tasks.find("task:mail.* state:pending", cursor=page.next_cursor)
+    assert len(rest.records) == 4
+    assert not {record.id for record in rest.records} & set(seen)
+
+
+async def test_an_index_that_is_behind_is_not_believed(
+    app: App, management: Management, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await buried(app)
+    search = (await app.backend()).search
+
+    async def values(key: Key, prefix: str = "", limit: int = 20) -> Values:
+        return Values([], False)
+
+    async def count(query: EndedQuery, most: int = 10_000) -> Counted:
+        return Counted(1, False)
+
+    monkeypatch.setattr(search, "values", values)
+    monkeypatch.setattr(search, "count", count)
+    assert len(await pages(management, "task:mail.* state:dead")) == 1
+    assert str(await management.tasks.count("task:mail.send state:dead")) == "at least 1"
+
+
 async def test_a_page_says_how_far_it_looked(app: App, management: Management) -> None:
     await populate(app, 4)
     page = await management.tasks.find("task:nothing state:ended", scan=10)
@@ -179,6 +217,7 @@ async def test_who_is_bound_to_a_tenant_finds_its_tasks_alone(app: App) -> None:
         assert sorted(record.id for record in await pages(bound, query)) == own
     assert await pages(bound, "tenant:other") == []
     assert (await bound.tasks.count()).number == len(own)
+    assert (await bound.tasks.find("task:nothing")).looked_at == 0
     waiting = await Management(app, ADMIN).tasks.peek("c", 100)
     assert {record.tenant for record in await bound.tasks.peek("c", 100)} <= {"acme"}
     assert {record.tenant for record in waiting} > {"acme"}
@@ -201,6 +240,7 @@ async def test_who_may_not_look_finds_nothing(app: App) -> None:
         ({"scan": 0}, "scan must be"),
         ({"cursor": "nonsense"}, "'nonsense' is not a cursor of an earlier page"),
         ({"cursor": "WzFd"}, "is not a cursor of an earlier page"),
+        ({"cursor": Mark("ended", last="yesterday 5b").written()}, "'yesterday 5b' is not a cursor"),
         ({"query": "stat:dead"}, "there is no field 'stat'"),
     ],
 )

@@ -39,6 +39,11 @@ async def find(bench: Bench, limit: int = 100, **said: Any) -> list[str]:
             return ids
 
 
+async def number(bench: Bench, most: int = 10_000, **said: Any) -> int:
+    """How many ended tasks are counted."""
+    return (await bench.backend.search.count(EndedQuery(**{"states": ALL, **said}), most)).number
+
+
 async def soon(bench: Bench, expected: Sequence[str], **said: Any) -> None:
     """See to it that these are found, as soon as the index has caught up."""
 
@@ -74,7 +79,7 @@ class FindingRules(Kit):
         for key, value, expected in cases:
             await soon(bench, [record.id for record in expected], key=key, value=value)
             count = await bench.backend.search.count(EndedQuery(states=ALL, key=key, value=value))
-            assert count == len(expected), (key, value)
+            assert count == (len(expected), True), (key, value)
 
     async def test_a_failure_of_any_text_ends_its_task_and_is_found(self, bench: Bench) -> None:
         text = 'NUL \x00, half a pair \ud800, {"type":"Fake","fingerprint":"fake"}'
@@ -86,7 +91,7 @@ class FindingRules(Kit):
             assert record.result == b"1"
             for key, value in ((Key.ERROR, failure.type), (Key.FINGERPRINT, failure.fingerprint)):
                 await soon(bench, [record.id], key=key, value=value)
-                assert value in await bench.backend.search.values(key)
+                assert value in (await bench.backend.search.values(key)).values
         assert await find(bench, key=Key.ERROR, value="Fake") == []
         assert await find(bench, key=Key.FINGERPRINT, value="fake") == []
 
@@ -104,8 +109,7 @@ class FindingRules(Kit):
         await soon(bench, [task.id for task in reversed(tasks)], key=Key.TENANT, value="acme")
         for task in tasks:
             assert await find(bench, states=(task.state,), key=Key.TENANT, value="acme") == [task.id]
-            query = EndedQuery(states=(task.state,), key=Key.TENANT, value="acme")
-            assert await bench.backend.search.count(query) == 1
+            assert await number(bench, states=(task.state,), key=Key.TENANT, value="acme") == 1
         assert waiting.id not in await find(bench, queues=[bench.queue])
 
     async def test_all_that_have_ended_are_found_by_queue_and_time(self, bench: Bench) -> None:
@@ -121,10 +125,10 @@ class FindingRules(Kit):
         found = await find(bench, queues=[bench.queue, other.queue], since=since, until=until)
         assert found == [ids[2], ids[1]]
         await soon(bench, [dead.id, *reversed(ids)], key=Key.NAME, value=dead.name)
-        for states, number in ((ALL, 3), ((TaskState.DEAD,), 0), ((TaskState.COMPLETED,), 3)):
+        for states, there in ((ALL, 3), ((TaskState.DEAD,), 0), ((TaskState.COMPLETED,), 3)):
             query = EndedQuery(states=states, since=since, until=until)
-            assert await bench.backend.search.count(query) == number
-            assert await bench.backend.search.count(query, 2) == min(number, 2)
+            assert await bench.backend.search.count(query) == (there, True)
+            assert await bench.backend.search.count(query, 2) == (min(there, 2), there < 2)
 
     async def test_times_bound_what_a_key_finds(self, bench: Bench) -> None:
         tasks = [await ended(bench, tenant="acme") for _ in range(4)]
@@ -132,7 +136,7 @@ class FindingRules(Kit):
         since, until = tasks[1].completed_at, tasks[3].completed_at
         said: dict[str, Any] = {"key": Key.TENANT, "value": "acme", "since": since, "until": until}
         assert await find(bench, **said) == [tasks[2].id, tasks[1].id]
-        assert await bench.backend.search.count(EndedQuery(states=ALL, **said)) == 2
+        assert await number(bench, **said) == 2
         assert until is not None
         assert await find(bench, **{**said, "since": until + timedelta(seconds=1), "until": None}) == []
 
@@ -154,7 +158,8 @@ class FindingRules(Kit):
         await bench.backend.broker.cancel(ids)
         await soon(bench, sorted(ids, reverse=True), key=Key.NAME, value="mail.send")
         query = EndedQuery(states=ALL, key=Key.NAME, value="mail.send", limit=1)
-        assert [await bench.backend.search.count(query, most) for most in (3, 7, 8)] == [3, 7, 7]
+        counts = [await bench.backend.search.count(query, most) for most in (3, 7, 8)]
+        assert counts == [(3, False), (7, False), (7, True)]
 
     async def test_what_starts_anew_or_is_forgotten_is_found_no_more(self, bench: Bench) -> None:
         kept, redriven, discarded = [
@@ -171,7 +176,7 @@ class FindingRules(Kit):
         await bench.backend.inspector.discard([discarded.id])
         for each in said:
             assert await find(bench, **each) == [kept.id]
-        assert await bench.backend.search.count(EndedQuery(states=ALL, key=Key.TENANT, value="acme")) == 1
+        assert await number(bench, key=Key.TENANT, value="acme") == 1
         again = await bench.apply(await bench.take_one(), Complete())
         await soon(bench, [again.id, kept.id], key=Key.TENANT, value="acme")
 
@@ -182,7 +187,7 @@ class FindingRules(Kit):
         await bench.lapse()
         await bench.backend.maintenance.prune()
         assert await find(bench, key=Key.TENANT, value="acme") == [kept.id]
-        assert await bench.backend.search.count(EndedQuery(states=ALL, key=Key.TENANT, value="acme")) == 1
+        assert await number(bench, key=Key.TENANT, value="acme") == 1
 
     async def test_values_are_told_by_their_beginning(self, bench: Bench) -> None:
         for name in ("mail.send", "mail.read", "images.draw", "mail.send"):
@@ -190,13 +195,13 @@ class FindingRules(Kit):
         await bench.put(name="mail.waits")
         search = bench.backend.search
         await soon(bench, await find(bench, queues=[bench.queue]), key=Key.TENANT, value="acme")
-        assert list(await search.values(Key.NAME)) == ["images.draw", "mail.read", "mail.send"]
-        assert list(await search.values(Key.NAME, "mail.")) == ["mail.read", "mail.send"]
-        assert list(await search.values(Key.NAME, limit=1)) == ["images.draw"]
-        assert list(await search.values(Key.TAG)) == ["a", "b"]
-        assert list(await search.values(Key.TENANT, "x")) == []
-        assert list(await search.values(Key.ERROR)) == ["TimeoutError"]
-        assert list(await search.values(Key.FINGERPRINT)) == ["f1"]
+        assert list((await search.values(Key.NAME)).values) == ["images.draw", "mail.read", "mail.send"]
+        assert list((await search.values(Key.NAME, "mail.")).values) == ["mail.read", "mail.send"]
+        assert list((await search.values(Key.NAME, limit=1)).values) == ["images.draw"]
+        assert list((await search.values(Key.TAG)).values) == ["a", "b"]
+        assert list((await search.values(Key.TENANT, "x")).values) == []
+        assert list((await search.values(Key.ERROR)).values) == ["TimeoutError"]
+        assert list((await search.values(Key.FINGERPRINT)).values) == ["f1"]
 
     async def test_a_page_goes_on_from_a_place_where_nothing_stands(self, bench: Bench) -> None:
         first, second = await ended(bench, tenant="acme"), await ended(bench, tenant="acme")

@@ -91,6 +91,20 @@ class LookingRules(Kit):
         assert list(page.records) == [await bench.record(delivery.id)]
         assert page.next_cursor is None
 
+    async def test_a_list_goes_on_behind_a_record_that_has_moved_away(self, bench: Bench) -> None:
+        for state in (TaskState.PENDING, TaskState.SCHEDULED):
+            queue = f"{bench.queue}-{state}"
+            ids = await bench.put_many(5, queue, delay=None if state is TaskState.PENDING else LONG)
+            page = await bench.backend.inspector.list(TaskQuery(queue=queue, state=state))
+            there = [record.id for record in page.records]
+            assert sorted(there) == sorted(ids)
+            assert len(page.cursors) == len(there)
+            await bench.backend.broker.cancel([there[1]])
+            for number, cursor in enumerate(page.cursors):
+                query = TaskQuery(queue=queue, state=state, cursor=cursor)
+                rest = [record.id for record in (await bench.backend.inspector.list(query)).records]
+                assert rest == [id for id in there[number + 1 :] if id != there[1]]
+
     async def test_every_state_can_be_listed(self, bench: Bench) -> None:
         expired = await bench.put(expires=bench.short)
         await bench.lapse()
