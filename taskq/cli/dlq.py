@@ -12,6 +12,7 @@ import msgspec
 
 from taskq.app import App
 from taskq.cli.commands import FAILED, app_option, backend_option, opened_app, run, says_errors, store_app
+from taskq.cli.manage import management
 from taskq.cli.tasks import attempt_line, failure_line, plain
 from taskq.cli.values import few, moment, print_table, seconds_of, shortened
 from taskq.dead_letters import SCAN, DeadFilter, DeadGroups, DeadPage, Purge, Redrive, Which
@@ -80,7 +81,7 @@ def list_letters(app_path: str | None, url: str | None, as_json: bool, **said: A
     """List dead letters, the newest first."""
     chosen, options = _split(said)
     app = store_app(app_path, url)
-    page: DeadPage = _ask(app, app.dead_letters.alist(chosen, **options))
+    page: DeadPage = _ask(app, management(app).dead_letters.list(chosen, **options))
     if as_json:
         letters = [_told(record) for record in page.letters]
         more = {"looked_at": page.looked_at, "is_complete": page.is_complete, "next_cursor": page.next_cursor}
@@ -103,7 +104,7 @@ def groups(app_path: str | None, url: str | None, scan: int, as_json: bool, **sa
     """Count dead letters by what went wrong."""
     chosen, _ = _split(said)
     app = store_app(app_path, url)
-    found: DeadGroups = _ask(app, app.dead_letters.agroups(chosen, scan=scan))
+    found: DeadGroups = _ask(app, management(app).dead_letters.groups(chosen, scan=scan))
     if as_json:
         click.echo(json.dumps(_plain_groups(found), indent=2))
         return
@@ -139,7 +140,7 @@ def _print_groups(found: DeadGroups) -> None:
 def show(app_path: str | None, url: str | None, id: str, with_payload: bool, as_json: bool) -> None:
     """Show the dead letter ID: why it was given up, and each of its runs with its traceback."""
     app = store_app(app_path, url)
-    record: TaskRecord = _ask(app, app.dead_letters.ashow(id))
+    record: TaskRecord = _ask(app, management(app).dead_letters.show(id))
     fields = plain(record) if with_payload else _told(record)
     click.echo(json.dumps(fields, indent=2) if as_json else _text(record, fields))
 
@@ -200,7 +201,7 @@ def retry(app_path: str | None, url: str | None, to_queue: str | None, **said: A
     app = store_app(app_path, url)
 
     def act(which: Which, limit: int | None) -> Coroutine[Any, Any, Redrive]:
-        return app.dead_letters.aredrive(which, queue=to_queue, limit=limit)
+        return management(app).dead_letters.redrive(which, queue=to_queue, limit=limit)
 
     done: Redrive | None = _act(app, "start anew", act, **said)
     if done is None:
@@ -221,7 +222,7 @@ def purge(app_path: str | None, url: str | None, **said: Any) -> None:
     app = store_app(app_path, url)
 
     def act(which: Which, limit: int | None) -> Coroutine[Any, Any, Purge]:
-        return app.dead_letters.apurge(which, limit=limit)
+        return management(app).dead_letters.purge(which, limit=limit)
 
     done: Purge | None = _act(app, "forget", act, **said)
     if done is None:
@@ -251,7 +252,7 @@ def _act(
         _rehearse(app, verb, which, limit, as_json)
         return None
     if isinstance(which, DeadFilter) and not yes:
-        number = _number(_ask(app, app.dead_letters.agroups(which)), limit)
+        number = _number(_ask(app, management(app).dead_letters.groups(which)), limit)
         if number != "0":
             click.confirm(f"{verb} {number} dead letters?", abort=True, err=True)
     return _ask(app, act(which, limit))
@@ -263,7 +264,7 @@ def _rehearse(app: App, verb: str, which: tuple[str, ...] | DeadFilter, limit: i
         number = _at_most(len(set(which)), limit)
         click.echo(json.dumps({"number": number}) if as_json else f"would {verb}: {number:,}")
         return
-    found: DeadGroups = _ask(app, app.dead_letters.agroups(which))
+    found: DeadGroups = _ask(app, management(app).dead_letters.groups(which))
     if as_json:
         click.echo(json.dumps({"number": _at_most(found.total, limit), **_plain_groups(found)}, indent=2))
         return

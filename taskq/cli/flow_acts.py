@@ -8,7 +8,8 @@ import click
 
 from taskq.app import App
 from taskq.cli.commands import FAILED, run, says_errors, store_app, within
-from taskq.cli.flows import batches, in_both, known, of_one, plain_flow, summary, view, workflows
+from taskq.cli.flows import batches, in_both, known, of_one, plain_flow, summary, workflows
+from taskq.cli.manage import management
 from taskq.domain.flow import FlowKind, FlowRecord, FlowState
 from taskq.telemetry.logs import printable
 
@@ -43,7 +44,7 @@ def cancel(
 async def _end(app: App, kind: FlowKind, id: str, reason: str) -> tuple[bool, FlowRecord]:
     """Cancel one; returns whether it had not ended, and how it is now."""
     is_over = _is_over(await known(app, kind, id))
-    is_cancelled = not is_over and await view(app, kind, id).acancel(reason)
+    is_cancelled = not is_over and await management(app).flows.cancel(kind, id, reason)
     return is_cancelled, await known(app, kind, id)
 
 
@@ -70,7 +71,7 @@ def retry(kind: FlowKind, app_path: str | None, url: str | None, id: str, only_f
 
     async def act() -> int:
         await known(app, kind, id)
-        return await view(app, kind, id).aretry(only_failed=only_failed)
+        return await management(app).flows.retry(kind, id, only_failed=only_failed)
 
     started = run(within(app, act))
     click.echo(json.dumps({"started": started}) if as_json else f"{started:,} were started anew")
@@ -91,7 +92,7 @@ def again(kind: FlowKind, app_path: str | None, url: str | None, id: str, as_jso
 
     async def act() -> str:
         await known(app, kind, id)
-        return (await app.find_workflow(id).arun_again()).id
+        return (await management(app).flows.again(id)).id
 
     other = run(within(app, act))
     click.echo(json.dumps({"id": other}) if as_json else other)
@@ -110,7 +111,7 @@ def close(kind: FlowKind, app_path: str | None, url: str | None, id: str) -> Non
 
     async def act() -> FlowRecord:
         await known(app, kind, id)
-        await app.find_batch(id).aclose()
+        await management(app).flows.close(id)
         return await known(app, kind, id)
 
     click.echo(summary(run(within(app, act))))

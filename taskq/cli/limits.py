@@ -10,13 +10,13 @@ import click
 
 from taskq.app import App
 from taskq.cli.commands import app_option, backend_option, opened_app, run, says_errors, store_app
+from taskq.cli.manage import management
 from taskq.cli.tasks import read_arguments
 from taskq.cli.values import print_table, seconds_of
 from taskq.config import check_identifier
 from taskq.domain.limits import Circuit, Limit, Rate, Slots
 from taskq.errors import ConfigError, TaskNotRegistered
-from taskq.gauges import Gauge, gauges, keyed_of, limits_of
-from taskq.gauges import reset as reset_limits
+from taskq.gauges import Gauge, keyed_of, limits_of
 from taskq.task import Task
 
 _HOLDERS = 3
@@ -50,7 +50,7 @@ def show(app_path: str, url: str | None, as_json: bool, **said: Any) -> None:
     """Show how the limits of the task NAME stand."""
     app = store_app(app_path, url)
     task, queue, meant = _meant(app, **said)
-    found = run(_within(app, lambda: gauges(app, queue, meant)))
+    found = run(_within(app, lambda: management(app).limits.gauges(queue, meant)))
     if as_json:
         click.echo(json.dumps([_plain(gauge) for gauge in found], indent=2))
     else:
@@ -65,7 +65,7 @@ def reset(app_path: str, url: str | None, as_json: bool, **said: Any) -> None:
     """Take the limits of the task NAME back to where they began: full buckets, closed breakers."""
     app = store_app(app_path, url)
     task, queue, meant = _meant(app, **said)
-    run(_within(app, lambda: reset_limits(app, queue, meant)))
+    run(_within(app, lambda: management(app).limits.reset(queue, meant)))
     gates = [limit.gate for limit in meant]
     click.echo(json.dumps({"reset": gates}) if as_json else f"reset: {', '.join(gates) or 'none'}")
     _note_keyed(task, said["key"])

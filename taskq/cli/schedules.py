@@ -13,6 +13,7 @@ import msgspec
 
 from taskq.app import App
 from taskq.cli.commands import app_option, backend_option, run, says_errors, store_app, within
+from taskq.cli.manage import management
 from taskq.cli.tasks import read_arguments
 from taskq.cli.values import duration, instant, print_table, seconds_of
 from taskq.domain.schedule import Misfire, Overlap
@@ -90,7 +91,7 @@ def _timing(cron: str | None, timezone: str | None, every: timedelta | None, at:
 def list_schedules(app_path: str | None, url: str | None, as_json: bool) -> None:
     """List all schedules."""
     app = store_app(app_path, url)
-    found = run(within(app, app.schedules.alist))
+    found = run(within(app, lambda: management(app).schedules.list()))
     if as_json:
         click.echo(json.dumps([_plain(schedule) for schedule in found], indent=2))
         return
@@ -104,7 +105,7 @@ def list_schedules(app_path: str | None, url: str | None, as_json: bool) -> None
 def show(app_path: str | None, url: str | None, name: str, as_json: bool) -> None:
     """Show the schedule NAME: what holds, its next and last fires, and what did not fire as it should."""
     app = store_app(app_path, url)
-    _print(run(within(app, lambda: app.schedules.aget(name))), as_json)
+    _print(run(within(app, lambda: management(app).schedules.get(name))), as_json)
 
 
 def _when(schedule: Schedule) -> str:
@@ -214,7 +215,7 @@ def put(
     arguments = read_arguments(sys.stdin.read() if payload == "-" else payload)
     given = _given(fields)
     app = store_app(app_path, url)
-    made = run(within(app, lambda: app.schedules.aput(name, timing, task, arguments, **given)))
+    made = run(within(app, lambda: management(app).schedules.put(name, timing, task, arguments, **given)))
     if app_path is not None:
         _note_stranger(app, task)
     _print(made, as_json)
@@ -247,7 +248,7 @@ def change(
     if not given:
         raise ConfigError("nothing is to be changed: see taskq schedules change --help")
     app = store_app(app_path, url)
-    _print(run(within(app, lambda: app.schedules.achange(name, **given))), as_json)
+    _print(run(within(app, lambda: management(app).schedules.change(name, **given))), as_json)
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:
@@ -260,7 +261,7 @@ def _given(fields: dict[str, Any]) -> dict[str, Any]:
 def reset(app_path: str | None, url: str | None, name: str, as_json: bool) -> None:
     """Take back what was changed of the schedule NAME, which code declares."""
     app = store_app(app_path, url)
-    _print(run(within(app, lambda: app.schedules.areset(name))), as_json)
+    _print(run(within(app, lambda: management(app).schedules.reset(name))), as_json)
 
 
 @schedules.command()
@@ -270,7 +271,7 @@ def reset(app_path: str | None, url: str | None, name: str, as_json: bool) -> No
 def pause(app_path: str | None, url: str | None, name: str, reason: str, as_json: bool) -> None:
     """Have the schedule NAME not fire; what is due meanwhile does not fire later either."""
     app = store_app(app_path, url)
-    _print(run(within(app, lambda: app.schedules.apause(name, reason))), as_json)
+    _print(run(within(app, lambda: management(app).schedules.pause(name, reason))), as_json)
 
 
 @schedules.command()
@@ -279,7 +280,7 @@ def pause(app_path: str | None, url: str | None, name: str, reason: str, as_json
 def resume(app_path: str | None, url: str | None, name: str, as_json: bool) -> None:
     """End the pause of the schedule NAME."""
     app = store_app(app_path, url)
-    _print(run(within(app, lambda: app.schedules.aresume(name))), as_json)
+    _print(run(within(app, lambda: management(app).schedules.resume(name))), as_json)
 
 
 @schedules.command("run")
@@ -288,7 +289,7 @@ def resume(app_path: str | None, url: str | None, name: str, as_json: bool) -> N
 def run_now(app_path: str | None, url: str | None, name: str, as_json: bool) -> None:
     """Have the schedule NAME fire at once; prints the id of the task."""
     app = store_app(app_path, url)
-    handle = run(within(app, lambda: app.schedules.arun(name)))
+    handle = run(within(app, lambda: management(app).schedules.run(name)))
     click.echo(json.dumps({"id": handle.id}) if as_json else handle.id)
 
 
@@ -298,5 +299,5 @@ def run_now(app_path: str | None, url: str | None, name: str, as_json: bool) -> 
 def remove(app_path: str | None, url: str | None, name: str, as_json: bool) -> None:
     """Forget the schedule NAME, unless code declares it."""
     app = store_app(app_path, url)
-    run(within(app, lambda: app.schedules.aremove(name)))
+    run(within(app, lambda: management(app).schedules.remove(name)))
     click.echo(json.dumps({"removed": name}) if as_json else f"{printable(name)} is forgotten")

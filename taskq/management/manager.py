@@ -7,7 +7,11 @@ from functools import cached_property
 from taskq.app import App
 from taskq.management.access import Actor
 from taskq.management.audit_desk import AuditDesk
+from taskq.management.dead_letters import DeadLetterDesk
+from taskq.management.flows import FlowDesk
+from taskq.management.limits import LimitDesk
 from taskq.management.queues import QueueDesk
+from taskq.management.schedules import ScheduleDesk
 from taskq.management.tasks import TaskDesk
 from taskq.management.workers import WorkerDesk
 
@@ -49,6 +53,26 @@ class Management:
     def workers(self) -> WorkerDesk:
         """Workers: who lives, and what they are told."""
         return WorkerDesk(self.app, self.actor)
+
+    @cached_property
+    def schedules(self) -> ScheduleDesk:
+        """Schedules: to look at, to make and change, to pause, to have fire at once."""
+        return ScheduleDesk(self.app, self.actor)
+
+    @cached_property
+    def flows(self) -> FlowDesk:
+        """Workflows and batches: to cancel, to start anew."""
+        return FlowDesk(self.app, self.actor)
+
+    @cached_property
+    def dead_letters(self) -> DeadLetterDesk:
+        """Dead letters: grouped by what went wrong, started anew, forgotten."""
+        return DeadLetterDesk(self.app, self.actor)
+
+    @cached_property
+    def limits(self) -> LimitDesk:
+        """Limits: how they stand, and taking them back to where they began."""
+        return LimitDesk(self.app, self.actor)
 
     @cached_property
     def audit(self) -> AuditDesk:

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from taskq import App, InvalidOption, InvalidPayload, TaskNotFound, TaskState, chain
+from taskq import App, Every, InvalidOption, InvalidPayload, TaskNotFound, TaskState, chain
 from taskq.config import Settings
 from taskq.crypto import Crypto
+from taskq.dead_letters import DeadFilter
+from taskq.domain.flow import FlowKind
+from taskq.domain.limits import Rate
 from taskq.errors import NotApplied
 from taskq.management import Actor, AuditEntry, Forbidden, Management, Role, WorkerNotFound
 from taskq.management.desk import MOST_IDS, named
@@ -235,3 +238,89 @@ async def test_workers_are_told(app: App, management: Management) -> None:
     assert actions == [("worker.pause", ["w1", "w2"]), ("worker.resume", ["w2"]), ("worker.shutdown", ["w3"])]
     with pytest.raises(WorkerNotFound, match="no worker w4 lives; `taskq workers list` shows those that do"):
         await management.workers.pause("w4")
+
+
+async def test_schedules_are_changed_and_noted(app: App, management: Management) -> None:
+    schedules = management.schedules
+    await schedules.put("tick", Every(seconds=30), "job", {"secret": "s3cret"}, queue="mail")
+    await schedules.change("tick", jitter=5, payload={"secret": "s3cret"})
+    await schedules.pause("tick", "too loud")
+    await schedules.resume("tick")
+    handle = await schedules.run("tick")
+    assert (await handle.ainfo()).queue == "mail"
+    assert [schedule.name for schedule in await schedules.list()] == ["tick"]
+    assert (await schedules.get("tick")).rules.jitter == 5
+    with pytest.raises(InvalidOption):
+        await schedules.reset("tick")
+    await schedules.remove("tick")
+    entries = await trail(management)
+    assert [entry.action for entry in entries] == [
+        *("schedule.put", "schedule.change", "schedule.pause", "schedule.resume", "schedule.run"),
+        *("schedule.reset", "schedule.reset.failed", "schedule.remove"),
+    ]
+    assert {entry.on["schedule"] for entry in entries} == {"tick"}
+    assert entries[1].after == {"set": ["jitter", "payload"]}
+    assert "s3cret" not in str(entries)
+
+
+async def test_workflows_and_batches_are_steered_and_noted(app: App, management: Management) -> None:
+    @app.task
+    def number() -> int:
+        return 1
+
+    run = await chain(number.si(), number.si()).aenqueue()
+    assert await management.flows.cancel(FlowKind.WORKFLOW, run.id, "enough")
+    assert not await management.flows.cancel(FlowKind.WORKFLOW, run.id)
+    assert await management.flows.retry(FlowKind.WORKFLOW, run.id) == 2
+    assert await management.flows.retry(FlowKind.WORKFLOW, run.id, only_failed=True) == 0
+    again = await management.flows.again(run.id)
+    assert again.id != run.id
+    async with app.batch() as batch:
+        await batch.aenqueue(number)
+    await management.flows.close(batch.id)
+    assert await management.flows.cancel(FlowKind.BATCH, batch.id)
+    told = [(entry.action, entry.on["id"]) for entry in await trail(management)]
+    assert told == [
+        *[("workflow.cancel", run.id)] * 2,
+        *[("workflow.retry", run.id)] * 2,
+        *(("workflow.again", run.id), ("batch.close", batch.id), ("batch.cancel", batch.id)),
+    ]
+
+
+async def test_dead_letters_are_started_anew_and_forgotten_and_that_is_noted(app: App, management: Management) -> None:
+    first, second, third = [await buried(app) for _ in range(3)]
+    desk = management.dead_letters
+    assert len((await desk.list()).letters) == 3
+    assert (await desk.groups()).total == 3
+    assert (await desk.show(first)).body != b""
+    assert (await desk.redrive(iter([first]), queue="again")).moved == 1
+    assert (await desk.redrive(DeadFilter(reason="exhausted"), limit=1)).moved == 1
+    assert (await desk.purge(second)).purged + (await desk.purge(third)).purged == 1
+    entries = await trail(management)
+    assert [(entry.action, entry.on, entry.after) for entry in entries[:2]] == [
+        ("dead.redrive", {"ids": [first]}, {"queue": "again"}),
+        ("dead.redrive", {"filter": {"reason": "exhausted"}}, {"limit": 1}),
+    ]
+    assert [entry.action for entry in entries[2:]] == ["dead.purge", "dead.purge"]
+
+
+async def test_limits_are_reset_and_that_is_noted(app: App, management: Management) -> None:
+    limit = Rate("mail", 0.001, 1.0)
+    [gauge] = await management.limits.gauges("mail", [limit])
+    assert gauge.tokens == 1.0
+    await management.limits.reset("mail", [limit])
+    entry = await noted(management)
+    assert (entry.action, entry.on) == ("limits.reset", {"queue": "mail", "gates": ["r:mail"]})
+
+
+async def test_what_is_everybodys_is_not_for_one_tenant(app: App) -> None:
+    bound = Management(app, Actor("bob", [Role.ADMIN], tenant="acme"))
+    for refused in (
+        *(bound.schedules.list(), bound.schedules.get("tick"), bound.schedules.remove("tick")),
+        *(bound.dead_letters.list(), bound.dead_letters.groups(), bound.dead_letters.show(GONE)),
+        *(bound.dead_letters.redrive(GONE), bound.dead_letters.purge(GONE), bound.limits.gauges("mail", [])),
+        *(bound.limits.reset("mail", []), bound.flows.cancel(FlowKind.BATCH, GONE), bound.flows.close(GONE)),
+        *(bound.flows.again(GONE), bound.flows.retry(FlowKind.BATCH, GONE)),
+    ):
+        with pytest.raises(Forbidden):
+            await refused
