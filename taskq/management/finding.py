@@ -129,6 +129,11 @@ def _only(query: Query, field: str) -> str | None:
     return values[0] if len(values) == 1 else None
 
 
+def masked(record: TaskRecord) -> TaskRecord:
+    """A record without what its caller and its runs have said, but for its metadata."""
+    return replace(record, body=b"", result=None, checkpoint=None, progress=None, logs=())
+
+
 def metadata_of(record: TaskRecord) -> Mapping[str, Any]:
     """What a task's caller said of it beside the arguments; {} where its record is damaged."""
     try:

@@ -9,6 +9,7 @@ from taskq.management.access import Actor
 from taskq.management.audit_desk import AuditDesk
 from taskq.management.dead_letters import DeadLetterDesk
 from taskq.management.flows import FlowDesk
+from taskq.management.jobs import JobDesk
 from taskq.management.limits import LimitDesk
 from taskq.management.queues import QueueDesk
 from taskq.management.schedules import ScheduleDesk
@@ -43,6 +44,11 @@ class Management:
     def tasks(self) -> TaskDesk:
         """Tasks: to find, to show, to cancel, to start anew."""
         return TaskDesk(self.app, self.actor)
+
+    @cached_property
+    def jobs(self) -> JobDesk:
+        """Changes of many tasks at once."""
+        return JobDesk(self.app, self.actor)
 
     @cached_property
     def queues(self) -> QueueDesk:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -18,7 +17,7 @@ from taskq.headers import decode_headers
 from taskq.management.access import Permission
 from taskq.management.desk import Desk, named
 from taskq.management.explain import Explanation, explain
-from taskq.management.finding import SCAN, Count, TaskPage, count, find, read_query
+from taskq.management.finding import SCAN, Count, TaskPage, count, find, masked, read_query
 from taskq.ports import Backend, CancelStatus, Redriven, RedriveStatus
 
 MOST = 1000
@@ -56,7 +55,7 @@ class TaskDesk(Desk):
         page = await find(backend, read_query(query, self.actor), limit, cursor, scan)
         # How many of others' tasks there are is not told either.
         looked_at = len(page.records) if self.actor.tenant else page.looked_at
-        return page._replace(records=[_masked(record) for record in page.records], looked_at=looked_at)
+        return page._replace(records=[masked(record) for record in page.records], looked_at=looked_at)
 
     async def count(self, query: str = "") -> Count:
         """How many tasks a query means, as far as 10,000 where no counter tells.
@@ -80,7 +79,7 @@ class TaskDesk(Desk):
         """
         backend = await self.look(Permission.READ_PAYLOADS if payload else Permission.READ)
         record = await self._record(backend, id)
-        return record if payload else _masked(record)
+        return record if payload else masked(record)
 
     async def explain(self, id: str) -> Explanation:
         """Why a task does not run: what holds it back, and what does not, in the order to look at it.
@@ -96,7 +95,7 @@ class TaskDesk(Desk):
         _check_number("limit", limit, MOST)
         backend = await self.look()
         records = await backend.inspector.peek(check_identifier("queue", queue), limit)
-        return [_masked(record) for record in records if self.actor.sees(record.tenant)]
+        return [masked(record) for record in records if self.actor.sees(record.tenant)]
 
     # ------------------------------------------------------------ acting
 
@@ -176,11 +175,6 @@ class TaskDesk(Desk):
         if record is None or not self.actor.sees(record.tenant):
             raise TaskNotFound(f"no record of task {id}: it never existed, or its retention is over")
         return record
-
-
-def _masked(record: TaskRecord) -> TaskRecord:
-    """A record without what its caller and its runs have said."""
-    return replace(record, body=b"", result=None, checkpoint=None, progress=None, logs=())
 
 
 def _ids(ids: Iterable[str]) -> list[str]:

@@ -1,0 +1,372 @@
+"""Changes of many tasks at once: counted and agreed to first, then done step by step, at a rate, unless cancelled.
+
+A job lies in the store: who runs it may die, and another goes on where it was. Each step is safe to say twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from secrets import token_hex
+from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from taskq.config import check_identifier, is_number, is_whole, shown
+from taskq.domain.query import Operator, Query, Term
+from taskq.domain.record import TaskRecord
+from taskq.domain.state import FINAL, REDRIVABLE, TaskState
+from taskq.errors import InvalidOption, NotApplied, TaskqError
+from taskq.ids import new_id
+from taskq.management.access import Permission
+from taskq.management.desk import Desk
+from taskq.management.finding import Count, count, find, masked, read_query
+from taskq.ports import Backend, CancelStatus, Document, RedriveStatus
+
+KIND = "job"
+"""Of the documents in which jobs are kept."""
+STEP = 100
+"""Tasks that one step acts on."""
+SAMPLE = 10
+SILENCE = timedelta(seconds=20)
+"""After which somebody else may go on with a job of which nothing is heard."""
+RETENTION = timedelta(days=7)
+"""How long a job that is over is kept."""
+MOST_NAMED = 100
+"""Tasks that a job names of those on which it could not act."""
+
+
+class Action(StrEnum):
+    """What a job does to each task."""
+
+    CANCEL = "cancel"
+    RETRY = "retry"
+    FORGET = "forget"
+    """Take the record of a task that has ended out of the store, for good."""
+
+
+_MEANT: Mapping[Action, frozenset[TaskState]] = {
+    Action.CANCEL: frozenset(TaskState) - FINAL,
+    Action.RETRY: REDRIVABLE,
+    Action.FORGET: FINAL,
+}
+"""The states of the tasks on which it can act; others that the query means are left alone."""
+_TAKES: Mapping[Action, Permission] = {
+    Action.CANCEL: Permission.ACT,
+    Action.RETRY: Permission.ACT,
+    Action.FORGET: Permission.DESTROY,
+}
+
+
+class JobState(StrEnum):
+    """Where a job is."""
+
+    RUNNING = "running"
+    """It is to be done, or is being done."""
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+class JobNotFound(TaskqError):
+    """There is no job of that id, or not for whoever asks."""
+
+
+class Plan(NamedTuple):
+    """What a job would do."""
+
+    action: Action
+    query: str
+    counted: Count
+    """How many tasks it means."""
+    sample: Sequence[TaskRecord]
+    """Some of them."""
+
+
+class Job(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A change of many tasks, and how far it is."""
+
+    id: str
+    action: Action
+    query: str
+    actor: str
+    created_at: datetime
+    """By the store's clock: tasks that came later are not meant."""
+    tenant: str = ""
+    """The only one whose tasks it touches; "" for all."""
+    counted: int = 0
+    """How many tasks it was about when it was agreed to."""
+    limit: int | None = None
+    """The most to act on."""
+    rate: float | None = None
+    """Tasks a second at the most."""
+    reason: str = ""
+    queue: str | None = None
+    """Where tasks that start anew go; None: each to its own."""
+    state: JobState = JobState.RUNNING
+    answers: dict[str, int] = {}
+    """What became of how many: "cancelled", "asked to end", "started anew", "forgotten", "held", "left alone"."""
+    left: dict[str, str] = {}
+    """Of those on which it could not act, the first: id → what became of it."""
+    cursor: str | None = None
+    is_told_to_end: bool = False
+    runner: str = ""
+    seen_at: datetime | None = None
+    """When its runner was heard of last."""
+    ended_at: datetime | None = None
+
+    @property
+    def done(self) -> int:
+        """How many tasks it has come to."""
+        return sum(self.answers.values())
+
+
+Rows = list[tuple[Job, Document]]
+
+
+class JobDesk(Desk):
+    """The jobs of a store."""
+
+    async def plan(self, action: Action | str, query: str, *, limit: int | None = None) -> Plan:
+        """What a job would do: how many tasks it means, and some of them. Nothing is changed.
+
+        Raises:
+            QueryError: the query cannot be read.
+            Forbidden: whoever asks may not do that.
+        """
+        kind = _action(action)
+        backend = await self.look(_TAKES[kind])
+        meant = _meant(kind, read_query(query, self.actor))
+        counted = await count(backend, meant)
+        if limit is not None and counted.number > limit:
+            counted = Count(limit, True)
+        page = await find(backend, meant, min(SAMPLE, limit or SAMPLE), None)
+        return Plan(kind, query, counted, [masked(record) for record in page.records])
+
+    async def start(
+        self,
+        action: Action | str,
+        query: str,
+        *,
+        confirmed: int,
+        limit: int | None = None,
+        rate: float | None = None,
+        reason: str = "",
+        queue: str | None = None,
+    ) -> Job:
+        """Make a job; `run` does it, here or elsewhere.
+
+        Arguments:
+            confirmed: how many tasks somebody has agreed to, as `plan` has counted them.
+            limit: the most to act on.
+            rate: tasks a second at the most; None: as fast as the store lets it.
+            reason: why tasks are cancelled, for people.
+            queue: where tasks that start anew go.
+
+        Raises:
+            NotApplied: the query means more tasks by now.
+        """
+        _check(limit, rate, queue)
+        plan = await self.plan(action, query, limit=limit)
+        if plan.counted.number > confirmed:
+            more = f"more than the {confirmed:,} that were agreed to: ask anew"
+            raise NotApplied(f"{plan.counted} tasks are meant by now, {more}")
+        now = await _now(await self.app.backend())
+        job = Job(
+            *(new_id(0), plan.action, query, self.actor.name, now, self.actor.tenant),
+            counted=plan.counted.number,
+            limit=limit,
+            rate=rate,
+            reason=reason,
+            queue=queue,
+        )
+        on = {"job": job.id, "action": job.action, "query": query}
+        async with self.act(_TAKES[job.action], "job.start", on, before={"counted": str(plan.counted)}) as backend:
+            await self._tidy(backend)
+            await backend.documents.put(KIND, job.id, msgspec.json.encode(job))
+        return job
+
+    async def get(self, id: str) -> Job:
+        """A job as it is now.
+
+        Raises:
+            JobNotFound: there is none.
+        """
+        return (await self._read(await self.look(), id))[0]
+
+    async def list(self) -> Sequence[Job]:
+        """All jobs, the newest first; those that are over are kept for a week."""
+        backend = await self.look()
+        jobs = [job for job, _ in await self._all(backend) if self.actor.sees(job.tenant)]
+        return sorted(jobs, key=lambda job: (job.created_at, job.id), reverse=True)
+
+    async def cancel(self, id: str) -> Job:
+        """Have a job end after the step that it is in; what it has done stays done. One that is over stays as it is."""
+        backend = await self.look()
+        job, _ = await self._read(backend, id)
+        if job.state is not JobState.RUNNING:
+            return job
+        async with self.act(_TAKES[job.action], "job.cancel", {"job": id}):
+            return await self._write(backend, id, lambda job: replace(job, is_told_to_end=True))
+
+    async def waiting(self) -> Sequence[str]:
+        """The ids of jobs that are to be done and of whose runners nothing is heard."""
+        backend = await self.look()
+        return [job.id for job, _ in await self._all(backend) if _is_free(job)]
+
+    async def run(self, id: str, on_step: Callable[[Job], Awaitable[None] | None] | None = None) -> Job:
+        """Do a job to its end, or go on with one whose runner has died.
+
+        Arguments:
+            on_step: told of it after each step.
+
+        Raises:
+            NotApplied: somebody else is at it.
+        """
+        backend = await self.look()
+        me = token_hex(8)
+
+        def taken(job: Job) -> Job:
+            if job.state is not JobState.RUNNING:
+                return job
+            if not _is_free(job):
+                raise NotApplied(f"somebody else is at the job {id}")
+            return replace(job, runner=me, seen_at=datetime.now(UTC))
+
+        job = await self._write(backend, id, taken)
+        while job.state is JobState.RUNNING:
+            begin = time.monotonic()
+            before = job.done
+            step = await self._step(backend, job)
+            job = await self._write(backend, id, lambda now, step=step: _joined(now, step, me))  # type: ignore[misc]
+            if on_step is not None and (telling := on_step(job)) is not None:
+                await telling
+            if job.rate is not None and job.state is JobState.RUNNING:
+                await asyncio.sleep(max(0.0, (job.done - before) / job.rate - (time.monotonic() - begin)))
+        return job
+
+    async def _step(self, backend: Backend, job: Job) -> Job:
+        """The job after its next step."""
+        if (await self._read(backend, job.id))[0].is_told_to_end:
+            return replace(job, state=JobState.CANCELLED)
+        most = STEP if job.rate is None else max(1, min(STEP, math.ceil(job.rate)))
+        if job.limit is not None:
+            most = min(most, job.limit - job.done)
+        query = read_query(job.query, self.actor)
+        if job.tenant:
+            query = query._replace(terms=(*query.terms, Term("tenant", (job.tenant,))))
+        # What came after it was agreed to is not meant.
+        until = Term("created", (job.created_at.isoformat(),), Operator.AT_MOST)
+        meant = _meant(job.action, query._replace(terms=(*query.terms, until)))
+        page = await find(backend, meant, most, job.cursor) if most else None
+        ids = [record.id for record in page.records] if page is not None else []
+        answers = await _act(backend, job, ids) if ids else []
+        left = {id: answer for id, answer in zip(ids, answers, strict=True) if answer in _LEFT}
+        named = dict([*job.left.items(), *left.items()][:MOST_NAMED])
+        is_over = page is None or page.next_cursor is None
+        return replace(
+            job,
+            answers=dict(Counter(job.answers) + Counter(answers)),
+            left=named,
+            cursor=None if page is None else page.next_cursor,
+            state=JobState.DONE if is_over else JobState.RUNNING,
+        )
+
+    # ------------------------------------------------------------ documents
+
+    async def _read(self, backend: Backend, id: str) -> tuple[Job, Document]:
+        found = await backend.documents.get(KIND, id)
+        job = None if found is None else _decoded(found)
+        if found is None or job is None or not self.actor.sees(job.tenant):
+            raise JobNotFound(f"there is no job {id}; those that are over are kept for a week")
+        return job, found
+
+    async def _write(self, backend: Backend, id: str, change: Callable[[Job], Job]) -> Job:
+        """Change a job, whoever else does so at the same time."""
+        while True:
+            job, found = await self._read(backend, id)
+            changed = change(job)
+            if await backend.documents.put(KIND, id, msgspec.json.encode(changed), found.version):
+                return changed
+
+    async def _all(self, backend: Backend) -> Rows:
+        jobs: Rows = []
+        cursor: str | None = None
+        while True:
+            page = await backend.documents.list(KIND, cursor=cursor)
+            jobs += [(_decoded(document), document) for document in page.documents]
+            cursor = page.next_cursor
+            if cursor is None:
+                return jobs
+
+    async def _tidy(self, backend: Backend) -> None:
+        limit = datetime.now(UTC) - RETENTION
+        for job, document in await self._all(backend):
+            if job.ended_at is not None and job.ended_at < limit:
+                await backend.documents.delete(KIND, job.id, document.version)
+
+
+_LEFT = frozenset({"held", "left alone"})
+
+
+async def _act(backend: Backend, job: Job, ids: Sequence[str]) -> list[str]:
+    """What becomes of each task."""
+    match job.action:
+        case Action.CANCEL:
+            words = {CancelStatus.CANCELLED: "cancelled", CancelStatus.REQUESTED: "asked to end"}
+            return [words.get(status, "left alone") for status in await backend.broker.cancel(ids, job.reason)]
+        case Action.RETRY:
+            said = {RedriveStatus.MOVED: "started anew", RedriveStatus.HELD: "held"}
+            answers = await backend.inspector.redrive(ids, job.queue)
+            return [said.get(answer.status, "left alone") for answer in answers]
+        case _:
+            gone = await backend.inspector.discard(ids)
+            return ["forgotten"] * gone + ["left alone"] * (len(ids) - gone)
+
+
+async def _now(backend: Backend) -> datetime:
+    """The store's clock, with which the tasks' own instants are compared; this process's where it has none to tell."""
+    return datetime.now(UTC) if backend.scheduler is None else await backend.scheduler.now("default")
+
+
+def _action(action: Action | str) -> Action:
+    if action not in tuple(Action):
+        raise InvalidOption(f"action must be one of {', '.join(Action)}, not {shown(action)}")
+    return Action(action)
+
+
+def _check(limit: int | None, rate: float | None, queue: str | None) -> None:
+    if not (limit is None or (is_whole(limit) and limit >= 1)):
+        raise InvalidOption(f"limit must be a whole number over 0, not {shown(limit)}")
+    if not (rate is None or (is_number(rate) and 0.001 <= rate <= 1e6)):
+        raise InvalidOption(f"rate must be from 0.001 to a million tasks a second, not {shown(rate)}")
+    if queue is not None:
+        check_identifier("queue", queue)
+
+
+def _meant(action: Action, query: Query) -> Query:
+    """The query without the tasks on which the action cannot act."""
+    states = tuple(sorted(_MEANT[action]))
+    return query._replace(terms=(*query.terms, Term("state", states)))
+
+
+def _is_free(job: Job) -> bool:
+    is_silent = job.seen_at is None or datetime.now(UTC) - job.seen_at > SILENCE
+    return job.state is JobState.RUNNING and is_silent
+
+
+def _joined(now: Job, step: Job, runner: str) -> Job:
+    """A job after a step, with what others have said of it meanwhile."""
+    if now.runner != runner:
+        raise NotApplied(f"somebody else has gone on with the job {now.id}")
+    ended_at = None if step.state is JobState.RUNNING else datetime.now(UTC)
+    return replace(step, is_told_to_end=now.is_told_to_end, seen_at=datetime.now(UTC), runner=runner, ended_at=ended_at)
+
+
+def _decoded(document: Document) -> Job:
+    return msgspec.json.decode(document.data, type=Job)
