@@ -17,6 +17,7 @@ from taskq.cli.commands import LazyGroup, says_errors, says_lost_output
         "tasks": "taskq.cli.task_acts",
         "workers": "taskq.cli.workers",
         "audit": "taskq.cli.audit",
+        "jobs": "taskq.cli.jobs",
         "dlq": "taskq.cli.dlq",
         "queues": "taskq.cli.queues",
         "schedules": "taskq.cli.schedules",

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import click
 
-from taskq.cli.commands import FAILED, app_option, backend_option, opened_app, run, says_errors, store_app
+from taskq.app import App
+from taskq.cli.commands import FAILED, app_option, backend_option, opened_app, run, says_errors, store_app, within
+from taskq.cli.jobs import plain_job
 from taskq.cli.manage import management
 from taskq.cli.tasks import failure_line, tasks
 from taskq.cli.values import print_table, seconds_of
@@ -18,11 +21,9 @@ from taskq.domain.record import TaskRecord
 from taskq.errors import ConfigError
 from taskq.management import Count, Management, TaskPage
 from taskq.management.explain import Explanation
+from taskq.management.jobs import Action, Job, Plan
 from taskq.ports import CancelStatus, Redriven, RedriveStatus
 from taskq.telemetry.logs import printable
-
-STEP = 1000
-"""Tasks that one call acts on."""
 
 
 def _queried(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -110,11 +111,7 @@ def _brief(record: TaskRecord) -> dict[str, Any]:
 
 
 def _print(page: TaskPage, count: Count) -> None:
-    rows = [
-        (r.id, r.name, r.queue, r.state, r.attempt, seconds_of(r.completed_at or r.created_at), failure_line(r))
-        for r in page.records
-    ]
-    print_table(("id", "task", "queue", "state", "attempt", "ended or enqueued", "failure"), rows)
+    _print_tasks(page.records)
     for note in page.notes:
         click.echo(f"taskq: {note}", err=True)
     if page.next_cursor is not None:
@@ -153,6 +150,14 @@ def _text(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat()
 
 
+def _print_tasks(records: Sequence[TaskRecord]) -> None:
+    rows = [
+        (r.id, r.name, r.queue, r.state, r.attempt, seconds_of(r.completed_at or r.created_at), failure_line(r))
+        for r in records
+    ]
+    print_table(("id", "task", "queue", "state", "attempt", "ended or enqueued", "failure"), rows)
+
+
 # ------------------------------------------------------------ acting
 
 
@@ -161,9 +166,11 @@ def _acting(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
         [
             click.argument("ids", nargs=-1, metavar="[ID]…"),
-            click.option("--query", "-q", "query", help="Those that a query means (see `taskq tasks list --help`)."),
-            click.option("--limit", type=click.IntRange(1), default=10_000, show_default=True),
-            click.option("--dry-run", is_flag=True, help="Say how many it would be."),
+            click.option("--query", "-q", help="Those that a query means (see `taskq tasks list --help`)."),
+            click.option("--limit", type=click.IntRange(1), help="The most to act on, of a query."),
+            click.option("--rate", type=float, metavar="N", help="Tasks a second at the most, of a query."),
+            click.option("--detach", is_flag=True, help="Make the job for a query, and leave it to `taskq jobs run`."),
+            click.option("--dry-run", is_flag=True, help="Say how many it would be, and show some of them."),
             click.option("--yes", "-y", is_flag=True, help="Do not ask."),
             click.option("--json", "as_json", is_flag=True),
         ]
@@ -185,7 +192,7 @@ def cancel(app_path: str | None, url: str | None, reason: str, **said: Any) -> N
     async def act(asked: Management, ids: Sequence[str]) -> list[str]:
         return [_cancelled(status) for status in await asked.tasks.cancel(ids, reason)]
 
-    _act(app_path, url, "cancel", act, **said)
+    _act(app_path, url, Action.CANCEL, act, {"reason": reason}, **said)
 
 
 def _cancelled(status: CancelStatus) -> str:
@@ -203,7 +210,7 @@ def retry(app_path: str | None, url: str | None, to_queue: str | None, **said: A
     async def act(asked: Management, ids: Sequence[str]) -> list[str]:
         return [_redriven(answer) for answer in await asked.tasks.retry(ids, queue=to_queue)]
 
-    _act(app_path, url, "start anew", act, **said)
+    _act(app_path, url, Action.RETRY, act, {"queue": to_queue}, **said)
 
 
 def _redriven(answer: Redriven) -> str:
@@ -213,67 +220,90 @@ def _redriven(answer: Redriven) -> str:
 
 
 _DONE = frozenset({"cancelled", "asked to end", "started anew"})
+_VERBS = {Action.CANCEL: "cancel", Action.RETRY: "start anew"}
 
 
 def _act(
     app_path: str | None,
     url: str | None,
-    verb: str,
-    act: Callable[..., Any],
+    action: Action,
+    act: Callable[[Management, Sequence[str]], Awaitable[list[str]]],
+    more: Mapping[str, Any],
     *,
     ids: tuple[str, ...],
     query: str | None,
-    limit: int,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
+    **said: Any,
 ) -> None:
     if bool(ids) == (query is not None):
         raise ConfigError("give IDs, or --query, not both" if ids else "which tasks? Give IDs, or --query")
     app = store_app(app_path, url)
-
-    async def meant() -> list[str]:
-        async with opened_app(app):
-            return list(dict.fromkeys(ids)) or await _found(management(app), query or "", limit)
-
-    found = run(meant())
-    if dry_run:
-        click.echo(json.dumps({"number": len(found)}) if as_json else f"would {verb}: {len(found):,}")
+    if query is not None:
+        _act_on_query(app, action, query, more, **said)
         return
-    if found and not (ids or yes):
-        click.confirm(f"{verb} {len(found):,} tasks?", abort=True, err=True)
-
-    async def do() -> list[str]:
-        async with opened_app(app):
-            asked = management(app)
-            parts = [found[at : at + STEP] for at in range(0, len(found), STEP)]
-            return [answer for part in parts for answer in await act(asked, part)]
-
-    answers = run(do())
-    _tell(found, answers, as_json)
-    if ids and not _DONE.issuperset(answers):
+    once = list(dict.fromkeys(ids))
+    if said["dry_run"]:
+        number = len(once)
+        click.echo(json.dumps({"number": number}) if said["as_json"] else f"would {_VERBS[action]}: {number:,}")
+        return
+    answers: list[str] = run(within(app, lambda: act(management(app), once)))
+    if said["as_json"]:
+        told = [{"id": id, "answer": answer} for id, answer in zip(once, answers, strict=True)]
+        click.echo(json.dumps(told, indent=2))
+    else:
+        _count_up(Counter(answers))
+    if not _DONE.issuperset(answers):
         raise SystemExit(FAILED)
 
 
-async def _found(asked: Management, query: str, limit: int) -> list[str]:
-    """The ids of those that a query means, before any of them is touched."""
-    ids: list[str] = []
-    cursor: str | None = None
-    while len(ids) < limit:
-        page = await asked.tasks.find(query, limit=min(STEP, limit - len(ids)), cursor=cursor)
-        ids += [record.id for record in page.records]
-        cursor = page.next_cursor
-        if cursor is None:
-            break
-    return list(dict.fromkeys(ids))
-
-
-def _tell(ids: Sequence[str], answers: Sequence[str], as_json: bool) -> None:
-    if as_json:
-        told = [{"id": id, "answer": answer} for id, answer in zip(ids, answers, strict=True)]
-        click.echo(json.dumps(told, indent=2))
+def _act_on_query(
+    app: App,
+    action: Action,
+    query: str,
+    more: Mapping[str, Any],
+    *,
+    limit: int | None,
+    rate: float | None,
+    detach: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Make a job for what a query means, once it is agreed to, and do it."""
+    plan: Plan = run(within(app, lambda: management(app).jobs.plan(action, query, limit=limit)))
+    counted, verb = plan.counted, _VERBS[action]
+    if dry_run:
+        if as_json:
+            sample = [_brief(record) for record in plan.sample]
+            click.echo(json.dumps({"number": counted.number, "is_exact": counted.is_exact, "sample": sample}, indent=2))
+        else:
+            _print_tasks(plan.sample)
+            click.echo(f"would {verb}: {counted}")
         return
-    for answer, number in Counter(answers).most_common():
+    if counted.number and not yes:
+        click.confirm(f"{verb} {counted} tasks?", abort=True, err=True)
+
+    async def do() -> Job:
+        jobs = management(app).jobs
+        job = await jobs.start(action, query, confirmed=counted.number, limit=limit, rate=rate, **more)
+        return job if detach else await jobs.run(job.id, _say if sys.stderr.isatty() else None)
+
+    job: Job = run(within(app, do))
+    if as_json:
+        click.echo(json.dumps(plain_job(job), indent=2))
+    elif detach:
+        click.echo(f"job {job.id}: taskq jobs run {job.id}")
+    else:
+        _count_up(job.answers)
+
+
+def _say(job: Job) -> None:
+    """How far a job is, over what was said of it before."""
+    end = "\n" if job.ended_at is not None else "\r"
+    click.echo(f"{job.done:,} of {job.counted:,}{end}", err=True, nl=False)
+
+
+def _count_up(answers: Mapping[str, int]) -> None:
+    for answer, number in sorted(answers.items(), key=lambda each: -each[1]):
         click.echo(printable(f"{number:,} {answer}"))
     if not answers:
         click.echo("taskq: no task is meant", err=True)

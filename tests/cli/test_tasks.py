@@ -111,26 +111,54 @@ def test_tasks_are_cancelled_by_id(kept: str, ids: list[str]) -> None:
 
 def test_tasks_are_cancelled_by_a_query_once_it_is_agreed(kept: str, ids: list[str]) -> None:
     query = ("--query", "tenant:acme")
-    assert act(kept, "tasks", "cancel", *query, "--dry-run") == "would cancel: 2\n"
-    assert told(kept, "tasks", "cancel", *query, "--dry-run") == {"number": 2}
+    out = act(kept, "tasks", "cancel", *query, "--dry-run")
+    assert out.splitlines()[-1] == "would cancel: 2"
+    assert {line.split()[0] for line in out.splitlines()[1:-1]} == set(ids[1:])
+    plan = told(kept, "tasks", "cancel", *query, "--dry-run")
+    assert (plan["number"], plan["is_exact"], len(plan["sample"])) == (2, True, 2)
     assert "cancel 2 tasks?" in act(kept, "tasks", "cancel", *query, input="n\n", status=1)
     assert told(kept, "tasks", "list", "state:pending", "--count")["number"] == 2
-    answers = told(kept, "tasks", "cancel", *query, "--yes")
-    assert sorted(answer["id"] for answer in answers) == sorted(ids[1:])
-    assert {answer["answer"] for answer in answers} == {"cancelled"}
+    job = told(kept, "tasks", "cancel", *query, "--yes")
+    assert (job["state"], job["done"], job["answers"]) == ("done", 2, {"cancelled": 2})
 
 
 def test_tasks_are_started_anew(kept: str, ids: list[str]) -> None:
-    assert act(kept, "tasks", "retry", "-q", "error:ConnectionError", "--to", "again", input="y\n").endswith(
-        "1 started anew\n"
-    )
+    out = act(kept, "tasks", "retry", "-q", "error:ConnectionError", "--to", "again", input="y\n")
+    assert out.endswith("1 started anew\n")
     shown = told(kept, "tasks", "show", ids[0])
     assert (shown["state"], shown["queue"]) == ("pending", "again")
     assert act(kept, "tasks", "retry", ids[0], status=1) == "1 had not failed\n"
+    assert act(kept, "tasks", "retry", ids[0], "--dry-run") == "would start anew: 1\n"
+    assert told(kept, "tasks", "retry", ids[0], "--dry-run") == {"number": 1}
 
 
 def test_a_limit_is_kept(kept: str, ids: list[str]) -> None:
     assert act(kept, "tasks", "cancel", "-q", "tenant:acme", "--limit", "1", "--yes") == "1 cancelled\n"
+    assert len(ids) == 3
+
+
+def test_a_job_may_be_left_to_another(kept: str, ids: list[str]) -> None:
+    out = act(kept, "tasks", "cancel", "-q", "tenant:acme", "--rate", "5", "--yes", "--detach")
+    id = out.split()[-1]
+    assert out == f"job {id}: taskq jobs run {id}\n"
+    assert told(kept, "tasks", "list", "state:pending", "--count")["number"] == 2
+    assert act(kept, "jobs", "show", id) == "cancel tenant:acme: running, nothing yet, of 2\n"
+    head, row = act(kept, "jobs", "list").splitlines()
+    assert head.split() == ["id", "action", "state", "done", "actor", "made", "query"]
+    assert row.split()[:6] == [id, "cancel", "running", "0", "of", "2"]
+    assert act(kept, "jobs", "run", id) == "cancel tenant:acme: done, 2 cancelled, of 2\n"
+    assert told(kept, "jobs", "show", id)["answers"] == {"cancelled": 2}
+    assert [job["id"] for job in told(kept, "jobs", "list")] == [id]
+    assert "there is no job 5b" in act(kept, "jobs", "show", "5b", status=1)
+    assert len(ids) == 3
+
+
+def test_a_job_is_cancelled(kept: str, ids: list[str]) -> None:
+    out = act(kept, "tasks", "cancel", "-q", "tenant:acme", "--yes", "--detach")
+    id = out.split()[-1]
+    assert act(kept, "jobs", "cancel", id) == "cancel tenant:acme: running, told to end, nothing yet, of 2\n"
+    assert told(kept, "jobs", "run", id)["state"] == "cancelled"
+    assert told(kept, "tasks", "list", "state:pending", "--count")["number"] == 2
     assert len(ids) == 3
 
 
