@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
 from functools import cached_property
@@ -67,6 +68,9 @@ class TaskContext:
         tenant: the tenant the task belongs to, "" without one.
         flow: the id of the workflow or batch of which the task is a member, "" without one.
         node: the name of the task in its workflow, "" without one.
+        trace: what a tracing middleware gave the task on its way.
+        correlation_id: what the task shares with all that was done for the same reason: what `correlated` said, or the
+            id of the first task, which enqueued the others.
         last_checkpoint: what an earlier attempt has kept by `checkpoint`, as plain JSON data; None where none has.
             It is fetched for tasks that take a TaskContext as a parameter.
         state: what the application's lifespan yielded; None in a task with executor="process", which shares no object
@@ -98,6 +102,8 @@ class TaskContext:
         work: Work | str = ELSEWHERE,
         flow: str = "",
         node: str = "",
+        trace: Mapping[str, str] | None = None,
+        correlation_id: str = "",
     ) -> None:
         self.id = delivery.id
         self.name = delivery.name
@@ -113,6 +119,8 @@ class TaskContext:
         self.last_checkpoint: Any = None
         self.flow = flow
         self.node = node
+        self.trace: Mapping[str, str] = trace or {}
+        self.correlation_id = correlation_id or delivery.id
         self.added: Names | None = None
         """The names of the tasks that this run has added to its workflow; None: it has added none."""
         self.delivery = delivery
@@ -129,7 +137,7 @@ class TaskContext:
 
     @cached_property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger whose lines carry the task's id, name, queue, tenant, attempt and worker."""
+        """A logger whose lines carry the task's id, name, queue, tenant, attempt, worker and correlation id."""
         return logging.LoggerAdapter(_logger, {"taskq": self.log_fields})
 
     @cached_property
@@ -137,7 +145,8 @@ class TaskContext:
         """What each line says that is logged while the task runs: ids and names, nothing that it was given."""
         tenant = {"tenant": self.tenant} if self.tenant else {}
         fields = {"task_id": self.id, "task": self.name, "queue": self.queue, **tenant}
-        return {**fields, "attempt": self.attempt, "worker_id": self.worker_id}
+        about = {"attempt": self.attempt, "worker_id": self.worker_id, "correlation_id": self.correlation_id}
+        return {**fields, **about}
 
     def progress(self, fraction: float, message: str = "", **data: Any) -> None:
         """Say how far the task is; never blocks, and only the newest is written.
@@ -250,6 +259,45 @@ class TaskContext:
 
 
 current_context: ContextVar[TaskContext] = ContextVar("taskq_context")
+
+
+_correlation: ContextVar[str] = ContextVar("taskq_correlation")
+MOST_CORRELATION = 200
+
+
+@contextmanager
+def correlated(id: str) -> Iterator[None]:
+    """Give what is enqueued in the block a correlation id, which its log lines carry: that of a request, say.
+
+    What those tasks enqueue has it too. Without one, all that a task enqueues has the task's id for it.
+
+    Arguments:
+        id: at most 200 printable characters.
+
+    Raises:
+        InvalidOption: it is longer, empty, or holds what cannot be printed.
+
+    >>> with correlated("req-17"):
+    ...     correlation()
+    'req-17'
+    """
+    given: object = id
+    if not isinstance(given, str) or not 0 < len(given) <= MOST_CORRELATION or not given.isprintable():
+        raise InvalidOption(f"a correlation id has from 1 to {MOST_CORRELATION} printable characters, not {shown(id)}")
+    token = _correlation.set(id)
+    try:
+        yield
+    finally:
+        _correlation.reset(token)
+
+
+def correlation() -> str:
+    """The correlation id of what is enqueued here, "" where it has none but its own."""
+    said = _correlation.get("")
+    if said:
+        return said
+    context = current_or_none()
+    return "" if context is None else context.correlation_id
 
 
 def _as_number(fraction: object) -> float:

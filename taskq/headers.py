@@ -47,6 +47,8 @@ class Headers(msgspec.Struct, omit_defaults=True, frozen=True):
     delay: float | None = None
     eta: float | None = None
     """Of a task of a workflow, for when that is run again."""
+    correlation: str = ""
+    """What it shares with all that was done for the same reason; "": it is the reason of others itself."""
 
 
 EMPTY = Headers()

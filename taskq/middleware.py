@@ -22,7 +22,9 @@ class Draft:
         name: the task's registered name; read only.
         queue: the queue that it goes to; read only, for the store and the id are chosen by it.
         metadata: JSON data that travels with the task, the caller's own included.
-        trace: text that travels with the task and only middleware reads.
+        trace: text that travels with the task and only middleware reads (`context.trace` in `around_run`).
+        count: how many tasks the same call enqueues; read only.
+        shared: what hooks keep from one draft to the next of the same call; it goes nowhere.
 
     >>> draft = Draft("mail.send", "mail")
     >>> draft.metadata["by"] = "cron"
@@ -32,13 +34,22 @@ class Draft:
     AttributeError: the queue of a draft cannot be changed: say it at the call, .options(queue=…), or in the routes
     """
 
-    __slots__ = ("_name", "_queue", "metadata", "trace")
+    __slots__ = ("_count", "_name", "_queue", "metadata", "shared", "trace")
 
     def __init__(
-        self, name: str, queue: str, metadata: dict[str, Any] | None = None, trace: dict[str, str] | None = None
+        self,
+        name: str,
+        queue: str,
+        metadata: dict[str, Any] | None = None,
+        trace: dict[str, str] | None = None,
+        *,
+        count: int = 1,
+        shared: dict[str, Any] | None = None,
     ) -> None:
         self._name = name
         self._queue = queue
+        self._count = count
+        self.shared: dict[str, Any] = {} if shared is None else shared
         self.metadata: dict[str, Any] = {} if metadata is None else metadata
         self.trace: dict[str, str] = {} if trace is None else trace
 
@@ -52,6 +63,11 @@ class Draft:
         """The queue that it goes to."""
         return self._queue
 
+    @property
+    def count(self) -> int:
+        """How many tasks the same call enqueues."""
+        return self._count
+
     def __setattr__(self, attribute: str, value: object) -> None:
         if attribute == "name":
             raise AttributeError("the name of a draft cannot be changed: raise to refuse the task, and enqueue another")
@@ -59,6 +75,8 @@ class Draft:
             raise AttributeError(
                 "the queue of a draft cannot be changed: say it at the call, .options(queue=…), or in the routes"
             )
+        if attribute == "count":
+            raise AttributeError("the count of a draft cannot be changed: it is that of the tasks of the call")
         object.__setattr__(self, attribute, value)
 
     def __repr__(self) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from functools import cached_property
 from itertools import repeat
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
+from taskq.context import correlation
 from taskq.crypto import Crypto, about_payload
 from taskq.depends import edges_of
 from taskq.domain.envelope import seal
@@ -108,6 +108,8 @@ class Writer:
         self._related = related._replace(parents=edges, names=()) if edges else related
         self._tags = tuple(dict.fromkeys((*task.declared.tags, *call.tags)))
         is_unlimited = task.terms.are_none and call.unique_key is None
+        self._known: tuple[str, bytes] | None = None
+        """A correlation id, and the headers with it."""
         self._is_plain = is_unlimited and self._related is ALONE and not self._tags
         self.replaces = task.terms.replaces and call.unique_key is None
         """Whether a newer call replaces the arguments of the task that waits."""
@@ -123,7 +125,7 @@ class Writer:
             raise InvalidOption(f"{self._task.name}: one idempotency_key is for one task, not for {len(payloads)}")
         messages, written = [], []
         most, identity, message = self._limits.max_payload, self._identity, self._message
-        for payload, headers in zip(payloads, self._headers(), strict=False):
+        for payload, headers in zip(payloads, self._headers(count=len(payloads)), strict=False):
             size = len(payload) + len(headers)
             if size > most:
                 raise PayloadTooLarge(self._task.name, size, most)
@@ -182,26 +184,29 @@ class Writer:
     def _digest(self, id: str, payload: bytes) -> str:
         return digest(payload) if self._crypto is None else self._crypto.digest(id, payload)
 
-    def _headers(self, related: Related | None = None) -> Iterator[bytes]:
+    def _headers(self, related: Related | None = None, count: int = 1) -> Iterator[bytes]:
         """The headers of each task in turn: all alike, unless a hook makes them."""
         if self._hooks:
-            return self._drafted(related)
-        return repeat(self._common_headers if related is None else self._common(related))
-
-    @cached_property
-    def _common_headers(self) -> bytes:
-        return self._common(self._related)
+            return self._drafted(related, count)
+        if related is not None:
+            return repeat(self._common(related))
+        # A writer serves calls of many requests and runs, of the same one mostly many.
+        reason = correlation()
+        if self._known is None or self._known[0] != reason:
+            self._known = reason, self._common(self._related)
+        return repeat(self._known[1])
 
     def _common(self, related: Related) -> bytes:
         return _encoded(self._name, self._said(related), dict(self._call.metadata or {}), {})
 
-    def _drafted(self, related: Related | None) -> Iterator[bytes]:
+    def _drafted(self, related: Related | None, count: int) -> Iterator[bytes]:
         said = self._said(related or self._related)
+        name, queue, shared = self._name, self.place.queue, dict[str, Any]()
         while True:
-            draft = Draft(self._name, self.place.queue, _copied(self._name, self._call.metadata))
+            draft = Draft(name, queue, _copied(name, self._call.metadata), count=count, shared=shared)
             for hook in self._hooks:
                 hook(draft)
-            yield _encoded(self._name, said, draft.metadata, draft.trace)
+            yield _encoded(name, said, draft.metadata, draft.trace)
 
     def _said(self, related: Related) -> Headers:
         call, (delay, eta) = self._call, self._shared[3:5]
@@ -220,6 +225,7 @@ class Writer:
             place=related.place,
             delay=delay if related.node else None,
             eta=eta if related.node else None,
+            correlation=correlation(),
         )
 
 

@@ -109,7 +109,7 @@ def run(assignment: Assignment, link: Link, url: str) -> Outcome:
     deadline = None if assignment.timeout is None else datetime.now(UTC) + timedelta(seconds=assignment.timeout)
     context = TaskContext(
         delivery, run_here, deadline=deadline, metadata=headers.metadata, origin=task.submitter, work=IN_A_CHILD,
-        flow=headers.flow, node=headers.node,
+        flow=headers.flow, node=headers.node, trace=headers.trace, correlation_id=headers.correlation,
     )  # fmt: skip
     context.parent_results = msgspec.json.decode(assignment.parent_results)
     context.last_checkpoint = msgspec.json.decode(assignment.last_checkpoint)

@@ -270,6 +270,7 @@ class Executor:
         return TaskContext(
             run.delivery, run, metadata=run.headers.metadata, deadline=deadline, state=self._state,
             work=self._work_of(run), origin=run.task.submitter, flow=run.headers.flow, node=run.headers.node,
+            trace=run.headers.trace, correlation_id=run.headers.correlation,
         )  # fmt: skip
 
     # ------------------------------------------------------------ ending

@@ -1,1 +1,6 @@
-"""What taskq tells the world about itself: logs now; metrics and traces listen in the same way."""
+"""What taskq tells the world about itself: logs here, traces in `taskq.telemetry.tracing`, which needs OpenTelemetry."""
+
+from taskq.context import correlated
+from taskq.telemetry.logs import TaskFields, configure
+
+__all__ = ["TaskFields", "configure", "correlated"]

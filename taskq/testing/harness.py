@@ -277,6 +277,7 @@ class Harness:
         run, timeout = _Run(delivery, self._backend), timeout_of(said.timeout, task.declared.timeout, queue.timeout)
         deadline = None if timeout is None else datetime.now(UTC) + timedelta(seconds=timeout)
         about: dict[str, Any] = {"metadata": said.metadata, "deadline": deadline, "flow": said.flow, "node": said.node}
+        about |= {"trace": said.trace, "correlation_id": said.correlation}
         context = TaskContext(delivery, run, state=self._state, origin=task.submitter, **about)
         try:
             if needs_parents(task, said):

@@ -165,7 +165,8 @@ def test_a_context_tells_of_its_delivery(context: TaskContext) -> None:
     assert (context.worker_id, context.tenant, context.metadata, context.state) == ("w", "acme", {"a": 1}, None)
     assert context.cancelled
     assert context.logger is context.logger
-    assert context.logger.extra == {"taskq": {"task_id": "id", "task": "job", "attempt": 2, "worker_id": "w"}}
+    fields = {"task_id": "id", "task": "job", "queue": "mail", "tenant": "acme", "attempt": 2, "worker_id": "w"}
+    assert context.logger.extra == {"taskq": {**fields, "correlation_id": "id"}}
 
 
 def test_progress_is_a_fraction(context: TaskContext) -> None:

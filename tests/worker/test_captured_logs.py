@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from taskq import App, InvalidOption, Retry, TaskContext, TaskState, current
+from taskq.context import correlated
 from taskq.domain.record import LOG_LIMIT
 from taskq.handle import TaskHandle
 from taskq.ports import Order, WorkerCommand
@@ -20,7 +21,7 @@ from taskq.runtime.capture import LONGEST
 from taskq.runtime.worker import Worker
 from taskq.telemetry import logs
 from tests.worker import jobs
-from tests.worker.support import adopt, ended, until_state, work
+from tests.worker.support import adopt, ended, until, until_state, work
 
 shop = logging.getLogger("shop")
 
@@ -210,3 +211,48 @@ async def test_a_worker_changes_its_level_when_told(app: App, log: io.StringIO) 
 def test_what_is_no_level_is_refused() -> None:
     with pytest.raises(InvalidOption, match="capture_logs must be one of DEBUG, INFO, WARNING, ERROR, not 'LOUD'"):
         App("memory://").task(name="f", capture_logs="LOUD")(lambda: None)
+
+
+async def test_what_is_done_for_one_reason_shares_its_correlation_id(app: App, log: io.StringIO) -> None:
+    @app.task(name="pack")
+    def pack() -> None:
+        shop.info("packed")
+
+    @app.task(name="buy")
+    async def buy() -> None:
+        shop.info("bought")
+        await pack.aenqueue()
+
+    async with work(app):
+        with correlated("req-17"):
+            handle = await buy.aenqueue()
+        await ended(handle)
+        await until(lambda: len(lines(log)) == 2, "what it enqueued has run")
+        assert {line["correlation_id"] for line in lines(log)} == {"req-17"}
+        handle = await buy.aenqueue()
+        await until(lambda: len(lines(log)) == 4, "what it enqueued has run")
+    assert {line["correlation_id"] for line in lines(log)[2:]} == {handle.id}, (
+        "that of the first, where nobody gave one"
+    )
+
+
+async def test_a_task_may_give_another_correlation_id_to_what_it_enqueues(app: App, log: io.StringIO) -> None:
+    @app.task(name="pack")
+    def pack() -> None:
+        shop.info("packed")
+
+    @app.task(name="buy")
+    def buy() -> None:
+        with correlated("order-5"):
+            pack.enqueue()
+
+    async with work(app):
+        await buy.aenqueue()
+        await until(lambda: lines(log), "what it enqueued has run")
+    assert lines(log)[0]["correlation_id"] == "order-5"
+
+
+@pytest.mark.parametrize("id", ["", "a" * 201, "a\nb", 5, None])
+def test_a_correlation_id_is_short_and_printable(id: Any) -> None:
+    with pytest.raises(InvalidOption, match="from 1 to 200 printable characters"), correlated(id):
+        pass
