@@ -1,4 +1,4 @@
-"""What taskq tells the world about itself: logs here, traces in `taskq.telemetry.tracing`, which needs OpenTelemetry."""
+"""What taskq tells the world about itself: logs here, traces in `tracing`, which needs OpenTelemetry."""
 
 from taskq.context import correlated
 from taskq.telemetry.logs import TaskFields, configure
