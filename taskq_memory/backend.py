@@ -17,6 +17,7 @@ from taskq_memory.flows import MemoryFlows
 from taskq_memory.inspector import MemoryInspector
 from taskq_memory.journal import MemoryJournal
 from taskq_memory.maintenance import MemoryMaintenance
+from taskq_memory.metrics import MemoryMetrics
 from taskq_memory.queues import MemoryQueues
 from taskq_memory.registry import MemoryRegistry
 from taskq_memory.results import MemoryResults
@@ -34,7 +35,6 @@ class MemoryBackend:
     """See taskq.ports.Backend. Clones share the store, from any thread."""
 
     capabilities = frozenset({Capability.VIRTUAL_TIME, Capability.LIMITS_SPAN_QUEUES, Capability.SCHEDULES})
-    metrics = None
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class MemoryBackend:
         self.documents = MemoryDocuments(store)
         self.journal = MemoryJournal(store)
         self.search = MemorySearch(store)
+        self.metrics = MemoryMetrics(store)
         self.registry = registry or MemoryRegistry(store)
         self.events = MemoryEvents(store)
 

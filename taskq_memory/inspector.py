@@ -95,6 +95,7 @@ class MemoryInspector:
                 return Redriven(RedriveStatus.HELD, holder)
             store.keys.take(task)
         self._move(task, queue or task.queue)
+        store.queues[task.queue].arrived += 1
         store.joins.count_back(task, task.state)
         task.delay = task.eta = None
         store.joins.start_anew(task)

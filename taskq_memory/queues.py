@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from taskq.ports import GateState, QueueConfig, QueueSettings
+from taskq.domain.state import TaskState
+from taskq.ports import GateState, QueueConfig, QueueSettings, Standing
 from taskq_memory.passage import Passage
+from taskq_memory.rows import QueueRow
 from taskq_memory.store import Store
 
 _DEFAULTS = asdict(QueueSettings())
@@ -44,6 +47,18 @@ class MemoryQueues:
             row.settings = replace(row.settings, **changes)
             self._store.note_change()
             self._store.listeners.tell("ready", queue)
+
+    async def standings(self) -> dict[str, Standing]:
+        """How each queue stands."""
+        with self._store.lock:
+            return {name: self._standing(name, row) for name, row in self._store.queues.items() if row.arrived}
+
+    def _standing(self, name: str, row: QueueRow) -> Standing:
+        tasks = [task for task in self._store.tasks.values() if task.queue == name and task.state is TaskState.PENDING]
+        counts = Counter(task.priority for task in tasks)
+        since = [task.ready_at for task in tasks if task.ready_at is not None and not task.waits_at]
+        oldest = max(0.0, self._store.clock.now() - min(since)) if since else None
+        return Standing(row.arrived, tuple(counts[priority] for priority in range(4)), oldest)
 
     async def pause(self, queue: str, reason: str = "", until: datetime | None = None) -> None:
         """Hand out no task of this queue."""

@@ -16,6 +16,7 @@ class MemoryRegistry:
         self._store = store
         self._seen: dict[str, tuple[WorkerInfo, float]] = {}
         self._commands: dict[str, list[Order]] = {}
+        self._duties: dict[str, tuple[str, float]] = {}
 
     async def report(self, info: WorkerInfo, ttl: float) -> Sequence[Order]:
         """Note that the worker lives, and take what it is told."""
@@ -47,3 +48,13 @@ class MemoryRegistry:
             self._seen.pop(worker, None)
             self._commands.pop(worker, None)
             self._store.claims.pop(worker, None)
+
+    async def take_duty(self, duty: str, holder: str, seconds: float) -> bool:
+        """Take, or keep, a duty."""
+        with self._store.lock:
+            now = self._store.clock.now()
+            known, until = self._duties.get(duty, (holder, 0.0))
+            if known != holder and until > now:
+                return False
+            self._duties[duty] = (holder, now + seconds)
+            return True

@@ -122,6 +122,8 @@ class QueueRow:
     waiting: int = 0
     """Tasks that wait."""
     running: int = 0
+    arrived: int = 0
+    """Tasks that came in."""
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from taskq.domain.lease import ReaperWatch
 from taskq.domain.limits import pack_limits
 from taskq.domain.message import DIGEST_RETENTION, TOMBSTONE, Message
 from taskq.domain.state import WAITING, Event, TaskState
-from taskq.ports import Clock, ScheduleEntry
+from taskq.ports import Clock, FigureRow, Left, ScheduleEntry
 from taskq_memory.gates import Gates
 from taskq_memory.joins import Joins
 from taskq_memory.listeners import Listeners
@@ -60,6 +60,9 @@ class Store:
         self.documents: dict[str, dict[str, tuple[bytes, int]]] = defaultdict(dict)
         """Kind → id → data and version."""
         self.journals: dict[str, JournalRow] = defaultdict(JournalRow)
+        self.left: dict[str, Left] = {}
+        self.figures: dict[tuple[int, int], FigureRow] = {}
+        """By the length and the beginning of their stretch of time."""
         self.version = 0
         """Grows with each change (`note_change`); tells a snapshot whether there is something to write."""
         self.entry = 0
@@ -97,6 +100,7 @@ class Store:
             tags=message.tags,
         )
         self.tasks[task.id] = task
+        self.queues[task.queue].arrived += 1
         self.keys.take(task)
         if message.digest:
             self.digests[task.id] = (message.digest, now + DIGEST_RETENTION)

@@ -19,6 +19,7 @@ from taskq_postgres.inspector import PostgresInspector
 from taskq_postgres.journal import PostgresJournal
 from taskq_postgres.lending import PostgresLender
 from taskq_postgres.maintenance import PostgresMaintenance
+from taskq_postgres.metrics import PostgresMetrics
 from taskq_postgres.queues import PostgresQueues
 from taskq_postgres.record import plain
 from taskq_postgres.registry import PostgresRegistry
@@ -42,7 +43,6 @@ class PostgresBackend:
             Capability.SCHEDULES,
         }
     )
-    metrics = None
 
     def __init__(self, target: Target, options: BackendOptions) -> None:
         self._target = target
@@ -61,6 +61,7 @@ class PostgresBackend:
         self.scheduler = PostgresScheduler(store)
         self.documents = PostgresDocuments(store)
         self.journal = PostgresJournal(store)
+        self.metrics = PostgresMetrics(store)
         self.search = PostgresSearch(store)
         self.registry = PostgresRegistry(store)
         self.events = PostgresEvents(store, hints)

@@ -13,7 +13,7 @@ from taskq.domain.unique import UniqueKey
 from taskq.errors import InvalidOption
 from taskq.ports import Page, Redriven, RedriveStatus, TaskQuery
 from taskq_postgres.hints import Hints
-from taskq_postgres.record import CODES, STATES, is_id, plain, to_record
+from taskq_postgres.record import BY_PRIORITY, CAME_IN, CODES, STATES, is_id, plain, to_record
 from taskq_postgres.search import SUMMED_UP
 from taskq_postgres.store import Row, Store, new_token
 
@@ -59,11 +59,12 @@ class PostgresInspector:
             await self._store.run("sum_up", (SUMMED_UP,))
         running = {queue: count for queue, code, count, _ in rows if code == _RUNNING_CODE}
         for queue, code, count, _ in rows:
-            state = TaskState.RUNNING if code == _RUNNING_CODE else STATES[code]
-            number = count - running.get(queue, 0) if code == CODES[TaskState.PENDING] else count
-            if number > 0:
-                counts[queue][state] = counts[queue].get(state, 0) + number
-        return counts
+            if code != CAME_IN:
+                state = TaskState.RUNNING if code == _RUNNING_CODE else STATES[0 if code in BY_PRIORITY else code]
+                counts[queue][state] = counts[queue].get(state, 0) + count
+        for queue, number in running.items():
+            counts[queue][TaskState.PENDING] = counts[queue].get(TaskState.PENDING, 0) - number
+        return {queue: some for queue, found in counts.items() if (some := {s: n for s, n in found.items() if n > 0})}
 
     async def peek(self, queue: str, limit: int = 10) -> Sequence[TaskRecord]:
         """The tasks that the next claims would take."""

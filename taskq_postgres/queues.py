@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from taskq.domain.limits import Breaker, Bucket, Rate
-from taskq.ports import GateState, QueueConfig, QueueSettings
+from taskq.ports import GateState, QueueConfig, QueueSettings, Standing
+from taskq.ports.queues import STANDING_REACH
 from taskq_postgres.hints import Hints
 from taskq_postgres.record import plain
 from taskq_postgres.roomy import Roomy
@@ -66,6 +67,14 @@ class PostgresQueues:
         """How limits stand."""
         rows = await self._store.run("gates", (plain(queue), [plain(gate) for gate in gates]), reads=True)
         return [_state(*row) for row in rows]
+
+    async def standings(self) -> dict[str, Standing]:
+        """How each queue stands."""
+        rows = await self._store.run("standings", (STANDING_REACH,), reads=True)
+        return {
+            queue: Standing(arrived, tuple(pending), None if oldest is None else max(0.0, oldest))
+            for queue, arrived, pending, oldest in rows
+        }
 
     async def reset(self, queue: str, gate: str) -> None:
         """Forget what a limit has counted."""

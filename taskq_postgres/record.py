@@ -28,6 +28,8 @@ STATES: dict[int, TaskState] = {
     13: TaskState.CANCELLED,
     14: TaskState.EXPIRED,
 }
+BY_PRIORITY, CAME_IN = range(20, 24), 30
+"""How counts are coded that are of PENDING and RUNNING by priority, and of all that came into a queue."""
 _ON_FAILURE = {each[0]: each for each in OnParentFailure}
 _ID = re.compile("[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 CODES = {state: code for code, state in STATES.items()} | {TaskState.RUNNING: 0}

@@ -34,6 +34,10 @@ class PostgresRegistry:
         """The worker has stopped in good order."""
         await self._store.run("worker_forget", (worker,))
 
+    async def take_duty(self, duty: str, holder: str, seconds: float) -> bool:
+        """Take, or keep, a duty."""
+        return bool(await self._store.value("take_duty", (duty, holder, float(seconds))))
+
 
 def _info(text: str, seen_at: float) -> WorkerInfo:
     return WorkerInfo.read(json.loads(text), seen_at)

@@ -20,6 +20,7 @@ from taskq_redis.inspector import RedisInspector
 from taskq_redis.journal import RedisJournal
 from taskq_redis.listening import Listening
 from taskq_redis.maintenance import RedisMaintenance
+from taskq_redis.metrics import RedisMetrics
 from taskq_redis.queues import RedisQueues
 from taskq_redis.registry import RedisRegistry
 from taskq_redis.results import RedisResults
@@ -31,8 +32,6 @@ from taskq_redis.urls import Target, parse
 
 class RedisBackend:
     """See taskq.ports.Backend. Connections are opened when they are needed."""
-
-    metrics = None
 
     def __init__(self, target: Target, options: BackendOptions) -> None:
         checks.check_durability_name(options)
@@ -50,6 +49,7 @@ class RedisBackend:
         self.flows = RedisFlows(self._store, self.broker.joins)
         self.documents = RedisDocuments(self._store)
         self.journal = RedisJournal(self._store)
+        self.metrics = RedisMetrics(self._store)
         self.search = RedisSearch(self._store, self.inspector.get_many)
         self.registry = RedisRegistry(self._store)
         self.events = RedisEvents(self._store, self._listening)

@@ -57,6 +57,10 @@ A shard is one hash slot: all its keys carry the tag `{namespace:shard}`, so tha
                  docs:<kind>        hash    documents: id → "<version> <data>"
                  docids:<kind>      zset    their ids
                  journal:<name>     stream  a journal, one entry for each number
+                 left               hash    figures to be rolled up: id → data
+                 lefts              zset    their ids, by the instant at which they were left
+                 figures:<step>     hash    figures of so many seconds each: the instant → "<version> <data>"
+                 duty:<name>        string  who has taken a duty
 
     taskq:{ns:0}:ended:<id>         channel  a task that somebody waits for has ended
     taskq:{ns:0}:event:<topic>      channel  the event bus
@@ -74,11 +78,13 @@ from typing import NamedTuple
 _KINDS = re.compile(
     rb"""taskq:\{[^{}]+:\d+\}:(
         meta | queues | leases | cancels | expiring | workers | schedules | unsure | out | flows | held | looks
+      | left | lefts
       | (task|log|digest|waits|children|flow|members|failed):[0-9a-f-]{36}
       | gone:\d+
       | out:[0-9a-f-]{36}:\d+
       | (lanes|front|gates|cleared|blocked|due|retry|ends|queue|wake|claim|worker|orders|unique|schedule):.*
-      | (docs|docids|journal|indexed):.*
+      | (docs|docids|journal|indexed|duty):.*
+      | figures:\d+
       | found:[cxdke]:[ntgef]:.*
       | values:[ntgef]
       | (gate|holders|rooms):[rcb]:.*

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from taskq.domain.limits import Breaker, Bucket, Rate
-from taskq.ports import GateState, QueueConfig, QueueSettings
+from taskq.ports import GateState, QueueConfig, QueueSettings, Standing
+from taskq.ports.queues import STANDING_REACH
 from taskq_redis.record import milliseconds
 from taskq_redis.store import Store
 
@@ -25,6 +26,8 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "expires": ("ex", float),
 }
 """What can be set: its field in the hash of the queue, and how that is read."""
+
+_QUEUES_PER_CALL = 20
 
 
 class RedisQueues:
@@ -86,6 +89,19 @@ class RedisQueues:
             return []
         rows = await self._store.run(self._store.shard_of(queue), "gates", queue, *gates)
         return [_state(gate, *row) for gate, row in zip(gates, rows, strict=True)]
+
+    async def standings(self) -> dict[str, Standing]:
+        """How each queue stands."""
+        found: dict[str, Standing] = {}
+        for shard in self._store.shards:
+            queues = await self._store.queues(shard)
+            for at in range(0, len(queues), _QUEUES_PER_CALL):
+                names = queues[at : at + _QUEUES_PER_CALL]
+                rows = await self._store.run(shard, "standing", STANDING_REACH, *names)
+                for name, (arrived, *pending, age) in zip(names, rows, strict=True):
+                    oldest = None if int(age) < 0 else int(age) / 1000
+                    found[name] = Standing(int(arrived), tuple(pending), oldest)
+        return found
 
     async def reset(self, queue: str, gate: str) -> None:
         """Forget what a limit has counted."""

@@ -38,6 +38,10 @@ class RedisRegistry:
         """The worker has stopped in good order."""
         await self._store.run(_SHARD, "forget", worker)
 
+    async def take_duty(self, duty: str, holder: str, seconds: float) -> bool:
+        """Take, or keep, a duty."""
+        return bool(await self._store.run(_SHARD, "take_duty", duty, holder, milliseconds(seconds)))
+
 
 def _info(text: bytes, seen: bytes) -> WorkerInfo:
     return WorkerInfo.read(json.loads(text), int(seen) / 1000)

@@ -21,8 +21,8 @@ from taskq.ports.flows import FlowPage, Flows, MemberPage, NewFlow
 from taskq.ports.inspector import Inspector, Page, Redriven, RedriveStatus, TaskQuery
 from taskq.ports.journal import Entry, Journal
 from taskq.ports.maintenance import Maintenance, Reaped
-from taskq.ports.metrics import MetricsStore, Sample, Series
-from taskq.ports.queues import GateState, QueueConfig, QueueControl, QueueSettings
+from taskq.ports.metrics import FigureRow, Left, MetricsStore
+from taskq.ports.queues import GateState, QueueConfig, QueueControl, QueueSettings, Standing
 from taskq.ports.registry import MOST_NAMES, Order, WorkerCommand, WorkerInfo, WorkerRegistry, WorkerState
 from taskq.ports.results import Finished, ResultStore
 from taskq.ports.scheduler import Change, Committed, DueSchedules, ScheduleEntry, Scheduler
@@ -53,6 +53,7 @@ __all__ = [
     "EventBus",
     "Extension",
     "Fetched",
+    "FigureRow",
     "Fill",
     "Finished",
     "FlowPage",
@@ -62,6 +63,7 @@ __all__ = [
     "Inspector",
     "Journal",
     "Key",
+    "Left",
     "Maintenance",
     "MemberPage",
     "MetricsStore",
@@ -77,13 +79,12 @@ __all__ = [
     "RedriveStatus",
     "Redriven",
     "ResultStore",
-    "Sample",
     "ScheduleEntry",
     "Scheduler",
     "Search",
-    "Series",
     "SettleStatus",
     "Settled",
+    "Standing",
     "SystemClock",
     "TaskQuery",
     "Values",

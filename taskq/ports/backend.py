@@ -34,7 +34,6 @@ class Capability(StrEnum):
     TRANSACTIONAL_SETTLE = "transactional settle"
     """Tasks completed inside a transaction of their own, with what they did (see taskq.ports.transactions)."""
     SCHEDULES = "schedules"
-    METRICS = "metrics"
     SHARED = "shared"
     """Processes other than the one that opened it can reach the store."""
     LIMITS_SPAN_QUEUES = "limits span queues"
@@ -102,7 +101,7 @@ class Backend(Protocol):
     @property
     def search(self) -> Search: ...
     @property
-    def metrics(self) -> MetricsStore | None: ...
+    def metrics(self) -> MetricsStore: ...
 
     def shard_of(self, queue: str) -> int:
         """The shard that holds a queue: the last byte of the ids of its tasks (0 where there is one shard)."""

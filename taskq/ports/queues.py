@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -81,6 +81,22 @@ class GateState(NamedTuple):
     """Tasks that wait until it opens."""
 
 
+class Standing(NamedTuple):
+    """How a queue stands now."""
+
+    arrived: int = 0
+    """Tasks that came into it, new ones and those that were started anew. It only grows, but begins at 0 again where a
+    store has forgotten the queue, or itself."""
+    pending: tuple[int, ...] = (0, 0, 0, 0)
+    """PENDING by priority. Where thousands of groups or limits have tasks, those of STANDING_REACH of them."""
+    oldest: float | None = None
+    """For how many seconds the first of them is ready that only a worker is missing for; None: there is none."""
+
+
+STANDING_REACH = 2000
+"""Groups, and limits, of a queue that are looked at for its standing."""
+
+
 class QueueControl(Protocol):
     """Steers queues and limits."""
 
@@ -107,6 +123,10 @@ class QueueControl(Protocol):
             queue: limits are kept where their queue is.
             gates: their names (taskq.domain.limits: `gate`).
         """
+        ...
+
+    async def standings(self) -> Mapping[str, Standing]:
+        """How each queue stands that has, or had, tasks."""
         ...
 
     async def reset(self, queue: str, gate: str) -> None:

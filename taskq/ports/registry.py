@@ -130,3 +130,16 @@ class WorkerRegistry(Protocol):
     async def forget(self, worker: str) -> None:
         """The worker has stopped in good order."""
         ...
+
+    async def take_duty(self, duty: str, holder: str, seconds: float) -> bool:
+        """Take, or keep, a duty that one process at a time is enough for; nothing may depend on there being only one.
+
+        Arguments:
+            duty: its name.
+            holder: who asks: random for each start of a process.
+            seconds: for which it is kept; 0 gives it back.
+
+        Returns:
+            Whether the duty is the holder's now.
+        """
+        ...

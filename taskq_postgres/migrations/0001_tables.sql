@@ -177,6 +177,7 @@ create table {schema}.cut (
 ) with (fillfactor = 20);
 -- How many tasks each queue has in each state (0, 4 and 5 as 0, running ones among them), those that have ended by the
 -- day of their end: what statements have added, a row for each, and what was summed up of that (0012_counts.sql).
+-- Codes: those of `task`, but 20 to 23 stand for PENDING and RUNNING of priority 0 to 3, and 30 for all that came in.
 create table {schema}.change (queue text collate "C" not null, state smallint not null, day date, number bigint not null)
     with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
 create table {schema}.total (

@@ -263,7 +263,7 @@ begin
             and exists (select 1 from {schema}.unique_key k where k.key = p_key and k.id = p_id);
     v_is_replaced := found;
     if v_is_replaced and v_was.state not in (1, 3) then
-        perform {schema}.moved_v1(v_was.queue, case when v_was.state = 2 then 2 else 0 end, 1, 1);
+        perform {schema}.moved_v1(v_was.queue, case when v_was.state = 2 then 2 else 20 + v_was.priority end, 1, 1);
     end if;
     if v_is_replaced and v_was.state = 5 then
         perform {schema}.make_way_v1(v_was.queue, v_was.gates, null, p_now);

@@ -15,8 +15,7 @@ declare
     v_now timestamptz := clock_timestamp();
     v_queue text;
     v_moved int := 0;
-    v_scheduled int;
-    v_retrying int;
+    v_some int;
 begin
     if p_queues is null then
         with recursive hop(queue) as (
@@ -33,12 +32,13 @@ begin
         ), placed as materialized (select ctid, state, nextval('{schema}.place') as seq from due
         ), moved as (
             update {schema}.task t set state = 0, due_at = null, ready_at = v_now, seq = p.seq
-                from placed p where t.ctid = p.ctid returning p.state
-        ) select count(*) filter (where m.state = 1), count(*) filter (where m.state = 2)
-            into v_scheduled, v_retrying from moved m;
-        perform {schema}.moved_v1(v_queue, 1, 0, v_scheduled);
-        perform {schema}.moved_v1(v_queue, 2, 0, v_retrying);
-        v_moved := v_moved + v_scheduled + v_retrying;
+                from placed p where t.ctid = p.ctid returning p.state, t.priority
+        ), counted as (
+            insert into {schema}.change (queue, state, number) select v_queue, k.state, sum(k.number)
+                from moved m cross join lateral (values (m.state::int, -1), (20 + m.priority, 1)) k(state, number)
+                group by k.state
+        ) select count(*) into v_some from moved;
+        v_moved := v_moved + v_some;
         exit when v_moved >= p_limit;
     end loop;
     return v_moved;

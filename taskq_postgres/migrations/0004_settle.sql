@@ -151,7 +151,7 @@ begin
                 due_at = case when p_kind = 3 then null else p_now + p_delay * interval '1 second' end
             where k.id = p_id;
         if p_kind <> 3 then
-            perform {schema}.moved_v1(t.queue, 0, 3 - p_kind, 1);
+            perform {schema}.moved_v1(t.queue, 20 + t.priority, 3 - p_kind, 1);
         end if;
         if t.state = 5 and p_kind <> 3 then
             perform {schema}.make_way_v1(t.queue, t.gates, null, p_now);

@@ -195,7 +195,8 @@ begin
                         coalesce(k.eta, p_now + k.delay * interval '1 second') as due_at
                     from unnest(p_children, p_numbers) n(id, number) join {schema}.task k on k.id = n.id
                     where k.state = 3 order by k.id for update of k) w
-            where t.id = w.id returning t.queue, t.state
+            where t.id = w.id
+            returning t.queue, case t.state when 0 then 20 + t.priority else t.state end as state
     ), freed as (
         select x.queue, x.state, count(*) as number from told x where x.state <> 3 group by 1, 2
     ), counted as (

@@ -6,9 +6,12 @@
 create function {schema}.count_live_v1() returns trigger language plpgsql as $$
 begin
     insert into {schema}.change (queue, state, number)
-        select r.queue, case when r.state in (4, 5) then 0 else r.state end,
+        select r.queue, case when r.state in (0, 4, 5) then 20 + r.priority else r.state end,
                 case tg_op when 'INSERT' then count(*) else -count(*) end
             from changed r group by 1, 2;
+    if tg_op = 'INSERT' then
+        insert into {schema}.change (queue, state, number) select r.queue, 30, count(*) from changed r group by 1;
+    end if;
     return null;
 end $$;
 create function {schema}.count_ended_v1() returns trigger language plpgsql as $$

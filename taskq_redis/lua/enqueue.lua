@@ -157,6 +157,7 @@ end
 local function store(i, head)
   local id, task, name, lane = ids[i], tasks[i], ARGV[head], ARGV[head + 1]
   local queue, fields, special = queue_of(name), {}, special_of(head)
+  count(queue, 'in', 1)
   local due = ARGV[head + 3] ~= '' and tonumber(ARGV[head + 3]) or ARGV[head + 2] ~= '' and now + ARGV[head + 2] or now
   local time_to_live = ARGV[head + 4] ~= '' and ARGV[head + 4] or depth_of(name).expires
   if time_to_live or ARGV[head + 5] ~= '' then

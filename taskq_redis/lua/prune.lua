@@ -99,7 +99,7 @@ for i = 2, #ARGV do
   local is_empty = call('EXISTS', key('lanes', name), key('front', name), key('due', name), key('retry', name)) == 0
   for _, n in ipairs(row) do is_empty = is_empty and (not n or n == '0') end
   if is_empty then
-    call('HDEL', key('queue', name), 'ag', 'g0', 'g1', 'g2', 'g3', 'pt', 'pn', unpack(COUNTED))
+    call('HDEL', key('queue', name), 'ag', 'g0', 'g1', 'g2', 'g3', 'pt', 'pn', 'in', unpack(COUNTED))
     call('SREM', P .. 'queues', name)
     -- What is left in its streams of ended tasks are ids that were redriven since.
     for _, lane in ipairs(call('HKEYS', key('ends', name))) do call('DEL', end_key(name, lane)) end

@@ -202,7 +202,7 @@ def test_a_backend_may_leave_a_lease_as_it_is_where_another_holds_the_task(tmp_p
 
 
 def test_a_false_claim_fails(tmp_path: Path) -> None:
-    claim = "\nMemoryBackend.capabilities |= {Capability.METRICS}\n"
+    claim = "\nMemoryBackend.capabilities |= {Capability.TRANSACTIONAL_ENQUEUE}\n"
     text = MODULE.replace("import Backend,", "import Backend, Capability,") + claim
     out = run(tmp_path, text, "-k", "test_a_declared_capability_is_there_and_no_other")
     assert "1 failed" in out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
@@ -120,6 +121,44 @@ class RegistryRules(Kit):
         info = worker_info()
         assert not await bench.backend.registry.command(info.id, WorkerCommand.PAUSE)
         assert list(await bench.backend.registry.report(info, LONG)) == []
+
+
+class DutyRules(Kit):
+    """A duty is one process's at a time, for as long as it says so."""
+
+    async def test_a_duty_is_for_one(self, bench: Bench) -> None:
+        registry = bench.backend.registry
+        for _ in range(2):
+            assert await registry.take_duty("roll up", "a", LONG)
+        assert not await registry.take_duty("roll up", "b", LONG)
+        assert await registry.take_duty("alerts", "b", LONG)
+
+    async def test_a_duty_that_nobody_keeps_is_anybodys(self, bench: Bench) -> None:
+        registry = bench.backend.registry
+        assert await registry.take_duty("roll up", "a", bench.short)
+        await bench.lapse()
+        assert await registry.take_duty("roll up", "b", LONG)
+        assert not await registry.take_duty("roll up", "a", LONG)
+
+    async def test_a_duty_is_kept_by_saying_so(self, bench: Bench) -> None:
+        registry = bench.backend.registry
+        for seconds in (bench.short, LONG):
+            assert await registry.take_duty("roll up", "a", seconds)
+        await bench.lapse()
+        assert not await registry.take_duty("roll up", "b", LONG)
+
+    async def test_a_duty_is_given_back_by_whoever_has_it(self, bench: Bench) -> None:
+        registry = bench.backend.registry
+        assert await registry.take_duty("roll up", "a", LONG)
+        assert not await registry.take_duty("roll up", "b", 0.0)
+        assert await registry.take_duty("roll up", "a", 0.0)
+        assert await registry.take_duty("roll up", "b", LONG)
+
+    async def test_of_many_who_ask_at_once_one_has_it(self, bench: Bench) -> None:
+        async with AsyncExitStack() as stack:
+            clones = [await stack.enter_async_context(bench.backend.clone()) for _ in range(3)]
+            asked = [clones[n % 3].registry.take_duty("roll up", f"{n}", LONG) for n in range(9)]
+            assert (await asyncio.gather(*asked)).count(True) == 1
 
 
 class EventRules(Kit):

@@ -252,7 +252,6 @@ class BackendRules(Kit):
         capabilities = bench.backend.capabilities
         assert capabilities <= frozenset(Capability)
         assert (Capability.SCHEDULES in capabilities) == (bench.backend.scheduler is not None)
-        assert (Capability.METRICS in capabilities) == (bench.backend.metrics is not None)
         assert (Capability.TRANSACTIONAL_ENQUEUE in capabilities) == hasattr(bench.backend, "enqueue_in")
 
     async def test_a_virtual_clock_is_the_clock_of_the_store(self, bench: Bench) -> None:

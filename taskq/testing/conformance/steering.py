@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from taskq.domain.limits import Rate
-from taskq.domain.outcome import Bury, Complete
+from taskq.domain.limits import Rate, Slots
+from taskq.domain.outcome import Bury, Complete, Release, Retry
 from taskq.domain.state import TaskState
 from taskq.ports import Enqueued, EnqueueStatus, Fill, QueueConfig, QueueSettings, TaskQuery
 from taskq.testing.conformance.bench import FAILURE, LONG, Bench, moved
@@ -102,6 +102,62 @@ class SettingsRules(Kit):
         assert await bench.take() == []
         await bench.backend.maintenance.expire()
         assert await bench.state(task.id) is TaskState.EXPIRED
+
+
+class StandingRules(Kit):
+    """How a queue stands is known without reading its tasks."""
+
+    async def test_what_waits_is_counted_by_its_priority(self, bench: Bench) -> None:
+        assert bench.queue not in await bench.backend.queues.standings()
+        for priority, number in ((0, 1), (1, 3), (3, 2)):
+            await bench.put_many(number, priority=priority)
+        await bench.put(priority=1, group="acme")
+        await bench.put(delay=LONG, priority=2)
+        await bench.fetch(1)
+        standing = (await bench.backend.queues.standings())[bench.queue]
+        assert (standing.arrived, standing.pending) == (8, (1, 4, 0, 1))
+
+    async def test_what_came_in_only_grows(self, bench: Bench) -> None:
+        delivery = await bench.running()
+        await bench.apply(delivery, Bury("rejected", FAILURE))
+        assert await self._arrived(bench) == 1
+        await bench.backend.inspector.redrive([delivery.id])
+        assert await self._arrived(bench) == 2
+        again = await bench.take_one()
+        await bench.apply(again, Retry(0.0, FAILURE))
+        await bench.apply(await bench.take_one(), Complete())
+        assert await self._arrived(bench) == 2
+
+    @staticmethod
+    async def _arrived(bench: Bench) -> int:
+        return (await bench.backend.queues.standings())[bench.queue].arrived
+
+    async def test_it_is_known_for_how_long_the_oldest_is_ready(self, bench: Bench) -> None:
+        await bench.put(priority=3, delay=LONG)
+        assert (await bench.backend.queues.standings())[bench.queue].oldest is None
+        await bench.put(priority=1)
+        await bench.pass_time(self.tick)
+        await bench.put(priority=3)
+        standing = (await bench.backend.queues.standings())[bench.queue]
+        assert standing.oldest is not None
+        assert standing.oldest >= self.tick * 0.9
+        await bench.fetch(2)
+        assert (await bench.backend.queues.standings())[bench.queue].oldest is None
+
+    async def test_what_a_limit_keeps_back_waits_but_is_not_ready(self, bench: Bench) -> None:
+        await bench.put_many(3, priority=2, limits=(Slots("one", 1),))
+        await bench.fetch(3)
+        standing = (await bench.backend.queues.standings())[bench.queue]
+        assert (standing.pending, standing.oldest) == ((0, 0, 2, 0), None)
+
+    async def test_what_came_back_is_ready_for_as_long_as_it_was(self, bench: Bench) -> None:
+        delivery = await bench.running()
+        await bench.pass_time(self.tick)
+        await bench.apply(delivery, Release())
+        standing = (await bench.backend.queues.standings())[bench.queue]
+        assert standing.pending == (0, 1, 0, 0)
+        assert standing.oldest is not None
+        assert standing.oldest >= self.tick * 0.9
 
 
 class CapacityRules(Kit):

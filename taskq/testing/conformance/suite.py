@@ -10,12 +10,12 @@ from taskq.testing.conformance.enqueue import AtomicEnqueueRules, EnqueueRules, 
 from taskq.testing.conformance.fencing import FencedWrites, FreshWrites
 from taskq.testing.conformance.fetch import ExpiredFetchRules, FetchRules, ReplayRules
 from taskq.testing.conformance.finding import FindingRules
-from taskq.testing.conformance.fleet import EventRules, RegistryRules, WaitRules
+from taskq.testing.conformance.fleet import DutyRules, EventRules, RegistryRules, WaitRules
 from taskq.testing.conformance.flows import AbandonedFlowRules, FlowRules, HeldFlowRules
 from taskq.testing.conformance.freed import FreedSlotRules
 from taskq.testing.conformance.inspector import LookingRules, SteeringRules
 from taskq.testing.conformance.joins import BlockedRules, JoinRules, ParentFailureRules, ParentRules
-from taskq.testing.conformance.keeping import DocumentRules, JournalRules
+from taskq.testing.conformance.keeping import DocumentRules, FigureRules, JournalRules
 from taskq.testing.conformance.late_settle import LateSettleRules
 from taskq.testing.conformance.leases import ExtendRules, OutageRules, ReapRules
 from taskq.testing.conformance.limits import BreakerRules, RateRules, SlotRules
@@ -26,7 +26,7 @@ from taskq.testing.conformance.results import ResultStoreRules, WaitForResultRul
 from taskq.testing.conformance.scheduling import ScheduleRules
 from taskq.testing.conformance.settle import HistoryRules, SettleAnswerRules, SettleRules
 from taskq.testing.conformance.sharing import BackendRules, CloneRules, ConcurrencyRules, NamespaceRules
-from taskq.testing.conformance.steering import CapacityRules, MovingRules, QueueLimitRules, SettingsRules
+from taskq.testing.conformance.steering import CapacityRules, MovingRules, QueueLimitRules, SettingsRules, StandingRules
 from taskq.testing.conformance.transitions import TransitionRules
 from taskq.testing.conformance.unique import HolderRules, RedrivenKeyRules, ReplaceRules, UniqueRules
 from taskq.testing.conformance.upkeep import ExpireRules, PromoteRules, PruneRules, RelayRules
@@ -54,6 +54,7 @@ class BackendConformance(
     RedrivenKeyRules,
     ReplaceRules,
     SettingsRules,
+    StandingRules,
     CapacityRules,
     QueueLimitRules,
     MovingRules,
@@ -79,6 +80,7 @@ class BackendConformance(
     FindingRules,
     SteeringRules,
     RegistryRules,
+    DutyRules,
     EventRules,
     WaitRules,
     WakingRules,
@@ -99,6 +101,7 @@ class BackendConformance(
     ScheduleRules,
     DocumentRules,
     JournalRules,
+    FigureRules,
     RandomRules,
 ):
     """Subclass it, give it `fresh_backend`, and every rule of docs/backend-contract.md is tried.

@@ -1,0 +1,2 @@
+-- Take, or keep, a duty: name, who asks, for how many seconds.
+select {schema}.take_duty_v1(%b::text, %b::text, %b::float8)
