@@ -202,6 +202,7 @@ class MemoryBroker:
             task.tenant,
             (task.started_at or task.created_at) - task.created_at,
             bool(task.gates),
+            max(0.0, (task.started_at or task.created_at) - (task.ready_at or task.created_at)),
         )
 
     # ------------------------------------------------------------ wait

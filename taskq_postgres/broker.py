@@ -107,18 +107,18 @@ class PostgresBroker:
         last = rows.pop()
         rows.sort(key=_place)
         deliveries = [to_delivery(row) for row in rows]
-        taken = ((row[4], row[5], row[15]) for row in rows if row[16])
+        taken = ((row[4], row[5], row[16]) for row in rows if row[17])
         if self._cursors.end(look, taken, is_full=len(rows) >= limit):
             self._drained.update(queues)
         else:
             self._drained.difference_update(queues)
         self._counted.difference_update(queues)
-        self._counted.update(last[19] or ())
-        self._holdings.claimed(worker, last[15], deliveries)
-        self._remember(worker, request_id, last[15], is_empty=not deliveries)
+        self._counted.update(last[20] or ())
+        self._holdings.claimed(worker, last[16], deliveries)
+        self._remember(worker, request_id, last[16], is_empty=not deliveries)
         self._poll = FIRST_POLL if deliveries else self._poll
-        self._hints.ended(last[18] or ())
-        return Fetched(deliveries, last[17])
+        self._hints.ended(last[19] or ())
+        return Fetched(deliveries, last[18])
 
     def _remember(self, worker: str, request_id: str, number: int, *, is_empty: bool) -> None:
         """Note a worker's newest request: the store's number tells which of two that went out at once was later."""

@@ -37,7 +37,7 @@ CODES = {state: code for code, state in STATES.items()} | {TaskState.RUNNING: 0}
 
 def to_delivery(row: Sequence[Any]) -> Delivery:
     """A row of sql/fetch.sql."""
-    return Delivery._make(row[1:15])
+    return Delivery._make(row[1:16])
 
 
 def to_failure(text: bytes | str | None) -> Failure | None:

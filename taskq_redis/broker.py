@@ -61,7 +61,7 @@ _REST = itemgetter(slice(Message._fields.index("body") + 1, None))
 """What a message has beside id, name and body."""
 _HEAD_WIDTH = 4
 _MOST_WORKERS = 1000
-_DELIVERY_WIDTH = 8
+_DELIVERY_WIDTH = 9
 _MOST_VAIN_CALLS = 40
 """Calls of one fetch that found nothing but expired tasks, 250 each; then its caller hears of it, and may stop."""
 
@@ -327,12 +327,12 @@ class _Claim:
 def _deliveries(reply: Sequence[Any], queues: Sequence[str], worker: str) -> Iterator[Delivery]:
     """The deliveries in the reply of fetch.lua, which names its columns."""
     for at in range(_HEAD_WIDTH, len(reply), _DELIVERY_WIDTH):
-        id, text, queue, fence, attempt, priority, age, extra = reply[at : at + _DELIVERY_WIDTH]
+        id, text, queue, fence, attempt, priority, age, waited, extra = reply[at : at + _DELIVERY_WIDTH]
         name, _, body = text.partition(b"\n")
         where = queues[queue] if isinstance(queue, int) else queue.decode()
         held = (id.decode(), name.decode(), body, where, priority, fence, attempt)
         if not extra:
-            yield Delivery(*held, 0, worker, age=age / 1000)
+            yield Delivery(*held, 0, worker, age=age / 1000, waited=waited / 1000)
         else:
             lost, _, rest = extra.partition(b" ")
             options = unpack_options(rest)
@@ -345,6 +345,7 @@ def _deliveries(reply: Sequence[Any], queues: Sequence[str], worker: str) -> Ite
                 options.tenant,
                 age / 1000,
                 options.is_limited,
+                waited / 1000,
             )
 
 

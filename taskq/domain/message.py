@@ -113,6 +113,8 @@ class Delivery(NamedTuple):
     """Seconds from the enqueue to this claim, by the store's clock."""
     is_limited: bool = False
     """Whether the task carries limits: others may wait for the end of this run."""
+    waited: float = 0.0
+    """Seconds from becoming ready, for the first time in this attempt, to this claim."""
 
     def __repr__(self) -> str:
         return _without_body(self)

@@ -5,7 +5,7 @@
 create type {schema}.delivery as (
     place bigint, id uuid, name text, body bytea, queue text, priority smallint, fence bigint, attempt int,
     lost_leases int, worker text, max_lost_leases int, dead_letter boolean, tenant text, age float8,
-    limited boolean, seq bigint, plain boolean, next_due float8, ended uuid[], counted text[]);
+    limited boolean, waited float8, seq bigint, plain boolean, next_due float8, ended uuid[], counted text[]);
 
 -- Make due tasks ready, in the order of due_at; p_queues null: those of all queues. Returns how many.
 create function {schema}.promote_v1(p_queues text[], p_limit int) returns int language plpgsql
@@ -435,6 +435,7 @@ begin
                 returning u.place, t.id, t.name, t.body, t.queue, t.priority, t.fence, t.attempt, t.lost_leases,
                     t.worker, t.max_lost_leases, t.dead_letter, t.tenant,
                     extract(epoch from v_now - t.created_at)::float8, t.gates is not null,
+                    greatest(0, extract(epoch from v_now - t.ready_at))::float8,
                     t.seq, t.lane_group = '' and t.queue <> all(v_passed_over), null::float8, null::uuid[], null::text[]
         ), noted as (
             insert into {schema}.claim (worker, request, no, lapses_at, ids)
@@ -465,7 +466,7 @@ begin
         where t.id = u.id and t.claim_no = v_claim.no and t.lease_until is not null
         returning u.place, t.id, t.name, t.body, t.queue, t.priority, t.fence, t.attempt, t.lost_leases, t.worker,
             t.max_lost_leases, t.dead_letter, t.tenant, extract(epoch from t.started_at - t.created_at)::float8,
-            t.gates is not null, t.seq, t.lane_group = '', null::float8, null::uuid[], null::text[];
+            t.gates is not null, greatest(0, extract(epoch from t.started_at - t.ready_at))::float8, t.seq, t.lane_group = '', null::float8, null::uuid[], null::text[];
 end $$;
 
 -- A delivery that is none: in how many seconds the next task of these queues becomes due, or a gate may open.

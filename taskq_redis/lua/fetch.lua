@@ -4,7 +4,8 @@
 --       and age of the store as the caller knows them, queues …
 -- Returns ms until the next task is due or -1, 1 if the request was answered before, the store's age, 1 if it was cut
 -- short, because it has ended as many expired tasks as one script may, then for each task: id, name and body, its queue
--- (an index or the name), fence, attempt, priority, ms since the enqueue, and '' or "<lost leases> <options>".
+-- (an index or the name), fence, attempt, priority, ms since the enqueue, ms for which it was ready, and '' or
+-- "<lost leases> <options>".
 local worker, lease = ARGV[2], now + ARGV[3]
 local request, aging, round = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 local FIRST_QUEUE = 9
@@ -20,11 +21,12 @@ end
 
 local reply, held = {-1, 0, age, 0}, {}
 
-local function hand_out(id, body, queue, fence, attempt, lane, created, lost, options)
+local function hand_out(id, body, queue, fence, attempt, lane, created, entry, lost, options)
   local n = #reply
   reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4], reply[n + 5] = id, body, queue, fence, attempt
   reply[n + 6], reply[n + 7] = tonumber(string.sub(lane, 1, 1)), math.max(0, now - created)
-  reply[n + 8] = (lost or options) and (lost or '0') .. ' ' .. (options or '- - - - ') or ''
+  reply[n + 8] = math.max(0, now - string.match(entry, '^%d+'))
+  reply[n + 9] = (lost or options) and (lost or '0') .. ' ' .. (options or '- - - - ') or ''
   new_leases[#new_leases + 1] = lease
   new_leases[#new_leases + 1] = id .. ':' .. fence .. ':' .. worker
 end
@@ -48,9 +50,9 @@ local remembered = is_known and (round == 0 and string.sub(last, #request + 2) o
 if remembered then
   reply[2] = 1
   for id, fence in string.gmatch(remembered, '([^:,\n]+):(%d+)') do
-    local v = call('HMGET', key('task', id), 's', 'f', 'w', 'b', 'q', 'a', 'l', 'c', 'll', 'o')
+    local v = call('HMGET', key('task', id), 's', 'f', 'w', 'b', 'q', 'a', 'l', 'c', 'e', 'll', 'o')
     if v[1] == 'r' and v[2] == fence and v[3] == worker then
-      hand_out(id, v[4], v[5], tonumber(fence), tonumber(v[6]), v[7], v[8], v[9], v[10])
+      hand_out(id, v[4], v[5], tonumber(fence), tonumber(v[6]), v[7], v[8], v[9], v[10], v[11])
     end
   end
   flush()
@@ -85,7 +87,7 @@ end
 -- Returns whether the task was handed out; one whose time to live is over ends here.
 local function start(queue, id, number)
   local task = key('task', id)
-  local v = call('HMGET', task, 's', 'f', 'a', 'l', 'c', 'b', 'll', 'o', 'aw')
+  local v = call('HMGET', task, 's', 'f', 'a', 'l', 'c', 'b', 'll', 'o', 'aw', 'e')
   if v[1] ~= 'p' and v[1] ~= 'f' and v[1] ~= 'a' then return false end
   if v[1] == 'a' then count(queue, 'gw', -1) end
   local expires, retention, _, _, flags = options_of(v[8])
@@ -104,7 +106,7 @@ local function start(queue, id, number)
   local fence, attempt = (v[2] or 0) + 1, (v[3] or 0) + 1
   call('HSET', task, 's', 'r', 'f', fence, 'a', attempt, 'w', worker, 'u', now)
   held[#held + 1] = id .. ':' .. fence
-  hand_out(id, v[6], number, fence, attempt, v[4], v[5], v[7], v[8])
+  hand_out(id, v[6], number, fence, attempt, v[4], v[5], v[10], v[7], v[8])
   return true
 end
 

@@ -33,6 +33,20 @@ class FetchRules(Kit):
         assert record.started_at is not None
         assert record.started_at >= record.created_at
 
+    async def test_a_delivery_says_for_how_long_it_was_ready(self, bench: Bench) -> None:
+        await bench.put()
+        await bench.pass_time(self.tick)
+        delivery = await bench.take_one()
+        assert delivery.waited == pytest.approx(delivery.age, abs=0.002)
+        assert delivery.waited >= self.tick * 0.9
+        await bench.apply(delivery, Retry(0.0, FAILURE))
+        again = await bench.take_one()
+        assert 0.0 <= again.waited < again.age - self.tick * 0.9
+        await bench.pass_time(self.tick)
+        await bench.apply(again, Release())
+        released = await bench.take_one()
+        assert released.waited >= self.tick * 0.9
+
     async def test_a_claimed_task_is_not_handed_out_again(self, bench: Bench) -> None:
         await bench.put()
         await bench.take_one()
@@ -163,7 +177,8 @@ class ReplayRules(Kit):
         worker = new_worker()
         first = await bench.take(3, worker=worker, request_id="r1")
         again = await bench.take(3, worker=worker, request_id="r1")
-        assert [delivery._replace(age=0.0) for delivery in again] == [delivery._replace(age=0.0) for delivery in first]
+        timeless = [[delivery._replace(age=0.0, waited=0.0) for delivery in some] for some in (again, first)]
+        assert timeless[0] == timeless[1]
         assert await bench.counts() == {TaskState.RUNNING: 3, TaskState.PENDING: 2}
 
     async def test_a_repeated_request_counts_nothing_twice(self, bench: Bench) -> None:
