@@ -16,6 +16,7 @@ from taskq import blocking
 from taskq.crypto import Crypto
 from taskq.errors import CapabilityMissing, ConfigError
 from taskq.ports import Backend, BackendOptions, Capability, ResultStore
+from taskq.tally import Tally
 
 IMPATIENCE = 3.0
 """Seconds after which a command that only looks gives up on a store."""
@@ -205,6 +206,8 @@ class Stores:
         self.crypto = crypto
         self.results_url = results_url
         """The URL of the store of the results, None where they are kept with the tasks."""
+        self.submitted = Tally()
+        """How many tasks this process has enqueued."""
         self._trusted: WeakSet[Backend] = WeakSet()
         self._options = options
         self._choosing = threading.Lock()  # two threads that come first must not get a memory each

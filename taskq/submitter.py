@@ -127,9 +127,12 @@ class StoreSubmitter:
 
         async def send(messages: Sequence[Message]) -> list[Enqueued]:
             if call.connection is not None:
-                return list(await self._transactional().aenqueue_in(call.connection, messages, atomic=atomic))
-            broker = (await self._stores.trusted_backend()).broker
-            return await broker.enqueue(messages, parent=self._parent(), atomic=atomic)
+                answers = list(await self._transactional().aenqueue_in(call.connection, messages, atomic=atomic))
+            else:
+                broker = (await self._stores.trusted_backend()).broker
+                answers = await broker.enqueue(messages, parent=self._parent(), atomic=atomic)
+            self._stores.submitted.note(messages, answers)
+            return answers
 
         return Send(send, None if call.connection is not None else self._stores.step)
 
@@ -169,7 +172,9 @@ class StoreSubmitter:
 
         def way(call: CallOptions, *, atomic: bool) -> Send:
             async def send(messages: Sequence[Message]) -> list[Enqueued]:
-                return list(backend.enqueue_in(call.connection, messages, atomic=atomic))
+                answers = list(backend.enqueue_in(call.connection, messages, atomic=atomic))
+                self._stores.submitted.note(messages, answers)
+                return answers
 
             return Send(send, None)
 

@@ -21,8 +21,6 @@ UNIT = 0.001
 """Seconds: bound(0)."""
 LEAST, MOST = -80, 240
 """The first bucket holds all up to a microsecond, the last all from eleven days on."""
-_SCALE = PER_OCTAVE / math.log(2)
-_FIRST = UNIT * 2.0 ** (LEAST / PER_OCTAVE)
 
 
 def bound(bucket: int) -> float:
@@ -34,16 +32,16 @@ def bound(bucket: int) -> float:
     return float(UNIT * 2.0 ** (bucket / PER_OCTAVE))
 
 
+_BOUNDS = [bound(bucket) for bucket in range(LEAST, MOST)]
+
+
 def bucket_of(seconds: float) -> int:
     """The bucket of a duration; what is below zero or no number counts as none at all.
 
     >>> bucket_of(0.001), bucket_of(0.00101), bucket_of(0.0), bucket_of(1e9)
     (0, 1, -80, 240)
     """
-    if not seconds > _FIRST:
-        return LEAST
-    # Less a rounding error: a duration of exactly a bound is in the bucket that ends there.
-    return min(MOST, math.ceil(math.log(seconds / UNIT) * _SCALE - 1e-9)) if seconds < math.inf else MOST
+    return LEAST + bisect_left(_BOUNDS, seconds) if seconds > 0 else LEAST
 
 
 def merge(into: Sketch, other: Mapping[int, int]) -> None:

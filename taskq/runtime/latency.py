@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 KEPT = 5
 """Answers of which the middle one counts."""
 ENOUGH = 3
+MOST_NOTED = 1000
+"""Round trips that wait to be taken up by who records them; of more, the newest."""
 
 
 class Latency:
@@ -31,6 +33,8 @@ class Latency:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._seen: deque[float] = deque(maxlen=KEPT)
+        self.noted: deque[float] = deque(maxlen=MOST_NOTED)
+        """Each round trip, for who records them."""
 
     @property
     def seconds(self) -> float:
@@ -41,6 +45,7 @@ class Latency:
     def note(self, seconds: float) -> None:
         """A round trip took so long."""
         self._seen.append(seconds)
+        self.noted.append(seconds)
 
     @contextlib.contextmanager
     def timed(self) -> Iterator[None]:

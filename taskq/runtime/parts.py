@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from taskq.app import App
 from taskq.config import WorkerOptions
@@ -12,8 +15,11 @@ from taskq.runtime.executor import Executor
 from taskq.runtime.fetcher import Fetcher
 from taskq.runtime.progress import ProgressWriter
 from taskq.runtime.queue_settings import SettingsWatch
+from taskq.runtime.recorder import LAG, LATENCY, Recorder
 from taskq.runtime.restraint import Restraint
+from taskq.runtime.rolling import Rolling
 from taskq.runtime.run import StopReason
+from taskq.runtime.service import Tick
 from taskq.runtime.settler import Settler
 from taskq.runtime.transactions import Transactions
 
@@ -28,6 +34,25 @@ class Parts:
     progress: ProgressWriter
     settings: SettingsWatch
     restraint: Restraint
+    recorder: Recorder
+    rolling: Rolling
+
+    def ticks(self) -> Sequence[tuple[str, Tick]]:
+        """What is to be called again and again while the worker works, with its name."""
+        return (
+            ("progress", self.progress.tick),
+            ("the settings of the queues", self.settings.tick),
+            ("the figures", self.recorder.tick),
+            ("the figures of the fleet", self.rolling.tick),
+            *self.restraint.ticks(),
+        )
+
+    async def farewell(self, timeout: float) -> None:
+        """Tell the store the last figures, and leave the duty to others, if it listens within `timeout` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self.recorder.farewell()
+                await self.rolling.farewell()
 
 
 def build(
@@ -44,7 +69,13 @@ def build(
         is_paused: whether somebody has told the worker to pause.
     """
     restraint = Restraint(options, worker, backend)
-    settler = Settler(backend.broker, (*restraint.hooks, *app.middleware.on_settled))
+    recorder = Recorder(
+        backend.metrics,
+        {LATENCY: restraint.latency.noted, LAG: restraint.pressure.lags},
+        lambda: executor.slots.levels(),
+        app.stores.submitted.numbers,
+    )
+    settler = Settler(backend.broker, (*restraint.hooks, recorder.settled, *app.middleware.on_settled))
     progress = ProgressWriter(
         backend.annotations,
         backend.events,
@@ -63,6 +94,7 @@ def build(
         state=state,
         work_of=Transactions(app, options, backend, settler.accepted).work_of,
     )
+    executor.slots.on_end = recorder.ended
     fetcher = Fetcher(
         backend.broker,
         executor,
@@ -73,4 +105,9 @@ def build(
         restraint.pace,
         restraint.latency,
     )
-    return Parts(settler, executor, fetcher, progress, settings, restraint)
+    rolling = Rolling(partial(_given, backend), worker)
+    return Parts(settler, executor, fetcher, progress, settings, restraint, recorder, rolling)
+
+
+async def _given(backend: Backend) -> Backend:
+    return backend

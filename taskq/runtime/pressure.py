@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import NamedTuple
 
 from taskq.config import WorkerOptions, resident_mib
-from taskq.runtime.latency import Latency
+from taskq.runtime.latency import MOST_NOTED, Latency
 from taskq.runtime.service import said
 
 TICK = 0.5
@@ -81,6 +82,8 @@ class Pressure:
         self._now = now
         self._due = math.inf
         """When the next tick should be called."""
+        self.lags: deque[float] = deque(maxlen=MOST_NOTED)
+        """How late the event loop was each time, for who records it."""
         self._pressing: tuple[Reading, ...] = ()
         self._warned_at: dict[str, float] = {}
         self._has_warned = False
@@ -101,6 +104,7 @@ class Pressure:
         """Measure and decide once; returns the seconds to the next time."""
         lag = max(0.0, self._now() - self._due)
         self._due = math.inf
+        self.lags.append(lag)
         if any(each.what == LATENCY for each in self._pressing):
             await self._ask_store()
         self._decide(self._readings(lag))

@@ -59,6 +59,9 @@ class Slots:
         is_alone: whether the worker holds nothing else but what has run for SOLITUDE, not even what waits for a slot
             or to be settled; it gives back what else waits, so that a later answer may be yes.
         put_off: gives a suspect back, to be claimed again some time later.
+
+    Attributes:
+        on_end: called with each run that gives its slot back, and the monotonic second of its end.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Slots:
         self._begin = begin
         self._is_alone = is_alone
         self._put_off = put_off
+        self.on_end: Callable[[Run, float], None] | None = None
         self._window = FIRST_WINDOW
         self._suspects: deque[Run] = deque()
         self._alone: Run | None = None
@@ -85,6 +89,16 @@ class Slots:
     def running(self) -> int:
         """Runs that have a slot."""
         return sum(kind.running for kind in self._kinds.values())
+
+    def levels(self) -> dict[str, float]:
+        """How many slots of each kind there are, and how many of them are taken.
+
+        >>> from taskq.config import WorkerOptions
+        >>> Slots(WorkerOptions(concurrency=5), bool, bool, print).levels()["slots.async"]
+        5
+        """
+        taken = {f"running.{name}": kind.running for name, kind in self._kinds.items()}
+        return {**taken, **{f"slots.{name}": kind.size for name, kind in self._kinds.items()}}
 
     def room(self) -> int:
         """How many more deliveries to ask the store for.
@@ -129,7 +143,10 @@ class Slots:
         """A run is over: its slot goes to the next."""
         if run.started_at is None:
             return
-        seconds = time.monotonic() - run.started_at
+        now = time.monotonic()
+        seconds = now - run.started_at
+        if self.on_end is not None:
+            self.on_end(run, now)
         if run is self._alone:
             self._alone = None
             self.next_suspect()

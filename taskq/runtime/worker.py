@@ -254,10 +254,8 @@ class Worker:
                 beside = [
                     group.create_task(every(lambda: self._watch(work), ended, logger, "the watch")),
                     group.create_task(every(lambda: self._recycle(work), ended, logger, "the watch over memory")),
-                    group.create_task(every(work.progress.tick, ended, logger, "progress")),
-                    group.create_task(every(work.settings.tick, ended, logger, "the settings of the queues")),
                     group.create_task(every(lambda: self._listen(backend, work), ended, logger, "listening")),
-                    *(group.create_task(every(tick, ended, logger, name)) for name, tick in work.restraint.ticks()),
+                    *(group.create_task(every(tick, ended, logger, name)) for name, tick in work.ticks()),
                     *(group.create_task(beat.run()) for beat in (self._beat,) if beat is not None),
                 ]
                 fetching = group.create_task(work.fetcher.run())
@@ -287,7 +285,9 @@ class Worker:
         await self._drain(work.executor, end)
         # A claim on its way is waited for, since what it takes must be given back; but not for a store that is away.
         await asyncio.wait([fetching], timeout=min(CLAIM_PATIENCE, max(0.1, end - FAREWELL - time.monotonic())))
-        if not await work.settler.flush(max(0.5, end - FAREWELL - time.monotonic())):
+        if await work.settler.flush(max(0.5, end - FAREWELL - time.monotonic())):
+            await work.farewell(FAREWELL)
+        else:
             logger.error(
                 "the store could not be told of %d runs in time: their tasks run again when the leases have lapsed",
                 len(work.settler.held),

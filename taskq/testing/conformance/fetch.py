@@ -33,20 +33,6 @@ class FetchRules(Kit):
         assert record.started_at is not None
         assert record.started_at >= record.created_at
 
-    async def test_a_delivery_says_for_how_long_it_was_ready(self, bench: Bench) -> None:
-        await bench.put()
-        await bench.pass_time(self.tick)
-        delivery = await bench.take_one()
-        assert delivery.waited == pytest.approx(delivery.age, abs=0.002)
-        assert delivery.waited >= self.tick * 0.9
-        await bench.apply(delivery, Retry(0.0, FAILURE))
-        again = await bench.take_one()
-        assert 0.0 <= again.waited < again.age - self.tick * 0.9
-        await bench.pass_time(self.tick)
-        await bench.apply(again, Release())
-        released = await bench.take_one()
-        assert released.waited >= self.tick * 0.9
-
     async def test_a_claimed_task_is_not_handed_out_again(self, bench: Bench) -> None:
         await bench.put()
         await bench.take_one()
@@ -103,6 +89,24 @@ class FetchRules(Kit):
             assert (delivery.fence, delivery.attempt) == (n, 1)
             await bench.apply(delivery, settlement)
         assert (await bench.take_one()).put_offs == 3
+
+
+class DueFetchRules(Kit):
+    """What becomes ready in time."""
+
+    async def test_a_delivery_says_for_how_long_it_was_ready(self, bench: Bench) -> None:
+        await bench.put()
+        await bench.pass_time(self.tick)
+        delivery = await bench.take_one()
+        assert delivery.waited == pytest.approx(delivery.age, abs=0.002)
+        assert delivery.waited >= self.tick * 0.9
+        await bench.apply(delivery, Retry(0.0, FAILURE))
+        again = await bench.take_one()
+        assert 0.0 <= again.waited < again.age - self.tick * 0.9
+        await bench.pass_time(self.tick)
+        await bench.apply(again, Release())
+        released = await bench.take_one()
+        assert released.waited >= self.tick * 0.9
 
     async def test_due_tasks_are_handed_out(self, bench: Bench) -> None:
         task = await bench.put(delay=bench.short)

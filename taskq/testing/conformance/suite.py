@@ -8,7 +8,7 @@ from taskq.testing.conformance.cancel import CancelRules
 from taskq.testing.conformance.contention import ContentionRules
 from taskq.testing.conformance.enqueue import AtomicEnqueueRules, EnqueueRules, RepeatedEnqueueRules
 from taskq.testing.conformance.fencing import FencedWrites, FreshWrites
-from taskq.testing.conformance.fetch import ExpiredFetchRules, FetchRules, ReplayRules
+from taskq.testing.conformance.fetch import DueFetchRules, ExpiredFetchRules, FetchRules, ReplayRules
 from taskq.testing.conformance.finding import FindingRules
 from taskq.testing.conformance.fleet import DutyRules, EventRules, RegistryRules, WaitRules
 from taskq.testing.conformance.flows import AbandonedFlowRules, FlowRules, HeldFlowRules
@@ -39,6 +39,7 @@ class BackendConformance(
     RepeatedEnqueueRules,
     AtomicEnqueueRules,
     FetchRules,
+    DueFetchRules,
     ExpiredFetchRules,
     ReplayRules,
     OrderRules,

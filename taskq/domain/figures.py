@@ -1,0 +1,150 @@
+"""Figures of a stretch of time: counts, sketches of durations and levels, by series, so that they add up.
+
+A series is named by its kind and what it is about, with spaces between: "run mail.send mail" is what became of the
+runs of the task mail.send in the queue mail. No name of a task, queue or tenant has a space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from taskq.domain.sketch import Sketch, bucket_of, merge
+
+RUN, QUEUE, TENANT, PROCESS = "run", "queue", "tenant", "process"
+"""The kinds: of a task in a queue · of a queue as it stands in the store · of a tenant · of the processes that work."""
+OTHER = "other"
+"""What stands for all names that came after there were MOST_SERIES."""
+MOST_SERIES = 300
+"""Series of one kind: beyond them, what is new counts as OTHER."""
+SECONDS = ".seconds"
+"""The ending of the count that sums up the durations of a sketch."""
+
+
+@dataclass(slots=True)
+class Figures:
+    """The figures of one series.
+
+    >>> figures = Figures()
+    >>> figures.count("completed"); figures.time("duration", 0.002); figures.counts
+    {'completed': 1, 'duration.seconds': 0.002}
+    """
+
+    counts: dict[str, float] = field(default_factory=dict)
+    """How many of something there were."""
+    sketches: dict[str, Sketch] = field(default_factory=dict)
+    """How long something took; their sums are among the counts."""
+    levels: dict[str, float] = field(default_factory=dict)
+    """How much of something there was at the end."""
+
+    def count(self, name: str, number: float = 1) -> None:
+        """Count something."""
+        self.counts[name] = self.counts.get(name, 0) + number
+
+    def time(self, name: str, seconds: float) -> None:
+        """Note that something took so long."""
+        sketch = self.sketches.get(name)
+        if sketch is None:
+            sketch = self.sketches[name] = {}
+        bucket = bucket_of(seconds)
+        sketch[bucket] = sketch.get(bucket, 0) + 1
+        total = name + SECONDS
+        self.counts[total] = self.counts.get(total, 0) + seconds
+
+    def add(self, other: Figures, *, is_later: bool = True) -> None:
+        """Add figures.
+
+        Arguments:
+            is_later: whether their levels stand in place of those here, as what came later; else they were seen at the
+                same moment, of something else, and are added too.
+        """
+        for name, number in other.counts.items():
+            self.counts[name] = self.counts.get(name, 0) + number
+        for name, sketch in other.sketches.items():
+            merge(self.sketches.setdefault(name, {}), sketch)
+        for name, level in other.levels.items():
+            self.levels[name] = level if is_later else self.levels.get(name, 0) + level
+
+
+Frame = dict[str, Figures]
+"""Series → its figures, all of one stretch of time."""
+
+
+def series(kind: str, *names: str) -> str:
+    """The name of a series.
+
+    >>> series(RUN, "mail.send", "mail")
+    'run mail.send mail'
+    """
+    return " ".join((kind, *names))
+
+
+def add(into: Frame, other: Mapping[str, Figures], *, is_later: bool = True) -> None:
+    """Add one frame to another, in which there are never more series of a kind than MOST_SERIES and those of the rest.
+
+    Arguments:
+        is_later: see Figures.add.
+
+    >>> frame = {}
+    >>> add(frame, {"tenant acme": Figures({"completed": 2})}); add(frame, {"tenant acme": Figures({"completed": 3})})
+    >>> frame["tenant acme"].counts
+    {'completed': 5}
+    """
+    room = _room(into)
+    folded: Frame = {}
+    for name, figures in other.items():
+        known = into.get(name)
+        if known is None:
+            kind = name.partition(" ")[0]
+            if room.setdefault(kind, MOST_SERIES) <= 0:
+                folded.setdefault(rest_of(name), Figures()).add(figures, is_later=False)
+                continue
+            room[kind] -= 1
+            known = into[name] = Figures()
+        known.add(figures, is_later=is_later)
+    for name, figures in folded.items():  # all of one moment: their levels were summed up first
+        into.setdefault(name, Figures()).add(figures, is_later=is_later)
+
+
+def rest_of(name: str) -> str:
+    """The series that stands for one for which there is no room.
+
+    >>> rest_of("run mail.send mail"), rest_of("process")
+    ('run other other', 'process')
+    """
+    kind, *names = name.split(" ")
+    return series(kind, *(OTHER for _ in names))
+
+
+def chosen(frame: Mapping[str, Figures], kind: str, *names: str | None) -> Iterator[Figures]:
+    """The figures of the series of a kind whose names are these; None stands for any.
+
+    >>> frame = {"run a mail": Figures({"n": 1}), "run b mail": Figures({"n": 2}), "run a web": Figures({"n": 4})}
+    >>> [figures.counts["n"] for figures in chosen(frame, RUN, None, "mail")]
+    [1, 2]
+    """
+    for name, figures in frame.items():
+        first, *rest = name.split(" ")
+        matches = zip(names, rest, strict=False)
+        if first == kind and all(wanted in (None, found) for wanted, found in matches):
+            yield figures
+
+
+def total(several: Iterable[Figures]) -> Figures:
+    """The sum of figures of one stretch of time, their levels too.
+
+    >>> total([Figures({"n": 1}), Figures({"n": 2})]).counts
+    {'n': 3}
+    """
+    whole = Figures()
+    for figures in several:
+        whole.add(figures, is_later=False)
+    return whole
+
+
+def _room(frame: Iterable[str]) -> dict[str, int]:
+    room: dict[str, int] = {}
+    for name in frame:
+        kind = name.partition(" ")[0]
+        room[kind] = room.get(kind, MOST_SERIES) - 1
+    return room

@@ -1,0 +1,94 @@
+"""The figures of the fleet: one process at a time looks at the store and rolls up what all have left."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
+
+from taskq.errors import TaskqError
+from taskq.ports import Backend
+from taskq.rollups import AT_ONCE, Moment, roll_up, trim, write_moments
+from taskq.runtime.service import said
+from taskq.runtime.survey import Survey, frame_of, survey
+
+DUTY = "figures"
+EVERY, QUIET = 2.0, 10.0
+"""Seconds between two looks: while there is something to tell, and while nothing changes."""
+ASK_EVERY = 5.0
+"""Seconds after which a process asks whether the duty is its own now."""
+HELD = 15.0
+"""Seconds for which it is: longer than QUIET."""
+TRIM_EVERY = 60.0
+logger = logging.getLogger("taskq.metrics")
+
+
+class Rolling:
+    """Takes the duty where nobody has it, and does it.
+
+    Arguments:
+        backend: gives the open store.
+        holder: random for each start of a process.
+        now: the seconds of a clock that never goes back.
+    """
+
+    def __init__(
+        self, backend: Callable[[], Awaitable[Backend]], holder: str, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._backend = backend
+        self._holder = holder
+        self._now = now
+        self.is_holder = False
+        self._ask_at = 0.0
+        self._trim_at = 0.0
+        self._before: Survey | None = None
+        self._told_at = 0.0
+
+    async def tick(self) -> float:
+        """Do the duty, if it is ours; returns the seconds to the next time."""
+        try:
+            backend = await self._backend()
+            if not await self._holds(backend):
+                return ASK_EVERY * random.uniform(0.8, 1.2)
+            return await self._do(backend)
+        except TaskqError as error:  # others say that the store is away
+            logger.debug("the figures of the fleet: %s", said(error))
+            return ASK_EVERY
+
+    async def farewell(self) -> None:
+        """Leave the duty to another at once."""
+        if self.is_holder:
+            self.is_holder = False
+            with contextlib.suppress(TaskqError):
+                await (await self._backend()).registry.take_duty(DUTY, self._holder, 0)
+
+    async def _holds(self, backend: Backend) -> bool:
+        now = self._now()
+        if not self.is_holder or now >= self._ask_at:
+            self._ask_at = now + ASK_EVERY
+            self.is_holder = await backend.registry.take_duty(DUTY, self._holder, HELD)
+            if not self.is_holder:
+                self._before = None
+        return self.is_holder
+
+    async def _do(self, backend: Backend) -> float:
+        now = self._now()
+        found = await survey(backend)
+        frame, is_busy = frame_of(found, self._before), True
+        if self._before is not None and frame_of(self._before, self._before) == frame:
+            is_busy = False
+        self._before = found
+        if is_busy or now - self._told_at >= QUIET:
+            self._told_at = now
+            await backend.metrics.leave(uuid4().hex, write_moments([Moment(0.0, frame)]))
+        while (rolled := await roll_up(backend.metrics)).taken:
+            if now >= self._trim_at:
+                self._trim_at = now + TRIM_EVERY
+                await trim(backend.metrics, rolled.newest)
+            if rolled.taken < AT_ONCE:
+                break
+            is_busy = True
+        return EVERY if is_busy else QUIET
