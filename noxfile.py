@@ -26,7 +26,7 @@ PORTABLE_TESTS = (
 )
 REDIS_SERVER = "/usr/bin/redis-server"
 FAKETIME = "/usr/lib/*/faketime/libfaketime.so.1"
-DEBIAN_PACKAGES = "redis-server pgbouncer faketime"
+DEBIAN_PACKAGES = "redis-server pgbouncer faketime prometheus"
 
 
 @nox.session

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from taskq.cli.commands import WRONG_USAGE, app_option, backend_option, load_app, look_at_store, run, says_errors
+from taskq.cli.probing import probe_options, showing_of
 from taskq.errors import ConfigError
 from taskq.telemetry import logs
 
@@ -15,8 +18,12 @@ from taskq.telemetry import logs
 @click.option("--log-format", type=click.Choice(["console", "json"]), default="console", show_default=True)
 @click.option("--log-level", default="INFO", show_default=True,
               type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False))  # fmt: skip
+@probe_options
 @says_errors(WRONG_USAGE)
-def beat(app_path: str, url: str | None, log_format: logs.Format, log_level: str) -> None:
+def beat(
+    app_path: str, url: str | None, log_format: logs.Format, log_level: str,
+    metrics_port: int | None, metrics_host: str, health_file: Path | None,
+) -> None:  # fmt: skip
     """Have schedules fire until SIGTERM or Ctrl-C. Any number of beats may run: each fire is enqueued once."""
     from taskq.runtime.process import serve_beat
 
@@ -27,5 +34,6 @@ def beat(app_path: str, url: str | None, log_format: logs.Format, log_level: str
             "memory:// is this process alone, where nothing would run: give --backend redis://… or postgres://…, "
             "or run taskq worker --beat, or taskq dev"
         )
+    showing = showing_of(metrics_port, metrics_host, health_file)
     run(look_at_store(app, is_for_others=True))
-    run(serve_beat(app))
+    run(serve_beat(app, showing))

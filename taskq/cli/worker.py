@@ -7,6 +7,8 @@ import os
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -23,9 +25,12 @@ from taskq.cli.commands import (
     run,
     says_errors,
 )
+from taskq.cli.probing import probe_options, showing_of
 from taskq.config import WorkerOptions
 from taskq.errors import BackendUnavailable, ConfigError, InvalidOption, NotApplied
 from taskq.limits import RateLimit
+from taskq.runtime.process import Showing
+from taskq.runtime.reports import Reports, reporting
 from taskq.runtime.supervisor import DISMISSED, REFUSED, Supervisor
 from taskq.telemetry import logs
 
@@ -58,14 +63,16 @@ _IN_CHILD = "TASKQ_WORKER_PROCESS"
 @click.option("--beat", is_flag=True, help="Have schedules fire, too.")
 @click.option("--lease", type=float, default=30.0, show_default=True, help="Seconds that a claim holds.")
 @click.option("--shutdown-timeout", type=float, default=30.0, show_default=True, help="Seconds for a graceful stop.")
+@probe_options
 @click.option("--reload", is_flag=True, help="Start anew when a file changes.")
 @click.option("--log-format", type=click.Choice(["console", "json"]), default="console", show_default=True)
 @click.option("--log-level", default="INFO", show_default=True,
               type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False))  # fmt: skip
 @says_errors(WRONG_USAGE)
 def worker(
-    app_path: str, url: str | None, processes: int, reload: bool, log_format: logs.Format, log_level: str, **said: Any
-) -> None:
+    app_path: str, url: str | None, processes: int, reload: bool, log_format: logs.Format, log_level: str,
+    metrics_port: int | None, metrics_host: str, health_file: Path | None, **said: Any,
+) -> None:  # fmt: skip
     """Run tasks until SIGTERM or Ctrl-C; a second one ends at once."""
     logs.configure(log_format, log_level)
     options = _options(processes=max(1, processes), **said)
@@ -73,16 +80,20 @@ def worker(
         _work_supervised(app_path, url, options)
     if reload:
         _watch_files()
+    showing = showing_of(metrics_port, metrics_host, health_file)
     if processes == 0:
-        _work_alone(app_path, url, options)
+        _work_alone(app_path, url, options, showing)
     # What would make every process refuse to start is said once, here; a store that is away is not waited for.
     warnings = run(look_at_store(load_app(app_path, url), is_for_others=True))
     command = [sys.executable, "-m", "taskq", *sys.argv[1:]]
     os.environ[_IN_CHILD] = json.dumps(warnings)
+    reports = None if showing is None else Reports()
     supervisor = Supervisor(
-        command, processes, options.shutdown_timeout, expects_short_lives=options.max_tasks is not None
+        command, processes, options.shutdown_timeout, options.max_tasks is not None, reports=reports
     )
-    raise SystemExit(supervisor.run())
+    with nullcontext() if showing is None or reports is None else showing(reports.frame, reports.health):
+        status = supervisor.run()
+    raise SystemExit(status)
 
 
 def _options(queues: str, rate: str | None, processes: int, **said: Any) -> WorkerOptions:
@@ -133,19 +144,19 @@ def parse_queues(text: str) -> Mapping[str, float | None]:
     return queues
 
 
-def _work(app: App, options: WorkerOptions, said: Sequence[str] = ()) -> int:
+def _work(app: App, options: WorkerOptions, showing: Showing | None, said: Sequence[str] = ()) -> int:
     from taskq.runtime.process import serve
 
     run(look_at_store(app, said, is_for_others=True))
-    return run(serve(app, options))
+    return run(serve(app, options, showing))
 
 
-def _work_alone(app_path: str, url: str | None, options: WorkerOptions) -> NoReturn:
+def _work_alone(app_path: str, url: str | None, options: WorkerOptions, showing: Showing | None) -> NoReturn:
     """The life of a process without a supervisor."""
     from taskq.runtime.process import leave
 
     known = threading.enumerate()
-    status = _work(load_app(app_path, url), options)
+    status = _work(load_app(app_path, url), options, showing)
     leave(0 if status == DISMISSED else status, known)
 
 
@@ -159,7 +170,7 @@ def _work_supervised(app_path: str, url: str | None, options: WorkerOptions) -> 
     known = threading.enumerate()
     said = json.loads(os.environ.pop(_IN_CHILD))  # what a task starts is no such process
     try:
-        status = _work(load_app(app_path, url), options, said)
+        status = _work(load_app(app_path, url), options, reporting(), said)
     except (ConfigError, InvalidOption, NotApplied) as error:
         complain(error)
         raise SystemExit(FAILED if isinstance(error, BackendUnavailable) else REFUSED) from None

@@ -1,7 +1,7 @@
 """Figures of a stretch of time: counts, sketches of durations and levels, by series, so that they add up.
 
 A series is named by its kind and what it is about, with spaces between: "run mail.send mail" is what became of the
-runs of the task mail.send in the queue mail. No name of a task, queue or tenant has a space.
+runs of the task mail.send in the queue mail. No name of a task, queue or tenant has a space; others lose theirs.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 
 from taskq.domain.sketch import Sketch, bucket_of, merge
 
-RUN, QUEUE, TENANT, PROCESS = "run", "queue", "tenant", "process"
-"""The kinds: of a task in a queue · of a queue as it stands in the store · of a tenant · of the processes that work."""
+RUN, TENANT, PROCESS = "run", "tenant", "process"
+"""Kinds of what processes count: of a task in a queue · of a tenant · of the processes themselves."""
+QUEUE, LIMIT, BREAKER, SCHEDULE, FLEET = "queue", "limit", "breaker", "schedule", "fleet"
+"""Kinds of what stands in the store: a queue · a limit · a breaker · a schedule · the workers."""
 OTHER = "other"
 """What stands for all names that came after there were MOST_SERIES."""
 MOST_SERIES = 300
@@ -73,10 +75,10 @@ Frame = dict[str, Figures]
 def series(kind: str, *names: str) -> str:
     """The name of a series.
 
-    >>> series(RUN, "mail.send", "mail")
-    'run mail.send mail'
+    >>> series(RUN, "mail.send", "mail"), series(SCHEDULE, "every night")
+    ('run mail.send mail', 'schedule every_night')
     """
-    return " ".join((kind, *names))
+    return " ".join((kind, *(name.replace(" ", "_") for name in names)))
 
 
 def add(into: Frame, other: Mapping[str, Figures], *, is_later: bool = True) -> None:
@@ -104,6 +106,15 @@ def add(into: Frame, other: Mapping[str, Figures], *, is_later: bool = True) -> 
         known.add(figures, is_later=is_later)
     for name, figures in folded.items():  # all of one moment: their levels were summed up first
         into.setdefault(name, Figures()).add(figures, is_later=is_later)
+
+
+def is_of_store(name: str) -> bool:
+    """Whether a series is the same whichever process has looked at the store.
+
+    >>> is_of_store("queue mail"), is_of_store("run mail.send mail")
+    (True, False)
+    """
+    return name.partition(" ")[0] not in (RUN, TENANT, PROCESS)
 
 
 def rest_of(name: str) -> str:

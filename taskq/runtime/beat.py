@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from taskq.app import App
+from taskq.domain.health import STARTING, Health
 from taskq.domain.message import Message
 from taskq.domain.schedule import Note, Overlap, Rules, Why, due
 from taskq.errors import CorruptRecord, KeyMissing
@@ -24,7 +25,7 @@ from taskq.flows.once import run_of_task
 from taskq.periodic import Fires
 from taskq.ports import Backend, Change, Enqueued, ScheduleEntry, Scheduler
 from taskq.runtime.declaring import Declaring
-from taskq.runtime.service import every, said
+from taskq.runtime.service import Tick, every, said
 from taskq.schedule_book import refusal_of, scheduler_of
 from taskq.schedule_spec import Definition, Fired, State, read_spec, read_state, write
 
@@ -32,6 +33,8 @@ AT_ONCE = 100
 """Schedules that are looked at in one step."""
 LONGEST_SLEEP = 1.0
 """Seconds after which a beat looks again, because a schedule may have been changed meanwhile."""
+AWAY = 15.0
+"""Seconds after which a store that does not answer counts as away."""
 MOST_STRANGE = 1000
 CANCELLED = "the next fire of its schedule has begun"
 logger = logging.getLogger("taskq.beat")
@@ -53,14 +56,20 @@ class Beat:
     Arguments:
         app: whose store it is, and whose declarations are told to it.
         stopping: ends it; None: `stop` does.
+        beside: what else is to be called again and again while it works, with its name.
     """
 
-    def __init__(self, app: App, stopping: asyncio.Event | None = None) -> None:
+    def __init__(
+        self, app: App, stopping: asyncio.Event | None = None, beside: Sequence[tuple[str, Tick]] = ()
+    ) -> None:
         self._app = app
         self._stopping = stopping or asyncio.Event()
         self._declaring = Declaring(app, time.monotonic)
         self._unreadable: set[tuple[str, int]] = set()
         self._lost_races = 0
+        self._beside = beside
+        self._looked_at: float | None = None
+        """The monotonic second in which the store answered last."""
 
     async def check(self) -> None:
         """See whether it can begin.
@@ -84,12 +93,23 @@ class Beat:
         async with asyncio.TaskGroup() as group:
             group.create_task(every(self._declaring.tick, self._stopping, logger, "declaring schedules"))
             group.create_task(every(self.tick, self._stopping, logger, "the beat"))
+            for name, tick in self._beside:
+                group.create_task(every(tick, self._stopping, logger, name))
+
+    def health(self) -> Health:
+        """Whether it lives and the store answers it; from any thread."""
+        if self._looked_at is None:
+            return STARTING
+        ago = time.monotonic() - self._looked_at
+        is_ready = ago < AWAY and not self._stopping.is_set()
+        return Health(True, is_ready, {"store": "answers" if ago < AWAY else f"has not answered for {ago:.0f} s"})
 
     async def tick(self) -> float:
         """Fire what is due; returns the seconds until there may be more."""
         backend = await self._app.stores.trusted_backend()
         scheduler = scheduler_of(backend)
         found, begin = await scheduler.claim_due(AT_ONCE), time.monotonic()
+        self._looked_at = begin
         steps = [step for entry, now in found.entries if (step := await self._step(backend, entry, now)) is not None]
         is_first = await self._commit(scheduler, steps)
         waits = [LONGEST_SLEEP if found.next_due is None else found.next_due]

@@ -72,7 +72,7 @@ def build(
     recorder = Recorder(
         backend.metrics,
         {LATENCY: restraint.latency.noted, LAG: restraint.pressure.lags},
-        lambda: executor.slots.levels(),
+        lambda: {**executor.slots.levels(), "processes": 1, "pressed": int(bool(restraint.reason))},
         app.stores.submitted.numbers,
     )
     settler = Settler(backend.broker, (*restraint.hooks, recorder.settled, *app.middleware.on_settled))

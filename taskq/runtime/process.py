@@ -7,25 +7,37 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import NoReturn
+from uuid import uuid4
 
 from taskq.app import App
 from taskq.config import WorkerOptions
+from taskq.domain.figures import Frame
+from taskq.domain.health import Health
+from taskq.runtime.health import health_of
+from taskq.runtime.rolling import Rolling
 from taskq.runtime.signals import install
+from taskq.runtime.store_watch import StoreWatch
 from taskq.runtime.supervisor import DISMISSED, RESTART
 from taskq.runtime.worker import Worker
 
 logger = logging.getLogger("taskq.worker")
 
 
-async def serve(app: App, options: WorkerOptions) -> int:
+Showing = Callable[[Callable[[], Frame], Callable[[], Health]], AbstractContextManager[object]]
+"""Shows the figures and the health of a process to others while it lasts; asks for them from any thread."""
+
+
+async def serve(app: App, options: WorkerOptions, showing: Showing | None = None) -> int:
     """Run a worker until a signal stops it.
 
     Arguments:
         app: the application; it is closed at the end.
         options: queues, slots, lease and so on.
+        showing: shows its figures, and those of the store where it is a beat too, and its health.
 
     Returns:
         The exit status of the process: 0, RESTART where a fresh process is to take its place, DISMISSED where none is.
@@ -37,10 +49,17 @@ async def serve(app: App, options: WorkerOptions) -> int:
     # Where `asyncio.to_thread` of the tasks runs. The event loop waits for its threads without end when it closes, so
     # it is left with an empty pool.
     loop.set_default_executor(lent := ThreadPoolExecutor(thread_name_prefix="asyncio"))
-    worker = Worker(app, options)
+    watch = StoreWatch(app) if options.beat and showing is not None else None
+    worker = Worker(app, options, [] if watch is None else [("the watch over the store", watch.tick)])
     install(worker)
+
+    def frame() -> Frame:
+        own = {} if worker.parts is None else worker.parts.recorder.totals()
+        return own if watch is None else own | watch.frame()
+
     try:
-        await worker.run()
+        with nullcontext() if showing is None else showing(frame, lambda: health_of(worker)):
+            await worker.run()
     finally:
         await app.aclose()
         lent.shutdown(wait=False, cancel_futures=True)
@@ -50,11 +69,12 @@ async def serve(app: App, options: WorkerOptions) -> int:
     return RESTART if worker.wants_restart else 0
 
 
-async def serve_beat(app: App) -> None:
+async def serve_beat(app: App, showing: Showing | None = None) -> None:
     """Run a beat until a signal stops it.
 
     Arguments:
         app: the application; it is closed at the end.
+        showing: shows the figures of the store, and the health of the beat.
 
     Raises:
         CapabilityMissing: its store keeps no schedules.
@@ -62,11 +82,15 @@ async def serve_beat(app: App) -> None:
     """
     from taskq.runtime.beat import Beat  # most workers have none
 
-    beat = Beat(app)
+    watch, rolling = StoreWatch(app), Rolling(app.backend, uuid4().hex)
+    ticks = [("the figures of the fleet", rolling.tick)]
+    beat = Beat(app, beside=ticks if showing is None else [*ticks, ("the watch over the store", watch.tick)])
     install(beat)
     try:
         await beat.check()
-        await beat.run()
+        with nullcontext() if showing is None else showing(watch.frame, beat.health):
+            await beat.run()
+        await rolling.farewell()
     finally:
         await app.aclose()
 

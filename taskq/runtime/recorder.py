@@ -77,6 +77,8 @@ class Recorder:
         self._quiet = Figures()
         """Of a process that runs nothing, what was measured since it was left last."""
         self._left_at = now()
+        self.ticked_at = time.monotonic()
+        """The monotonic second in which the event loop was seen to turn last."""
 
     # ------------------------------------------------------------ on the way of each run
 
@@ -109,6 +111,7 @@ class Recorder:
 
     async def tick(self) -> float:
         """Add up the last second, and tell the store now and then; returns the seconds to the next time."""
+        self.ticked_at = time.monotonic()
         self._collect()
         if self._waiting and self._now() - self._left_at >= LEAVE_EVERY:
             await self.leave()

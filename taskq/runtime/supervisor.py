@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from subprocess import Popen
 
+from taskq.runtime.reports import REPORTS, Reports
+
 RESTART = 75
 """The exit status of a worker that wants to be replaced by a fresh process (EX_TEMPFAIL of sysexits.h)."""
 DISMISSED = 76
@@ -51,6 +53,7 @@ class Supervisor:
         expects_short_lives: whether a worker may soon want to be replaced, as --max-tasks has it.
         now: the seconds of a clock that never goes back.
         sleep: pauses for some seconds.
+        reports: hears what the processes say of themselves; None: nobody wants to know.
     """
 
     command: Sequence[str]
@@ -59,6 +62,7 @@ class Supervisor:
     expects_short_lives: bool = False
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    reports: Reports | None = None
     _children: list[_Child] = field(default_factory=list)
     _stops: int = 0
     _has_run_steadily: bool = False
@@ -116,6 +120,8 @@ class Supervisor:
                     child.failures, self._has_run_steadily = 0, True
                 continue
             child.process = None
+            if self.reports is not None:
+                self.reports.retire(child.index)
             # Where workers have run, a refusal is a mistake of today, such as half of a deployment: it may be mended.
             if status == REFUSED and not self._has_run_steadily:
                 logger.error("worker process %d refuses to start, and so would every other", child.index)
@@ -125,10 +131,15 @@ class Supervisor:
 
     def _start(self, child: _Child, now: float) -> None:
         child.started_at, child.is_told = now, False
-        read_end = self._lifeline[0]
-        environment = {**os.environ, LIFELINE: str(read_end)}
+        passed = {LIFELINE: self._lifeline[0]}
+        if self.reports is not None:
+            hears, passed[REPORTS] = os.pipe()
+            self.reports.listen(child.index, hears)
+        environment = {**os.environ, **{name: str(descriptor) for name, descriptor in passed.items()}}
         # In a session of its own, so that Ctrl-C reaches it through its supervisor, once.
-        child.process = Popen(self.command, env=environment, pass_fds=(read_end,), start_new_session=True)
+        child.process = Popen(self.command, env=environment, pass_fds=tuple(passed.values()), start_new_session=True)
+        if REPORTS in passed:
+            os.close(passed[REPORTS])
         logger.debug("worker process %d started as %d", child.index, child.process.pid)
 
     def _follow(self, child: _Child, status: int, lived: float) -> None:

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from taskq.domain.figures import PROCESS, QUEUE, Figures, Frame, series
+from taskq.domain.figures import FLEET, QUEUE, Figures, Frame, series
+from taskq.domain.pace import Level
 from taskq.domain.state import TaskState
 from taskq.ports import Backend, Standing, WorkerInfo
 
@@ -53,8 +54,15 @@ def frame_of(now: Survey, before: Survey | None = None) -> Frame:
     levels: dict[str, float] = {"workers": len(now.workers), **states}
     levels["running"] = sum(worker.running for worker in now.workers)
     levels["slots"] = sum(worker.concurrency for worker in now.workers)
-    frame[PROCESS] = Figures(levels=levels)
+    frame[FLEET] = Figures(levels=levels)
     return frame
+
+
+def level_of(found: Survey, queue: str) -> Level:
+    """How a queue stood, for its pace."""
+    states = found.counts.get(queue, {})
+    unfinished = sum(number for state, number in states.items() if not state.is_final)
+    return Level(found.standings.get(queue, NOTHING).arrived, unfinished)
 
 
 def _levels(states: Mapping[TaskState, int], standing: Standing) -> dict[str, float]:

@@ -29,7 +29,7 @@ from taskq.runtime.leases import Leases
 from taskq.runtime.maintenance import Maintenance
 from taskq.runtime.parts import Parts, build
 from taskq.runtime.run import StopReason
-from taskq.runtime.service import every
+from taskq.runtime.service import Tick, every
 
 if TYPE_CHECKING:
     from taskq.runtime.beat import Beat
@@ -54,6 +54,7 @@ class Worker:
     Arguments:
         app: the application whose tasks it knows.
         options: queues, slots, lease and so on.
+        beside: what else is to be called again and again while it works, with its name.
 
     >>> import asyncio
     >>> from taskq import App
@@ -70,8 +71,9 @@ class Worker:
     3
     """
 
-    def __init__(self, app: App, options: WorkerOptions | None = None) -> None:
+    def __init__(self, app: App, options: WorkerOptions | None = None, beside: Sequence[tuple[str, Tick]] = ()) -> None:
         self.app = app
+        self._beside = beside
         self.options = options or WorkerOptions()
         self.id = uuid4().hex[:16]
         """Random for each start of a process."""
@@ -255,7 +257,10 @@ class Worker:
                     group.create_task(every(lambda: self._watch(work), ended, logger, "the watch")),
                     group.create_task(every(lambda: self._recycle(work), ended, logger, "the watch over memory")),
                     group.create_task(every(lambda: self._listen(backend, work), ended, logger, "listening")),
-                    *(group.create_task(every(tick, ended, logger, name)) for name, tick in work.ticks()),
+                    *(
+                        group.create_task(every(tick, ended, logger, name))
+                        for name, tick in (*work.ticks(), *self._beside)
+                    ),
                     *(group.create_task(beat.run()) for beat in (self._beat,) if beat is not None),
                 ]
                 fetching = group.create_task(work.fetcher.run())

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from taskq import App, NoRetry, Reject, Retry, Snooze
-from taskq.domain.figures import PROCESS, QUEUE, RUN, Figures, Frame, add, chosen, total
+from taskq.domain.figures import FLEET, PROCESS, QUEUE, RUN, Figures, Frame, add, chosen, total
 from taskq.domain.sketch import bound
 from taskq.errors import BackendUnavailable
 from taskq.ports import Backend, MetricsStore
@@ -144,7 +144,7 @@ async def test_one_process_at_a_time_looks_at_the_store_and_another_takes_over(a
     [queue] = chosen(frame, QUEUE, "mail")
     assert queue.counts["arrived"] == 2
     assert (queue.levels["pending.1"], queue.levels["pending.2"], queue.levels["state.pending"]) == (1, 1, 2)
-    assert frame[PROCESS].levels["workers"] == 0
+    assert frame[FLEET].levels["workers"] == 0
     await first.farewell()
     await second.tick()
     assert second.is_holder

@@ -1,0 +1,85 @@
+"""`--metrics-port` and `--health-file`, as processes under a supervisor and alone, and beside schedules."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from collections.abc import Callable
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+
+from tests.cli.support import Program, Shell, taskq
+from tests.servers import wait_until
+
+Here = tuple[str, ...]
+
+
+@pytest.fixture
+def here(shared_url: str) -> Here:
+    """The arguments that name the application and its store."""
+    return ("-A", "tasks:app", "--backend", shared_url)
+
+
+def port_of(program: Program) -> int:
+    program.until_it_says(r"metrics and health at http://127\.0\.0\.1:\d+/metrics")
+    return int(re.findall(r"http://127\.0\.0\.1:(\d+)/metrics", program.log)[0])
+
+
+def shown(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def tells(port: int, line: str) -> Callable[[], bool]:
+    return lambda: line in shown(port, "/metrics")[1]
+
+
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_a_worker_shows_its_metrics_and_its_health(shell: Shell, here: Here, processes: str) -> None:
+    probes = ("--metrics-port", "0", "--metrics-host", "127.0.0.1", "--health-file", "health")
+    worker = shell.start("worker", *here, "-P", processes, *probes)
+    port = port_of(worker)
+    worker.until_it_says("serves", times=max(1, int(processes)))
+    wait_until(lambda: shown(port, "/health/ready")[0] == 200, "it is ready")
+    assert shown(port, "/health/live")[0] == 200
+    file = shell.folder / "health"
+    wait_until(lambda: json.loads(file.read_text())["ready"], "the file says so too")
+    for _ in range(3):
+        shell.output("enqueue", *here, "tasks.add", '{"x": 1, "y": 2}', "--wait")
+    done = 'taskq_tasks_ended_total{queue="default",status="completed",task="tasks.add"} 3.0'
+    wait_until(tells(port, done), "its tasks are counted")
+    assert worker.stop() == 0
+    assert not file.exists()
+
+
+def test_a_beat_shows_how_the_store_stands(shell: Shell, here: Here) -> None:
+    shell.output("enqueue", *here, "tasks.add", '{"x": 1, "y": 2}')
+    shell.output("queues", "pause", *here, "default", "--reason", "for now")
+    beat = shell.start("beat", *here, "--metrics-port", "0", "--metrics-host", "127.0.0.1")
+    port = port_of(beat)
+    wait_until(tells(port, 'taskq_queue_pending{priority="normal",queue="default"} 1.0'), "the queue is shown")
+    for line in ('taskq_queue_paused{queue="default"} 1.0', 'taskq_queue_arrived_total{queue="default"} 1.0'):
+        assert tells(port, line)()
+    wait_until(lambda: shown(port, "/health/ready")[0] == 200, "it is ready")
+    assert beat.stop() == 0
+
+
+def test_a_port_that_is_taken_is_a_mistake_of_one_line(shell: Shell, here: Here) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = shell.run("worker", *here, "--metrics-port", str(port), "--metrics-host", "127.0.0.1")
+    assert result.returncode == 2
+    assert f"taskq: metrics cannot be shown at 127.0.0.1:{port}: Address already in use" in result.stderr
+
+
+def test_a_port_out_of_range_is_a_mistake(kept: str) -> None:
+    result = taskq("worker", "-A", "tasks:app", "--metrics-port", "70000")
+    assert result.exit_code == 2
+    assert "70000 is not in the range" in result.output
