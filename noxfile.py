@@ -61,7 +61,7 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def system(session: nox.Session) -> None:
-    """Run what needs Debian's packages: the oldest Redis, PgBouncer, a clock that lies."""
+    """Run what needs Debian's packages: the oldest Redis, PgBouncer, a clock that lies, Prometheus."""
     require_debian_packages(session)
     install(session, "test")
     pytest = ["python", "-m", "pytest"]
@@ -147,6 +147,7 @@ def require_debian_packages(session: nox.Session) -> None:
     missing = [
         *([] if Path(REDIS_SERVER).exists() else [REDIS_SERVER]),
         *([] if shutil.which("pgbouncer", path=path) else ["pgbouncer"]),
+        *(each for each in ("prometheus", "promtool") if shutil.which(each) is None),
         *([] if list(Path("/").glob(FAKETIME.lstrip("/"))) else [FAKETIME]),
     ]
     if missing:
