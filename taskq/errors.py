@@ -119,6 +119,10 @@ class QueueFull(NotApplied):
         self.limit = limit
 
 
+class QuotaExceeded(NotApplied):
+    """A tenant has as many tasks, or as large ones, as it may; others may go on."""
+
+
 class DuplicateTask(NotApplied):
     """Another task holds the unique key, and `Unique(on_duplicate="raise")` asks to be told.
 

@@ -25,6 +25,7 @@ from taskq_memory.scheduler import MemoryScheduler
 from taskq_memory.search import MemorySearch
 from taskq_memory.snapshot import SnapshotFile
 from taskq_memory.store import Store
+from taskq_memory.tenants import MemoryTenants
 
 logger = logging.getLogger("taskq.memory")
 SNAPSHOT_EVERY = 5.0
@@ -59,6 +60,7 @@ class MemoryBackend:
         self.journal = MemoryJournal(store)
         self.search = MemorySearch(store)
         self.metrics = MemoryMetrics(store)
+        self.tenants = MemoryTenants(store)
         self.registry = registry or MemoryRegistry(store)
         self.events = MemoryEvents(store)
 

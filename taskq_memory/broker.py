@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from taskq.domain.limits import pack_limits
 from taskq.domain.message import Delivery, Message
@@ -24,8 +24,9 @@ from taskq.domain.outcome import (
     state_after,
 )
 from taskq.domain.record import DeadReason
-from taskq.domain.routing import AGING, advance, aged_quota
+from taskq.domain.routing import AGING, advance, aged_quota, is_noisy
 from taskq.domain.state import FINAL, WAITING, Event, TaskState
+from taskq.domain.tenants import has_own_limits
 from taskq.ports import (
     BackendOptions,
     CancelStatus,
@@ -39,7 +40,7 @@ from taskq.ports import (
 )
 from taskq_memory.intake import Intake
 from taskq_memory.passage import Passage
-from taskq_memory.rows import Claim, Task
+from taskq_memory.rows import Claim, Lane, Task
 from taskq_memory.store import Store
 
 PROMOTE_PER_FETCH = 200
@@ -133,13 +134,16 @@ class MemoryBroker:
         claimed: list[Task] = []
         passed = 0
         self._passage.let_out(queue, aging)
-        order = self._in_order(queue, quota, aging)
+        order = self._in_order(queue, quota, aging, self._noisy(queue))
         # Asking for the next one takes a group's turn, so it is asked only while there is room for it.
         while len(claimed) < limit and passed < may_pass and (task := next(order, None)) is not None:
             if task.expires_at is not None and task.expires_at <= now:
                 store.end(task, Event.EXPIRE, TaskState.EXPIRED)
                 passed += 1
-            elif (closed := store.gates.closed(task.limits, now)) is not None:
+                continue
+            if task.group:
+                store.stamp(task)
+            if (closed := store.gates.closed(task.limits, now)) is not None:
                 self._passage.park(task, closed)
                 passed += 1
             else:
@@ -150,7 +154,14 @@ class MemoryBroker:
             store.gates.enter_many(row.settings.rate, len(claimed), now)
         return claimed, passed
 
-    def _in_order(self, queue: str, quota: int, aging: float) -> Iterator[Task]:
+    def _noisy(self, queue: str) -> set[str]:
+        """The tenants of a queue that go last."""
+        shares = self._store.queues[queue].shares
+        total = sum(shares.values())
+        weights = {tenant: quota.weight for tenant, quota in self._store.quotas.items()}
+        return {tenant for tenant, running in shares.items() if is_noisy(running, total, weights.get(tenant, 1.0))}
+
+    def _in_order(self, queue: str, quota: int, aging: float, noisy: Container[str]) -> Iterator[Task]:
         """The waiting tasks of a queue in the order of their claim; each is moved before the next is asked for."""
         tasks = self._store.tasks
         for id in self._store.front_of(queue):
@@ -160,27 +171,32 @@ class MemoryBroker:
             if oldest is None:
                 break
             yield tasks[oldest]
-        while (head := self._next_head(queue)) is not None or self._passage.let_out(queue, aging):
+        while (head := self._next_head(queue, noisy)) is not None or self._passage.let_out(queue, aging):
             if head is not None:
                 yield tasks[head]
 
     def _oldest_head(self, queue: str, aging: float) -> str | None:
         """The head that has waited longest, and longer than `aging`."""
-        heads = [next(iter(self._store.lanes[lane].items())) for lane in self._store.lanes_of(queue)]
+        heads = [next(iter(self._store.lanes[lane].items())) for lane in self._open_lanes(queue)]
         heads += [(id, ready_at) for id, (_, ready_at, _) in self._store.rooms.cleared[queue].items()]
         id, ready_at = min(heads, key=lambda head: head[1], default=("", 0.0))
         return id if id and self._store.clock.now() - ready_at > aging else None
 
-    def _next_head(self, queue: str) -> str | None:
+    def _open_lanes(self, queue: str) -> list[Lane]:
+        """The lanes of a queue, without those whose tenant has as much as it may, and somebody who waits for more."""
+        return [lane for lane in self._store.lanes_of(queue) if not self._passage.is_shut(queue, lane[2])]
+
+    def _next_head(self, queue: str, noisy: Container[str]) -> str | None:
         """The head of the most urgent lane, behind what was let out of a room; groups of one priority take turns."""
-        lanes, cleared = self._store.lanes_of(queue), self._store.rooms.cleared_of(queue)
+        lanes, cleared = self._open_lanes(queue), self._store.rooms.cleared_of(queue)
         if cleared and (not lanes or self._store.tasks[cleared[0]].priority >= lanes[0][1]):
             return cleared[0]
         if not lanes:
             return None
         priority = lanes[0][1]
         served = self._store.queues[queue].last_group
-        groups = [lane[2] for lane in lanes if lane[1] == priority]
+        peers = [lane[2] for lane in lanes if lane[1] == priority]
+        groups = [group for group in peers if group not in noisy] or peers
         after = [group for group in groups if group > served.get(priority, "")]
         group = (after or groups)[0]
         served[priority] = group
@@ -201,7 +217,7 @@ class MemoryBroker:
             task.dead_letter,
             task.tenant,
             (task.started_at or task.created_at) - task.created_at,
-            bool(task.gates),
+            has_own_limits(task.gates),
             max(0.0, (task.started_at or task.created_at) - (task.ready_at or task.created_at)),
         )
 

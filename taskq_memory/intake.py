@@ -7,7 +7,7 @@ from collections.abc import Container, Sequence
 
 from taskq.domain.message import Message
 from taskq.domain.state import WAITING, Event, TaskState
-from taskq.ports import Enqueued, EnqueueStatus, Fill
+from taskq.ports import Enqueued, EnqueueStatus, Fill, TenantLoad
 from taskq_memory.rows import Task
 from taskq_memory.store import Store
 
@@ -22,6 +22,7 @@ class Intake:
         """The first refusal that this batch would meet, None where there is none."""
         digests: dict[str, str] = {}
         fresh: Counter[str] = Counter()
+        loads: dict[str, TenantLoad] = {}
         coming, keys = set[str](), set[str]()
         for message in batch:
             if message.digest:
@@ -38,6 +39,10 @@ class Intake:
             fill = self._fill_of(message.queue)
             if fill.depth + fresh[message.queue] > fill.limit:
                 return Enqueued(message.id, EnqueueStatus.FULL, fill)
+            load = loads.get(message.group, TenantLoad())
+            if self._is_over_quota(message, load):
+                return Enqueued(message.id, EnqueueStatus.OVER_QUOTA)
+            loads[message.group] = TenantLoad(load.unfinished + 1, load.payload_bytes + len(message.body))
             coming.add(message.id)
             if message.unique is not None:
                 keys.add(message.unique.key)
@@ -61,6 +66,8 @@ class Intake:
         fill = self._fill_of(message.queue)
         if fill.depth >= fill.limit:
             return Enqueued(message.id, EnqueueStatus.FULL, fill)
+        if self._is_over_quota(message, TenantLoad()):
+            return Enqueued(message.id, EnqueueStatus.OVER_QUOTA)
         store.add(message)
         fill = self._fill_of(message.queue)
         is_high = fill.depth >= store.queues[message.queue].settings.warn_at * fill.limit
@@ -78,6 +85,21 @@ class Intake:
         if message.flow and not self._store.joins.takes(message.flow):
             return Enqueued(message.id, EnqueueStatus.FLOW_OVER)
         return None
+
+    def _is_over_quota(self, message: Message, coming: TenantLoad) -> bool:
+        """Whether its tenant may not have it.
+
+        Arguments:
+            coming: what of the tenant is stored before it.
+        """
+        quota = self._store.quotas.get(message.group)
+        if quota is None:
+            return False
+        load = self._store.loads.get(message.group, TenantLoad())
+        number = load.unfinished + coming.unfinished + 1
+        size = load.payload_bytes + coming.payload_bytes + len(message.body)
+        is_too_many = quota.unfinished is not None and number > quota.unfinished
+        return is_too_many or (quota.payload_bytes is not None and size > quota.payload_bytes)
 
     def _known(self, message: Message) -> bool:
         """Whether the id has a record, a tombstone that is still young, or a digest that is still remembered."""
@@ -101,6 +123,9 @@ class Intake:
         holds = message.unique is not None and self._store.keys.owner_of(message.unique) == message.id
         if task is None or not holds or task.state not in WAITING:
             return Enqueued(message.id, EnqueueStatus.DUPLICATE)
+        if task.group:
+            self._store.load(task.group, 1, len(message.body) - len(task.body))
+            self._store.load(task.group, -1, 0)
         task.body = message.body
         if message.delay is not None and task.state is TaskState.BLOCKED:
             task.delay, task.eta = message.delay, None

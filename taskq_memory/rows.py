@@ -83,6 +83,11 @@ class Task:
     tags: tuple[str, ...] = ()
 
     @property
+    def is_unfinished(self) -> bool:
+        """Whether it is there and not over."""
+        return self.state is not None and not self.state.is_final
+
+    @property
     def limits(self) -> tuple[Limit, ...]:
         """The gates that each run must pass."""
         return unpack_limits(self.gates)
@@ -124,6 +129,16 @@ class QueueRow:
     running: int = 0
     arrived: int = 0
     """Tasks that came in."""
+    shares: dict[str, int] = field(default_factory=dict)
+    """By tenant, how many of its tasks run."""
+
+    def share(self, tenant: str, change: int) -> None:
+        """A task of a tenant begins to run, or runs no more."""
+        number = self.shares.get(tenant, 0) + change
+        if number:
+            self.shares[tenant] = number
+        else:
+            del self.shares[tenant]
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ import msgspec
 
 from taskq.domain.limits import Breaker, Bucket, Slots
 from taskq.domain.state import TaskState
+from taskq.domain.tenants import Quota
 from taskq.domain.unique import Holding
 from taskq.errors import ConfigError
 from taskq.ports import ScheduleEntry
@@ -40,6 +41,7 @@ class _Image(msgspec.Struct):
     flows: list[FlowRow] = []
     documents: dict[str, dict[str, tuple[bytes, int]]] = {}
     journals: dict[str, JournalRow] = {}
+    quotas: dict[str, Quota] = {}
 
 
 class SnapshotFile:
@@ -143,6 +145,7 @@ def _image(store: Store) -> _Image:
         list(store.joins.flows.values()),
         dict(store.documents),
         dict(store.journals),
+        dict(store.quotas),
     )
 
 
@@ -179,6 +182,10 @@ def _restore(store: Store, image: _Image) -> None:
     store.schedules.update({entry.name: entry for entry in image.schedules})
     store.joins.flows.update({row.id: row for row in image.flows})
     store.joins.rebind()
+    store.quotas.update(image.quotas)
+    for task in image.tasks:
+        if task.group and task.is_unfinished:
+            store.load(task.group, 1, len(task.body))
     store.documents.update(image.documents)
     store.journals.update(image.journals)
     store.entry = max((task.entry for task in image.tasks), default=0)

@@ -24,7 +24,8 @@ from taskq.domain.lease import ReaperWatch
 from taskq.domain.limits import pack_limits
 from taskq.domain.message import DIGEST_RETENTION, TOMBSTONE, Message
 from taskq.domain.state import WAITING, Event, TaskState
-from taskq.ports import Clock, FigureRow, Left, ScheduleEntry
+from taskq.domain.tenants import MARK, Quota, stamped
+from taskq.ports import Clock, FigureRow, Left, ScheduleEntry, TenantLoad
 from taskq_memory.gates import Gates
 from taskq_memory.joins import Joins
 from taskq_memory.listeners import Listeners
@@ -52,6 +53,9 @@ class Store:
         self.gates = Gates()
         self.rooms = Rooms()
         self.keys = UniqueKeys(self.tasks, clock)
+        self.quotas: dict[str, Quota] = {}
+        self.loads: dict[str, TenantLoad] = {}
+        """By tenant, what it has."""
         self.joins = Joins(self)
         self.claims: dict[str, Claim] = {}
         self.watch = ReaperWatch()
@@ -180,6 +184,11 @@ class Store:
         row = self.queues[task.queue]
         row.waiting += state in WAITING
         row.running += state is TaskState.RUNNING
+        if task.group:
+            if state is TaskState.RUNNING:
+                row.share(task.group, 1)
+            if task.is_unfinished is state.is_final:
+                self.load(task.group, -1 if state.is_final else 1, len(task.body))
         task.state = state
         self.entry += 1
         task.entry = self.entry
@@ -191,6 +200,8 @@ class Store:
         row = self.queues[task.queue]
         row.waiting -= task.state in WAITING
         row.running -= task.state is TaskState.RUNNING
+        if task.group and task.state is TaskState.RUNNING:
+            row.share(task.group, -1)
         self.leave_index(task)
 
     def leave_index(self, task: Task) -> None:
@@ -208,6 +219,24 @@ class Store:
             self.running.pop(task.id, None)
         elif task.state is not None and task.state.is_final:
             self.ended[task.queue, task.state is TaskState.DEAD].pop(task.id, None)
+
+    def load(self, tenant: str, change: int, size: int) -> None:
+        """A task of a tenant is there, or is over.
+
+        Arguments:
+            change: 1 or -1.
+            size: of its payload, in bytes.
+        """
+        before = self.loads.get(tenant, TenantLoad())
+        self.loads[tenant] = TenantLoad(before.unfinished + change, before.payload_bytes + change * size)
+        if not self.loads[tenant].unfinished:
+            del self.loads[tenant]
+
+    def stamp(self, task: Task) -> None:
+        """Have a task keep to what its tenant may have now."""
+        quota = self.quotas.get(task.group)
+        if quota is not None or f'"{MARK}' in task.gates:
+            task.gates = stamped(task.gates, () if quota is None else quota.limits(task.group))
 
     # ------------------------------------------------------------ looking
 

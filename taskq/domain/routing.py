@@ -1,4 +1,4 @@
-"""Which lane a claim takes from next: priority, aging, the front lane; and which queue, by weight."""
+"""Which lane a claim takes from next: priority, aging, the front lane, tenants; and which queue, by weight."""
 
 from __future__ import annotations
 
@@ -30,6 +30,29 @@ def advance(counter: int, claimed: int) -> int:
     1
     """
     return (counter + claimed) % AGED_EVERY
+
+
+NOISY_SHARE = 0.1
+"""Of all that runs for tenants in a queue: who has more, and NOISY_LEAST, goes last."""
+NOISY_LEAST = 30
+"""Running tasks that a tenant may have, however few the others have."""
+
+
+def is_noisy(running: int, total: int, weight: float = 1.0) -> bool:
+    """Whether a tenant goes behind the others of its priority, as long as they have anything to run.
+
+    The rule of the fair queues of Amazon SQS ("How Amazon SQS fair queues work", 2025): no configuration is needed, and
+    no worker stands idle for it.
+
+    Arguments:
+        running: the tenant's tasks that run, of one queue.
+        total: all tenants' tasks that run, of that queue.
+        weight: what share the tenant may have, in NOISY_SHARE.
+
+    >>> is_noisy(29, 30), is_noisy(30, 30), is_noisy(30, 300), is_noisy(40, 100, weight=5)
+    (False, True, False, False)
+    """
+    return running >= NOISY_LEAST and running > NOISY_SHARE * weight * total
 
 
 class QueueOrder:

@@ -1,5 +1,6 @@
 """What the core asks of a store: small, asynchronous, batch-first protocols. An adapter stores, fences and counts."""
 
+from taskq.domain.tenants import Quota
 from taskq.ports.annotations import Annotations
 from taskq.ports.backend import Backend, BackendOptions, Capability
 from taskq.ports.broker import (
@@ -27,6 +28,7 @@ from taskq.ports.registry import MOST_NAMES, Order, WorkerCommand, WorkerInfo, W
 from taskq.ports.results import Finished, ResultStore
 from taskq.ports.scheduler import Change, Committed, DueSchedules, ScheduleEntry, Scheduler
 from taskq.ports.search import Counted, EndedQuery, Found, Key, Place, Search, Values
+from taskq.ports.tenants import TenantLoad, TenantPage, Tenants
 
 __all__ = [
     "DOCUMENT_LIMIT",
@@ -75,6 +77,7 @@ __all__ = [
     "QueueConfig",
     "QueueControl",
     "QueueSettings",
+    "Quota",
     "Reaped",
     "RedriveStatus",
     "Redriven",
@@ -87,6 +90,9 @@ __all__ = [
     "Standing",
     "SystemClock",
     "TaskQuery",
+    "TenantLoad",
+    "TenantPage",
+    "Tenants",
     "Values",
     "WorkerCommand",
     "WorkerInfo",

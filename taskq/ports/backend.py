@@ -24,6 +24,7 @@ from taskq.ports.registry import WorkerRegistry
 from taskq.ports.results import ResultStore
 from taskq.ports.scheduler import Scheduler
 from taskq.ports.search import Search
+from taskq.ports.tenants import Tenants
 
 
 class Capability(StrEnum):
@@ -102,6 +103,8 @@ class Backend(Protocol):
     def search(self) -> Search: ...
     @property
     def metrics(self) -> MetricsStore: ...
+    @property
+    def tenants(self) -> Tenants: ...
 
     def shard_of(self, queue: str) -> int:
         """The shard that holds a queue: the last byte of the ids of its tasks (0 where there is one shard)."""

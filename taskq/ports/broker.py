@@ -28,6 +28,9 @@ class EnqueueStatus(StrEnum):
     """The run that enqueues has lost its lease; nothing was changed."""
     NO_PARENT = "no parent"
     """There is no record of a task for which it is to wait, whose id is answered; nothing was changed."""
+    OVER_QUOTA = "over quota"
+    """The tenant has as many unfinished tasks, or bytes of them, as it may (taskq.domain.tenants); nothing was
+    changed."""
     FLOW_OVER = "flow over"
     """The flow whose member it is to be has ended, was cancelled, or is not known; nothing was changed."""
 

@@ -27,6 +27,7 @@ from taskq.testing.conformance.scheduling import ScheduleRules
 from taskq.testing.conformance.settle import HistoryRules, SettleAnswerRules, SettleRules
 from taskq.testing.conformance.sharing import BackendRules, CloneRules, ConcurrencyRules, NamespaceRules
 from taskq.testing.conformance.steering import CapacityRules, MovingRules, QueueLimitRules, SettingsRules, StandingRules
+from taskq.testing.conformance.tenants import FairRules, LoadRules, QuotaRules
 from taskq.testing.conformance.transitions import TransitionRules
 from taskq.testing.conformance.unique import HolderRules, RedrivenKeyRules, ReplaceRules, UniqueRules
 from taskq.testing.conformance.upkeep import ExpireRules, PromoteRules, PruneRules, RelayRules
@@ -46,6 +47,9 @@ class BackendConformance(
     FrontLaneRules,
     AgingRules,
     GroupRules,
+    FairRules,
+    QuotaRules,
+    LoadRules,
     RateRules,
     SlotRules,
     FreedSlotRules,
