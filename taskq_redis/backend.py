@@ -27,6 +27,7 @@ from taskq_redis.results import RedisResults
 from taskq_redis.scheduler import RedisScheduler
 from taskq_redis.search import RedisSearch
 from taskq_redis.store import Store
+from taskq_redis.tenants import RedisTenants
 from taskq_redis.urls import Target, parse
 
 
@@ -50,6 +51,7 @@ class RedisBackend:
         self.documents = RedisDocuments(self._store)
         self.journal = RedisJournal(self._store)
         self.metrics = RedisMetrics(self._store)
+        self.tenants = RedisTenants(self._store)
         self.search = RedisSearch(self._store, self.inspector.get_many)
         self.registry = RedisRegistry(self._store)
         self.events = RedisEvents(self._store, self._listening)

@@ -43,6 +43,7 @@ _ENQUEUED = {
     4: EnqueueStatus.FULL,
     5: EnqueueStatus.REPLACED,
     6: EnqueueStatus.FLOW_OVER,
+    7: EnqueueStatus.OVER_QUOTA,
 }
 _TELLS_FILL = frozenset({EnqueueStatus.CREATED, EnqueueStatus.FULL})
 _SETTLED = {1: SettleStatus.APPLIED, 2: SettleStatus.REPEATED, 0: SettleStatus.STALE, -1: SettleStatus.GONE}

@@ -57,6 +57,10 @@ A shard is one hash slot: all its keys carry the tag `{namespace:shard}`, so tha
                  docs:<kind>        hash    documents: id → "<version> <data>"
                  docids:<kind>      zset    their ids
                  journal:<name>     stream  a journal, one entry for each number
+                 quotas             hash    what is set for tenants (_tenants.lua)
+                 tenants            zset    the names of those
+                 loads              hash    what tenants have: `n:<tenant>` unfinished tasks, `b:<tenant>` bytes of them
+                 shares:<q>         hash    tenant → how many of its tasks run; '' all of them together
                  left               hash    figures to be rolled up: id → data
                  lefts              zset    their ids, by the instant at which they were left
                  figures:<step>     hash    figures of so many seconds each: the instant → "<version> <data>"
@@ -78,12 +82,12 @@ from typing import NamedTuple
 _KINDS = re.compile(
     rb"""taskq:\{[^{}]+:\d+\}:(
         meta | queues | leases | cancels | expiring | workers | schedules | unsure | out | flows | held | looks
-      | left | lefts
+      | left | lefts | quotas | tenants | loads
       | (task|log|digest|waits|children|flow|members|failed):[0-9a-f-]{36}
       | gone:\d+
       | out:[0-9a-f-]{36}:\d+
       | (lanes|front|gates|cleared|blocked|due|retry|ends|queue|wake|claim|worker|orders|unique|schedule):.*
-      | (docs|docids|journal|indexed|duty):.*
+      | (docs|docids|journal|indexed|duty|shares):.*
       | figures:\d+
       | found:[cxdke]:[ntgef]:.*
       | values:[ntgef]

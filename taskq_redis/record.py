@@ -5,8 +5,10 @@
     q   queue                       l   lane, "<priority>:<group>"
     b   "<name>\\n<body>"            o   options that are not the defaults: "<expires at> <retention> <max lost leases>
     c   created at                      <dead letter: 0 or -><flags> <tenant>", "-" for a default; flags: u it has a
-                                        unique key, x it has limits, m it is a member of a flow, c others wait for it
+                                        unique key, x it has limits, m it is a member of a flow, c others wait for it,
+                                        h it has a tenant
     un  unique key, "<until: s, d or t> <ms or -> <key>"    g   limits (taskq.domain.limits.pack_limits)
+    tl  limits of its tenant, when it came to them
     rm  the gate at which it waits, of g                    lw  the longest that it may be put off, ms
     e   stream entry with which it last came to its lane: since when it is ready
     d   due at, of s and t
@@ -120,6 +122,7 @@ def pack_options(message: Message) -> str:
     ('', '60000 - - acme')
     """
     flags = f"{'u' if message.unique else ''}{'x' if message.limits else ''}{'m' if message.flow else ''}"
+    flags += "h" if message.group else ""
     if (
         not flags
         and message.retention == DEFAULT_RETENTION
@@ -242,7 +245,7 @@ def to_record(id: str, flat: Sequence[bytes], logs: Sequence[bytes] = ()) -> Tas
         checkpoint=fields.get(b"ck"),
         logs=tuple(line.decode() for line in logs),
         unique=unpack_unique(fields.get(b"un")),
-        limits=unpack_limits(fields.get(b"g", b"").decode()),
+        limits=unpack_limits(fields.get(b"tl", b"").decode()) + unpack_limits(fields.get(b"g", b"").decode()),
         waits_at=fields[b"rm"].decode() if fields[b"s"] == b"g" else "",
         parents=unpack_parents(fields.get(b"pa")),
         flow=fields.get(b"fw", b"").decode(),

@@ -18,7 +18,7 @@ from taskq.domain.message import (
     TOMBSTONE,
 )
 from taskq.domain.record import HISTORY_LIMIT, LOG_LIMIT, DeadReason
-from taskq.domain.routing import AGED_EVERY
+from taskq.domain.routing import AGED_EVERY, NOISY_LEAST, NOISY_SHARE
 from taskq.ports.queues import DEFAULT_MAX_FINISHED, DEFAULT_MAX_SIZE, DEFAULT_WARN_AT
 
 PROMOTE_PER_FETCH = 200
@@ -37,6 +37,9 @@ FOUND_MOST = 10_000
 JOINS_PER_CALL = 250
 """Tasks that one script tells of the end of a parent, beside its own business."""
 
+LANES_AT_ONCE = 64
+"""Lanes of one priority that a claim looks at, beside twice as many as it wants tasks."""
+
 STEP_BACK = 60
 """Seconds of work that a store may have forgotten, after a failover, without being taken for an old copy."""
 
@@ -49,6 +52,9 @@ _CONSTANTS: dict[str, int | float | str] = {
     "HISTORY_LIMIT": HISTORY_LIMIT,
     "LOG_LIMIT": LOG_LIMIT,
     "AGED_EVERY": AGED_EVERY,
+    "NOISY_LEAST": NOISY_LEAST,
+    "NOISY_SHARE": NOISY_SHARE,
+    "LANES_AT_ONCE": LANES_AT_ONCE,
     "MAX_FINISHED": DEFAULT_MAX_FINISHED,
     "FOUND_MOST": FOUND_MOST,
     "PROMOTE_PER_FETCH": PROMOTE_PER_FETCH,
@@ -75,19 +81,20 @@ _BUILT_ON: Mapping[str, list[str]] = {
     "cancel": ["_runs", "_joins"],
     "catch_up": ["_found"],
     "command": ["_repeats"],
-    "commit": ["_schedules", "enqueue"],
+    "commit": ["_schedules", "_tenants", "enqueue"],
     "count_ended": ["_found"],
     "discard": ["_found"],
+    "enqueue": ["_tenants"],
     "expire": ["_runs", "_joins"],
     "flow_cancel": ["_flows"],
     "flow_reopen": ["_flows"],
-    "fetch": ["_runs", "_joins", "_gates", "_pick"],
+    "fetch": ["_runs", "_joins", "_gates", "_tenants", "_pick"],
     "found": ["_found"],
     "newest": ["_journal"],
-    "peek": ["_pick"],
+    "peek": ["_tenants", "_pick"],
     "promote": ["_runs"],
     "prune": ["_found"],
-    "purge": ["_runs", "_joins", "_pick"],
+    "purge": ["_runs", "_joins", "_tenants", "_pick"],
     "reap": ["_runs", "_joins", "_gates"],
     "redrive": ["_found"],
     "relay": ["_runs", "_joins"],

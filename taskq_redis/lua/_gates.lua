@@ -122,21 +122,21 @@ end
 
 -- A run has ended, or its lease was lost.
 local function leave_gates(task, id, failed)
-  local v = call('HMGET', task, 'g', 'u')
-  for _, limit in ipairs(v[1] and cjson.decode(v[1]) or {}) do
+  local v = call('HMGET', task, 'tl', 'g', 'u')
+  for _, limit in ipairs(limits_of(v[1], v[2])) do
     local gate = gate_of(limit)
     if gate.kind == 'c' and call('SREM', key('holders', gate.name), id) == 1 then
       gate.held = gate.held - 1
       open_gate(gate.name)
     elseif gate.kind == 'b' then
-      note_run(gate, limit, failed, v[2] / 1000)
+      note_run(gate, limit, failed, v[3] / 1000)
     end
   end
 end
 
 -- The far side said "too many requests".
 local function throttle(task)
-  for _, limit in ipairs(cjson.decode(call('HGET', task, 'g') or '[]')) do
+  for _, limit in ipairs(limits_of(nil, call('HGET', task, 'g'))) do
     local gate = gate_of(limit)
     if gate.kind == 'r' and gate.adaptive and seconds - gate.cut >= CUT_EVERY then
       gate.tokens, gate.share, gate.cut = 0, math.max(LEAST_SHARE, gate.share / 2), seconds

@@ -43,7 +43,7 @@ local new_leases, gone_leases, new_expiring, gone_expiring, gone_cancels = {}, {
 local function queue_of(name)
   local queue = queues[name]
   if not queue then
-    queue = {name = name, ready = 0, counts = {}, ended = {}, lanes = {}, front = {}, due = {}, retry = {}}
+    queue = {name = name, ready = 0, counts = {}, ended = {}, lanes = {}, front = {}, due = {}, retry = {}, shares = {}}
     queues[name] = queue
     queue_order[#queue_order + 1] = queue
   end
@@ -51,6 +51,34 @@ local function queue_of(name)
 end
 
 local function count(queue, state, by) queue.counts[state] = (queue.counts[state] or 0) + by end
+
+-- Tasks of a tenant begin to run, or run no more. Tasks without a tenant are not counted.
+local function share(queue, lane, by)
+  local tenant = string.sub(lane, 3)
+  if tenant ~= '' then queue.shares[tenant] = (queue.shares[tenant] or 0) + by end
+end
+
+-- Tasks of a tenant are there, or are over: how many more, and how many bytes of them.
+local loads = {}
+local function load_tenant(lane, number, bytes)
+  local tenant = string.sub(lane, 3)
+  if tenant == '' then return end
+  local load = loads[tenant] or {0, 0}
+  loads[tenant] = {load[1] + number, load[2] + bytes}
+end
+
+local function add_up(hash, field, by)
+  if by ~= 0 and call('HINCRBY', hash, field, by) <= 0 then call('HDEL', hash, field) end
+end
+
+local function flush_tenants(queue)
+  local total = 0
+  for tenant, by in pairs(queue.shares) do
+    add_up(key('shares', queue.name), tenant, by)
+    total = total + by
+  end
+  add_up(key('shares', queue.name), '', total)
+end
 
 -- Tokens on the queue's list, at most `wanted` of them: one wakes one worker, which looks for itself.
 local function wake(name, wanted)
@@ -86,6 +114,7 @@ local function flush()
     for state, by in pairs(queue.counts) do
       if by ~= 0 then call('HINCRBY', key('queue', name), state, by) end
     end
+    flush_tenants(queue)
     -- Where only so many may run at once, the end of one lets another begin.
     if (queue.counts.r or 0) < 0 and call('HEXISTS', key('queue', name), 'wk') == 1 then wake(name, 1) end
     for lane, ids in pairs(queue.ended) do
@@ -100,7 +129,11 @@ local function flush()
     -- A new earliest due task wakes somebody too, who then waits no longer than until it is due.
     if queue.ready > 0 or is_earlier then wake(name, math.max(queue.ready, 1)) end
   end
-  queues, queue_order = {}, {}
+  for tenant, load in pairs(loads) do
+    add_up(P .. 'loads', 'n:' .. tenant, load[1])
+    add_up(P .. 'loads', 'b:' .. tenant, load[2])
+  end
+  queues, queue_order, loads = {}, {}, {}
   new_leases, gone_leases, new_expiring, gone_expiring, gone_cancels = {}, {}, {}, {}, {}
 end
 
@@ -152,11 +185,19 @@ local function leave_room(name, gate, member)
   end
 end
 
+-- The limits of a task: those of its tenant, as the claim that came upon it last knew them, and its own.
+local function limits_of(of_tenant, own)
+  if not of_tenant then return own and cjson.decode(own) or {} end
+  local limits = cjson.decode(of_tenant)
+  for _, limit in ipairs(own and cjson.decode(own) or {}) do limits[#limits + 1] = limit end
+  return limits
+end
+
 -- One who was let out will not start now: others may, where it would have passed.
 local has_made_way = false
 local function make_way(name, task)
   has_made_way = true
-  for _, limit in ipairs(cjson.decode(call('HGET', task, 'g'))) do
+  for _, limit in ipairs(limits_of(unpack(call('HMGET', task, 'tl', 'g'), 1, 2))) do
     call('ZADD', key('gates', name), 'XX', 0, limit[1] .. ':' .. limit[2])
   end
 end

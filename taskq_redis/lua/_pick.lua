@@ -48,13 +48,9 @@ local function pick_aged(lanes, quota, aging, picks)
   end
 end
 
--- Up to `wanted` tasks of one priority. Its groups take turns, from the one after the group that was served last.
-local function pick_by_turns(lanes, wanted, picks, served)
-  local first = 1
-  for i, lane in ipairs(lanes) do
-    if served and lane.group > served then first = i; break end
-  end
-  local turn, empty = first, 0
+-- Up to `wanted` tasks of lanes that take turns, in this order; returns the group served last, nil for none.
+local function pick_by_turns(lanes, wanted, picks)
+  local turn, empty, served = 1, 0, nil
   while wanted > 0 and empty < #lanes do
     local lane = lanes[turn]
     load(lane, lane.taken + math.ceil(wanted / #lanes))
@@ -69,9 +65,55 @@ local function pick_by_turns(lanes, wanted, picks, served)
   return served
 end
 
--- `row` keeps, for each priority, the group served last; only groups with a name pay for that.
+-- The lanes of one priority in the order of their turns, from the one after the group that was served last; of very many
+-- those whose turn is near.
+local function lanes_in_turn(name, priority, served, wanted)
+  local zset, score = key('lanes', name), 3 - priority
+  local number = call('ZCOUNT', zset, score, score)
+  if number == 0 then return {} end
+  local most = math.min(number, 2 * wanted + LANES_AT_ONCE)
+  local first = call('ZCOUNT', zset, '-inf', '(' .. score)
+  local from = 0
+  if served then
+    -- Where it stands, or would: a zset does not tell that of what it does not hold.
+    local lane = priority .. ':' .. served
+    local is_guest = call('ZADD', zset, 'NX', score, lane) == 1
+    from = call('ZRANK', zset, lane) - first + (is_guest and 0 or 1)
+    if is_guest then call('ZREM', zset, lane) end
+  end
+  if from >= number then from = 0 end
+  local names = call('ZRANGE', zset, first + from, first + math.min(from + most, number) - 1)
+  local rest = math.min(most - #names, from)
+  if rest > 0 then
+    for _, lane in ipairs(call('ZRANGE', zset, first, first + rest - 1)) do names[#names + 1] = lane end
+  end
+  local lanes = {}
+  for i, lane in ipairs(names) do
+    lanes[i] = {name = lane, group = string.sub(lane, 3), stream = lane_key(name, lane), entries = {}, taken = 0}
+  end
+  return lanes
+end
+
+-- Lanes in their order, apart: of those tenants that have much (taskq.domain.routing.is_noisy), and of the others.
+local function apart(name, lanes)
+  local shares = key('shares', name)
+  local total = tonumber(call('HGET', shares, '') or 0)
+  if total < NOISY_LEAST or #lanes == 0 then return lanes, {} end
+  local quiet, noisy, groups = {}, {}, {}
+  for i, lane in ipairs(lanes) do groups[i] = lane.group end
+  local running = call('HMGET', shares, unpack(groups))
+  for i, lane in ipairs(lanes) do
+    local number, quota = lane.group ~= '' and tonumber(running[i]) or 0, quota_of(lane.group)
+    local is_noisy = number >= NOISY_LEAST and number > NOISY_SHARE * (quota and quota[1] or 1) * total
+    table.insert(is_noisy and noisy or quiet, lane)
+  end
+  return quiet, noisy
+end
+
+-- `row` keeps, for each priority, the group served last; only groups with a name pay for that. `is_shut` says of which
+-- tenants nothing is wanted.
 -- Returns the ids, how many of them come from the front lane, and the lanes with `taken` entries each.
-local function pick(name, wanted, quota, aging, row, has_cleared)
+local function pick(name, wanted, quota, aging, row, has_cleared, is_shut)
   local picks = {}
   local front = call('ZRANGE', key('front', name), 0, wanted - 1)
   for i, member in ipairs(front) do picks[i] = string.sub(member, 7) end
@@ -82,24 +124,30 @@ local function pick(name, wanted, quota, aging, row, has_cleared)
     lanes[#lanes + 1] = lane
     cleared[priority] = lane
   end
-  for _, lane in ipairs(call('ZRANGE', key('lanes', name), 0, -1)) do
-    local priority = string.sub(lane, 1, 1)
-    lanes[#lanes + 1] = {name = lane, group = string.sub(lane, 3), stream = lane_key(name, lane), entries = {}, taken = 0}
-    by_priority[priority] = by_priority[priority] or {}
-    table.insert(by_priority[priority], lanes[#lanes])
+  for priority = 3, 0, -1 do
+    local served = row['g' .. priority] or call('HGET', key('queue', name), 'g' .. priority) or nil
+    local peers = lanes_in_turn(name, priority, served, wanted)
+    by_priority[priority] = {}
+    for _, lane in ipairs(peers) do
+      if lane.group == '' or not is_shut or not is_shut(name, lane.group) then
+        table.insert(by_priority[priority], lane)
+        lanes[#lanes + 1] = lane
+      end
+    end
   end
   if #lanes > 1 then pick_aged(lanes, math.min(quota, wanted - #picks), aging, picks) end
   for priority = 3, 0, -1 do
-    local peers, freed = by_priority[tostring(priority)], cleared[priority]
+    local peers, freed = by_priority[priority], cleared[priority]
     if freed and #picks < wanted then
       load(freed, freed.taken + wanted - #picks)
       while freed.taken < #freed.entries and #picks < wanted do take(freed, picks) end
     end
-    if peers and #picks < wanted then
+    if #peers > 0 and #picks < wanted then
       local has_turns = #peers > 1 or peers[1].group ~= ''
-      local served = has_turns and (row['g' .. priority] or call('HGET', key('queue', name), 'g' .. priority)) or nil
-      served = pick_by_turns(peers, wanted - #picks, picks, served)
-      if has_turns then row['g' .. priority] = served end
+      local quiet, noisy = apart(name, peers)
+      local served = pick_by_turns(quiet, wanted - #picks, picks)
+      if #picks < wanted and #noisy > 0 then served = pick_by_turns(noisy, wanted - #picks, picks) or served end
+      if has_turns and served then row['g' .. priority] = served end
     end
   end
   return picks, #front, lanes

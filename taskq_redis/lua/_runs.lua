@@ -1,8 +1,7 @@
 -- What becomes of tasks that have run, or end.
 
 -- The options of a record that are not the defaults: "<expires_at> <retention> <max_lost> <letter><flags> <tenant>", "-"
--- for a default. Returns expires_at, retention, max_lost, letter ('0': no dead letter), flags ('u': it has a unique key,
--- 'x': it has limits).
+-- for a default. Returns expires_at, retention, max_lost, letter ('0': no dead letter), flags (record.py).
 local options_read = {} -- by text: many tasks of one call have the same
 local function options_of(text)
   if not text then return nil, DEFAULT_RETENTION, DEFAULT_MAX_LOST, '1', '' end
@@ -58,6 +57,7 @@ local function finish(queue, task, id, state, retention, awaited, flags, fields)
     if string.find(flags, 'u', 1, true) then give_key_back(id, call('HGET', task, 'un'), true) end
     if string.find(flags, 'c', 1, true) then ended_parents[#ended_parents + 1] = state .. id end
     if string.find(flags, 'm', 1, true) then ended_members[#ended_members + 1] = state .. id end
+    if string.find(flags, 'h', 1, true) then load_tenant(call('HGET', task, 'l'), -1, -call('HSTRLEN', task, 'b')) end
   end
   call('HSET', task, 's', state, 'z', now, unpack(fields))
   count(queue, state, 1)

@@ -5,10 +5,10 @@
 --       the options or '', digest, '' or [unique key as in _lib.lua, limits, the longest that it may be put off (ms),
 --       whether it replaces, parents as in _lib.lua, flow, tags as JSON] as JSON, '' for what it has not, count,
 --       count × (id, name and body)
--- Returns for each message 1 created, 0 duplicate, 2 conflict, 3 stale parent, 4 full, 5 replaced, 6 flow over, the id of
--- the task that holds its unique key, or '!' and that of a parent which is not known; then {queue, depth, limit, …} of
+-- Returns for each message 1 created, 0 duplicate, 2 conflict, 3 stale parent, 4 full, 5 replaced, 6 flow over, 7 over
+-- its tenant's quota, the id of the task that holds its unique key, or '!' and that of a parent which is not known; then {queue, depth, limit, …} of
 -- queues that are full or past their warning level, and what _schedules.lua has written.
-local CREATED, DUPLICATE, CONFLICT, STALE_PARENT, FULL, REPLACED, FLOW_OVER = 1, 0, 2, 3, 4, 5, 6
+local CREATED, DUPLICATE, CONFLICT, STALE_PARENT, FULL, REPLACED, FLOW_OVER, OVER_QUOTA = 1, 0, 2, 3, 4, 5, 6, 7
 local HEAD = 9
 
 -- What each message is: its id, its body, and the index of its run's head.
@@ -73,6 +73,23 @@ local function depth_of(name)
   return queue
 end
 
+-- Whether a tenant may not have a task of this size; else it is counted as coming.
+local coming = {} -- tenant → unfinished tasks and bytes, with those of this call
+local function is_over_quota(lane, bytes)
+  local tenant = string.sub(lane, 3)
+  local quota = quota_of(tenant)
+  if not quota or not (quota[2] or quota[3]) then return false end
+  local load = coming[tenant]
+  if not load then
+    local v = call('HMGET', P .. 'loads', 'n:' .. tenant, 'b:' .. tenant)
+    load = {tonumber(v[1]) or 0, tonumber(v[2]) or 0}
+    coming[tenant] = load
+  end
+  if load[1] + 1 > (quota[2] or math.huge) or load[2] + bytes > (quota[3] or math.huge) then return true end
+  load[1], load[2] = load[1] + 1, load[2] + bytes
+  return false
+end
+
 local seen, seen_keys = {}, {}
 
 -- The task that holds the unique key of a message, one of this call perhaps.
@@ -115,6 +132,7 @@ local function judge(i, id, head)
     queue.is_told = true
     return FULL
   end
+  if is_over_quota(ARGV[head + 1], #bodies[i]) then return OVER_QUOTA end
   queue.depth = queue.depth + 1
   seen[id] = digest
   if special[1] ~= '' then seen_keys[string.match(special[1], '^%a %S+ (.*)$')] = id end
@@ -132,6 +150,7 @@ end
 for i, id in ipairs(ids) do
   answers[i] = judge(i, id, heads[i])
   local is_refused = answers[i] == CONFLICT or answers[i] == FULL or answers[i] == FLOW_OVER
+    or answers[i] == OVER_QUOTA
   if ARGV[4] == '1' and (is_refused or string.sub(answers[i], 1, 1) == '!') then
     for _, queue in pairs(depths) do queue.depth = math.min(queue.depth, queue.limit) end
     tell_fills()
@@ -158,6 +177,7 @@ local function store(i, head)
   local id, task, name, lane = ids[i], tasks[i], ARGV[head], ARGV[head + 1]
   local queue, fields, special = queue_of(name), {}, special_of(head)
   count(queue, 'in', 1)
+  load_tenant(lane, 1, #bodies[i])
   local due = ARGV[head + 3] ~= '' and tonumber(ARGV[head + 3]) or ARGV[head + 2] ~= '' and now + ARGV[head + 2] or now
   local time_to_live = ARGV[head + 4] ~= '' and ARGV[head + 4] or depth_of(name).expires
   if time_to_live or ARGV[head + 5] ~= '' then
@@ -200,6 +220,7 @@ local function replace(id, body, head)
   if call('GET', key('unique', string.match(special[1], '^%a %S+ (.*)$'))) ~= string.sub(special[1], 1, 1) .. id then
     return false
   end
+  load_tenant(v[3], 0, #body - call('HSTRLEN', task, 'b'))
   call('HSET', task, 'b', body)
   if ARGV[head + 2] ~= '' then
     local due = math.min(now + ARGV[head + 2], v[6] and v[5] + v[6] or math.huge)

@@ -72,11 +72,11 @@ end
 
 -- Whether a task with limits may start: if so it has passed its gates, else it waits at the first one that is closed.
 local function pass_gates(queue, id, task, lane, was_let_out)
-  local v = call('HMGET', task, 'g', 'e')
-  local limits = cjson.decode(v[1])
+  local v = call('HMGET', task, 'tl', 'g', 'e')
+  local limits = limits_of(v[1], v[2])
   for _, limit in ipairs(limits) do
     if room_of(gate_of(limit), limit) == 0 then
-      park(queue, id, task, lane, v[2], limit, was_let_out)
+      park(queue, id, task, lane, v[3], limit, was_let_out)
       return false
     end
   end
@@ -84,10 +84,19 @@ local function pass_gates(queue, id, task, lane, was_let_out)
   return true
 end
 
+-- Have a task keep to what its tenant may have now; returns whether that is any limit.
+local function stamp(task, lane, stamped)
+  local quota = quota_of(string.sub(lane, 3))
+  local own = quota and quota[4]
+  if own and own ~= stamped then call('HSET', task, 'tl', own) end
+  if stamped and not own then call('HDEL', task, 'tl') end
+  return own
+end
+
 -- Returns whether the task was handed out; one whose time to live is over ends here.
 local function start(queue, id, number)
   local task = key('task', id)
-  local v = call('HMGET', task, 's', 'f', 'a', 'l', 'c', 'b', 'll', 'o', 'aw', 'e')
+  local v = call('HMGET', task, 's', 'f', 'a', 'l', 'c', 'b', 'll', 'o', 'aw', 'e', 'tl')
   if v[1] ~= 'p' and v[1] ~= 'f' and v[1] ~= 'a' then return false end
   if v[1] == 'a' then count(queue, 'gw', -1) end
   local expires, retention, _, _, flags = options_of(v[8])
@@ -99,7 +108,10 @@ local function start(queue, id, number)
     return false
   end
   if flags ~= '' then
-    if string.find(flags, 'x', 1, true) and not pass_gates(queue, id, task, v[4], v[1] == 'a') then return false end
+    local is_limited = string.find(flags, 'x', 1, true)
+    if string.find(flags, 'h', 1, true) then is_limited = stamp(task, v[4], v[11]) or is_limited end
+    if is_limited and not pass_gates(queue, id, task, v[4], v[1] == 'a') then return false end
+    share(queue, v[4], 1)
     if string.find(flags, 'u', 1, true) then give_key_back(id, call('HGET', task, 'un'), false) end
   end
   if expires then gone_expiring[#gone_expiring + 1] = id end
@@ -152,6 +164,25 @@ local function let_out_aged(name, room)
   if oldest and now - oldest > aging then let_out_one(name, room, member, score) end
 end
 
+-- What may have been set anew since the first of a room came there: the limits of its tenant.
+local function limits_at(gate_name, task)
+  local kind, tenant = string.match(gate_name, '^(%a):@(.*)$')
+  if not tenant then return limits_of(nil, call('HGET', task, 'g')) end
+  for _, limit in ipairs(own_limits(tenant)) do
+    if limit[1] == kind then return {limit} end
+  end
+  return {kind == 'c' and {'c', '@' .. tenant, 1e9} or {'r', '@' .. tenant, 1e9, 1e9, false}}
+end
+
+-- Whether a tenant has as much as it may: more of its tasks would only join those that wait for that.
+local function is_shut(name, tenant)
+  for _, limit in ipairs(own_limits(tenant)) do
+    local gate = gate_of(limit)
+    if room_of(gate, limit) == 0 and call('EXISTS', room_key(name, gate.name)) == 1 then return true end
+  end
+  return false
+end
+
 -- Let out of the rooms of a queue as many as the gates that have opened let pass; returns whether any was.
 local function let_out(name)
   local is_any = false
@@ -159,7 +190,7 @@ local function let_out(name)
   for _, gate_name in ipairs(call('ZRANGEBYSCORE', key('gates', name), '-inf', now, 'LIMIT', 0, ROOMS_PER_FETCH)) do
     local room = room_key(name, gate_name)
     local first = call('ZRANGE', room, 0, 0, 'WITHSCORES')
-    local limits = cjson.decode(call('HGET', key('task', string.sub(first[1], 7)), 'g'))
+    local limits = limits_at(gate_name, key('task', string.sub(first[1], 7)))
     local is_of_gate = false
     for _, limit in ipairs(limits) do
       if limit[1] .. ':' .. limit[2] == gate_name then
@@ -229,7 +260,7 @@ local function claim_from(name, number, limit)
   local is_cut_short = false
   repeat
     local wanted = math.min(limit - claimed, math.max(may_end, LEAST_PICKED))
-    local picks, fronts, lanes = pick(name, wanted, quota, aging, turns, has_gates)
+    local picks, fronts, lanes = pick(name, wanted, quota, aging, turns, has_gates, is_shut)
     remove(name, fronts, lanes)
     local queue = queue_of(name)
     local before = claimed

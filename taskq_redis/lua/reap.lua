@@ -30,7 +30,8 @@ local function take_away(id, fence, worker)
   ends[state] = ends[state] + 1
   count(queue, 'r', -1)
   if v[12] then gone_cancels[#gone_cancels + 1] = id end
-  if string.find(flags, 'x', 1, true) then leave_gates(task, id, nil) end
+  share(queue, v[9], -1)
+  if string.find(flags, '[xh]') then leave_gates(task, id, nil) end
   if state == 'f' then
     call('HSET', task, 's', 'f', unpack(fields))
     to_front(queue, v[9], v[10], id)

@@ -32,6 +32,7 @@ local function redrive(id)
   local name = ARGV[2] ~= '' and ARGV[2] or v[2]
   local queue = queue_of(name)
   count(queue, 'in', 1)
+  load_tenant(v[3], 1, call('HSTRLEN', task, 'b'))
   if v[4] then call('HSET', task, 'o', '-' .. string.sub(v[4], string.find(v[4], ' ', 1, true), -1)) end
   -- The fence counts as settled: whoever still runs it has lost it.
   call('HSET', task, 'q', name, 'a', 0, 'sf', v[5] or 0, 'rd', ARGV[1])

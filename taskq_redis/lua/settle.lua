@@ -87,7 +87,10 @@ local function settle(id, fence, worker, kind, delay, reason, data)
     gone_leases[#gone_leases + 1] = id .. ':' .. fence .. ':' .. worker
     count(queue, 'r', -1)
     if v[8] then gone_cancels[#gone_cancels + 1] = id end
-    if v[6] and string.find(select(5, options_of(v[6])), 'x', 1, true) then
+    local flags = select(5, options_of(v[6]))
+    local has_tenant = string.find(flags, 'h', 1, true)
+    if has_tenant then share(queue, call('HGET', task, 'l'), -1) end
+    if has_tenant or string.find(flags, 'x', 1, true) then
       if kind == 'throttle' then throttle(task) end
       leave_gates(task, id, IS_FAILURE[kind])
     end

@@ -335,7 +335,7 @@ class LoadRules(Kit):
         body = bench.message().body
         await bench.put_many(3, group="acme")
         await bench.put(group="other", delay=LONG)
-        await bench.put()
+        await bench.apart("plain").put()
 
         async def has(acme: int, other: int) -> bool:
             found = await bench.backend.tenants.loads(["other", "acme", "nobody"])
