@@ -28,6 +28,7 @@ from taskq_postgres.roomy import Roomy
 from taskq_postgres.scheduler import PostgresScheduler
 from taskq_postgres.search import PostgresSearch
 from taskq_postgres.store import Store
+from taskq_postgres.tenants import PostgresTenants
 from taskq_postgres.url import Target
 
 
@@ -62,6 +63,7 @@ class PostgresBackend:
         self.documents = PostgresDocuments(store)
         self.journal = PostgresJournal(store)
         self.metrics = PostgresMetrics(store)
+        self.tenants = PostgresTenants(store)
         self.search = PostgresSearch(store)
         self.registry = PostgresRegistry(store)
         self.events = PostgresEvents(store, hints)

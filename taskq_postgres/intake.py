@@ -22,9 +22,10 @@ _ENQUEUED = {
     "r": EnqueueStatus.REPLACED,
     "n": EnqueueStatus.NO_PARENT,
     "o": EnqueueStatus.FLOW_OVER,
+    "q": EnqueueStatus.OVER_QUOTA,
 }
 _TELLS_FILL = frozenset("cf")
-_REFUSED = frozenset({EnqueueStatus.FULL, EnqueueStatus.NO_PARENT, EnqueueStatus.FLOW_OVER})
+_REFUSED = frozenset({EnqueueStatus.FULL, EnqueueStatus.NO_PARENT, EnqueueStatus.FLOW_OVER, EnqueueStatus.OVER_QUOTA})
 
 
 def enqueued(messages: Sequence[Message], answer: str | None) -> list[Enqueued]:

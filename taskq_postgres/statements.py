@@ -8,7 +8,7 @@ from importlib.resources import files
 from taskq.domain.limits import CUT_EVERY, LEAST_SHARE, LOOK_AGAIN, RECOVERY
 from taskq.domain.message import DEAD_RETENTION, DEFAULT_RETENTION, DIGEST_RETENTION, TOMBSTONE
 from taskq.domain.record import HISTORY_LIMIT, LOG_LIMIT, DeadReason
-from taskq.domain.routing import AGED_EVERY
+from taskq.domain.routing import AGED_EVERY, NOISY_LEAST, NOISY_SHARE
 from taskq.ports.queues import DEFAULT_MAX_SIZE, DEFAULT_WARN_AT
 
 PROMOTE_PER_FETCH = 200
@@ -19,12 +19,17 @@ GATE_REACH = 200
 """Tasks that it looks at then, beyond those that it may take."""
 COUNTED_SIZE = 10_000
 """Up to this size a queue is counted with each enqueue; a larger one now and then."""
+NOISY_REACH = 500
+"""Tasks at the head of a lane among which a claim counts those that run."""
 JOINS_PER_STEP = 1000
 """Tasks that one statement tells of the end of others."""
 COUNT_WITHIN = 6
 """Seconds that the workers have for it, which reap every four: then who enqueues counts, because there are none."""
 CONSTANTS: dict[str, object] = {
     "aged_every": AGED_EVERY,
+    "noisy_least": NOISY_LEAST,
+    "noisy_share": NOISY_SHARE,
+    "noisy_reach": NOISY_REACH,
     "count_within": COUNT_WITHIN,
     "counted_size": COUNTED_SIZE,
     "cut_every": CUT_EVERY,

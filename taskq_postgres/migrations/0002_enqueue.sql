@@ -2,7 +2,7 @@
 
 -- Enqueue: arrays of one length, an element for each message. Returns null when each was created, '' when that is so and
 -- something is set for a queue, or one was counted, so that the next call shall look at them too, else a letter each:
--- c created, d duplicate, x conflict, p stale parent, f full, r replaced, n no parent, o flow over; where there is more to
+-- c created, d duplicate, x conflict, p stale parent, f full, r replaced, n no parent, o flow over, q over quota; where there is more to
 -- tell a line of JSON follows: {"owners": {place: id of the task that holds the unique key, or of the parent that is not
 -- known}, "fills": {queue: [depth, limit]}}.
 --
@@ -33,6 +33,7 @@ declare
     v_queue text;
     v_may_be_full boolean := false;
     v_is_set boolean := false;  -- something, for one of the queues
+    v_is_over boolean := false;  -- a tenant, with one of them
 begin
     if p_parent is not null then
         perform 1 from {schema}.task t
@@ -104,8 +105,17 @@ begin
             return repeat('f', cardinality(p_ids)) || e'\n' || json_build_object('fills', v_fills);
         end if;
     end if;
+    if exists (select 1 from {schema}.tenant) then
+        v_told := v_told || {schema}.over_quota_v1(p_ids, p_bodies, p_groups, p_digests, v_fresh, v_told);
+        v_is_over := exists (select 1 from jsonb_each_text(v_told) x where x.value = 'q');
+        if p_atomic and v_is_over then
+            delete from {schema}.digest where id = any(v_fresh);
+            perform {schema}.drop_keys_v1(p_ids, p_specials, '{}');
+            return repeat('q', cardinality(p_ids));
+        end if;
+    end if;
     -- Those that wait for one that has found no room find nobody to wait for.
-    if p_specials is not null and v_fills is not null then
+    if p_specials is not null and (v_fills is not null or v_is_over) then
         v_told := v_told || {schema}.unrelated_v1(p_ids, p_specials, v_told, v_now);
     end if;
     if v_told <> '{}' then

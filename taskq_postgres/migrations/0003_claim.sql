@@ -62,20 +62,23 @@ begin
     ) select array_agg(priority), array_agg(lane_group) into p_priorities, p_groups from hop;
 end $$;
 
--- Lock up to p_limit tasks of lanes that differ in their group, priority by priority; the groups of one take turns.
+-- Lock up to p_limit tasks of lanes that differ in their group, priority by priority; the groups of one take turns, those
+-- of p_noisy behind the others.
 -- Returns their row ids in order, p_served with the groups that were served last.
 create function {schema}.take_turns_v1(
     p_queue text, p_priorities smallint[], p_groups text[], p_after bigint[], p_limit int, p_now timestamptz,
-    p_taken tid[], inout p_served text[], out p_rows tid[]
+    p_taken tid[], p_noisy text[], inout p_served text[], out p_rows tid[]
 ) language plpgsql
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off
 set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
     v_rows tid[];
     v_groups text[];
+    v_is_last boolean;
 begin
     p_rows := '{}';
     for p in reverse 3..0 loop
+        v_is_last := false;
         loop
             exit when cardinality(p_rows) >= p_limit;
             select array_agg(r.ctid), array_agg(r.lane_group) into v_rows, v_groups from (
@@ -83,7 +86,7 @@ begin
                 select s.ctid, l.lane_group from (
                     select x.lane_group, x.after
                         from unnest(p_priorities, p_groups, p_after) x(priority, lane_group, after)
-                        where x.priority = p order by x.lane_group <= p_served[p + 1], x.lane_group offset 0) l
+                        where x.priority = p and (x.lane_group = any(p_noisy)) = v_is_last order by x.lane_group <= p_served[p + 1], x.lane_group offset 0) l
                     cross join lateral (
                         select t.ctid from {schema}.task t
                             where t.queue = p_queue and t.priority = p and t.lane_group = l.lane_group and t.state = 0
@@ -92,7 +95,11 @@ begin
                                 and t.ctid <> all(p_taken) and t.ctid <> all(p_rows)
                             order by t.queue, t.priority, t.lane_group, t.seq limit 1 for no key update skip locked) s
                 limit p_limit - cardinality(p_rows)) r;
-            exit when v_rows is null;
+            exit when v_rows is null and v_is_last;
+            if v_rows is null then
+                v_is_last := true;
+                continue;
+            end if;
             p_rows := p_rows || v_rows;
             p_served[p + 1] := v_groups[cardinality(v_groups)];
         end loop;
@@ -229,6 +236,9 @@ declare
     v_is_limited boolean;
     v_has_starts boolean := false;
     v_counted text[] := '{}';  -- queues whose running tasks are counted
+    v_has_quotas boolean;  -- something is set for a tenant that limits its tasks
+    v_shut text[];
+    v_noisy text[];
 begin
     perform set_config('synchronous_commit', 'off', true);  -- a claim that is lost is handed out once more
     -- A request that is said again waits here for its first saying.
@@ -250,6 +260,7 @@ begin
     end if;
     v_no := nextval('{schema}.claim_number');
 
+    v_has_quotas := exists (select 1 from {schema}.tenant k where k.gates is not null);
     v_turns := {schema}.lock_turns_v1(p_queues, p_after, v_now, v_aged);
     for v_queue, v_index, v_workers, v_rate in
         select u.queue, u.ord, k.workers, k.rate from unnest(p_queues) with ordinality u(queue, ord)
@@ -262,6 +273,7 @@ begin
         v_left := '{}';
         v_is_turn := false;
         v_turn := null;
+        v_noisy := null;
         v_limit := p_limit;
         if v_workers is not null or v_rate is not null then
             select q.p_free, q.p_opens into v_free, v_opens
@@ -324,6 +336,16 @@ begin
                     select g.* into v_more from {schema}.task t, {schema}.groups_v1(v_queue) g
                         where t.queue = v_queue and t.state = 0 and not t.front and t.lane_group <> '' limit 1;
                     if v_more.p_groups is not null then  -- they may be gone in the later snapshot of groups_v1
+                        v_noisy := coalesce(
+                            v_noisy, {schema}.noisy_v1(v_queue, v_more.p_priorities, v_more.p_groups));
+                        v_shut := case when v_has_quotas
+                            then {schema}.shut_v1(v_queue, v_more.p_groups, v_now) else '{}' end;
+                        if v_shut <> '{}' then
+                            select coalesce(array_agg(x.priority), '{}') as p_priorities,
+                                    coalesce(array_agg(x.lane_group), '{}') as p_groups into v_more
+                                from unnest(v_more.p_priorities, v_more.p_groups) x(priority, lane_group)
+                                where x.lane_group <> all(v_shut);
+                        end if;
                         v_priorities := v_priorities || v_more.p_priorities;
                         v_groups := v_groups || v_more.p_groups;
                         v_after := v_after || array_fill(0::bigint, array[cardinality(v_more.p_groups)]);
@@ -360,13 +382,13 @@ begin
                             array(select x from unnest(v_priorities) x where x = p),
                             array(select g from unnest(v_priorities, v_groups) x(priority, g) where priority = p),
                             array(select a from unnest(v_priorities, v_after) x(priority, a) where priority = p),
-                            v_reach - cardinality(v_rows), v_now, v_taken, v_turn.served);
+                            v_reach - cardinality(v_rows), v_now, v_taken, coalesce(v_noisy, '{}'), v_turn.served);
                         v_rows := v_rows || v_more.p_rows;
                         v_turn.served := v_more.p_served;
                     end loop;
                 elsif cardinality(v_groups) > 4 then
                     select * into v_more from {schema}.take_turns_v1(v_queue, v_priorities, v_groups, v_after,
-                        v_reach - cardinality(v_rows), v_now, v_taken, v_turn.served);
+                        v_reach - cardinality(v_rows), v_now, v_taken, coalesce(v_noisy, '{}'), v_turn.served);
                     v_rows := v_rows || v_more.p_rows;
                     v_turn.served := v_more.p_served;
                 elsif cardinality(v_rows) < v_limit then
@@ -394,6 +416,10 @@ begin
                 select v_is_limited or bool_or(t.gates is not null), v_has_starts or bool_or(t.unique_until = 'start')
                     into v_is_limited, v_has_starts
                     from {schema}.task t where t.ctid = any(v_rows[v_passed + 1:v_looked_at]);
+            end if;
+            if (v_has_quotas or v_is_limited) and cardinality(v_rows) > v_passed then
+                select v_rows[1:v_passed] || s.p_stamped, s.p_limited into v_rows, v_is_limited
+                    from {schema}.stamp_v1(v_rows[v_passed + 1:]) s;
             end if;
             if v_is_limited then
                 select * into v_more from {schema}.pass_gates_v1(v_rows[v_passed + 1:], v_limit - v_passed, v_now);
@@ -434,7 +460,8 @@ begin
                 from unnest(v_rows) with ordinality u(row, place) where t.ctid = u.row
                 returning u.place, t.id, t.name, t.body, t.queue, t.priority, t.fence, t.attempt, t.lost_leases,
                     t.worker, t.max_lost_leases, t.dead_letter, t.tenant,
-                    extract(epoch from v_now - t.created_at)::float8, t.gates is not null,
+                    extract(epoch from v_now - t.created_at)::float8,
+                    case when t.gates is null then false else {schema}.has_own_limits_v1(t.gates) end,
                     greatest(0, extract(epoch from v_now - t.ready_at))::float8,
                     t.seq, t.lane_group = '' and t.queue <> all(v_passed_over), null::float8, null::uuid[], null::text[]
         ), noted as (
@@ -466,7 +493,8 @@ begin
         where t.id = u.id and t.claim_no = v_claim.no and t.lease_until is not null
         returning u.place, t.id, t.name, t.body, t.queue, t.priority, t.fence, t.attempt, t.lost_leases, t.worker,
             t.max_lost_leases, t.dead_letter, t.tenant, extract(epoch from t.started_at - t.created_at)::float8,
-            t.gates is not null, greatest(0, extract(epoch from t.started_at - t.ready_at))::float8, t.seq, t.lane_group = '', null::float8, null::uuid[], null::text[];
+            case when t.gates is null then false else {schema}.has_own_limits_v1(t.gates) end,
+            greatest(0, extract(epoch from t.started_at - t.ready_at))::float8, t.seq, t.lane_group = '', null::float8, null::uuid[], null::text[];
 end $$;
 
 -- A delivery that is none: in how many seconds the next task of these queues becomes due, or a gate may open.
@@ -505,8 +533,7 @@ begin
             or exists (select 1 from {schema}.room k where k.queue = v_queue and k.opens_at <= v_now)
             or exists (select 1 from {schema}.task t where t.queue = v_queue and t.front)
             or exists (select 1 from {schema}.task t where t.queue = v_queue and t.due_at <= clock_timestamp())
-            or exists (select 1 from {schema}.task t
-                where t.queue = v_queue and t.state = 0 and not t.front and t.lease_until is null)
+            or {schema}.has_pending_v1(v_queue, v_now)
         then
             return true;
         end if;
