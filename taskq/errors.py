@@ -8,6 +8,7 @@ TaskqError
 │   ├── TaskNotRegistered     no task of that name in this application
 │   ├── IdempotencyConflict   the same key came with another payload
 │   ├── QueueFull             the queue holds `max_size` tasks
+│   ├── QuotaExceeded         the tenant has as much as it may
 │   ├── DuplicateTask         another task holds the unique key
 │   ├── CyclicDependency      tasks of a workflow wait for each other in a circle
 │   ├── ParentNotFound        a task for which it is to wait is not known

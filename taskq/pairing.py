@@ -10,6 +10,8 @@ from taskq.ids import new_id, shard_in
 from taskq.ports import Enqueued, EnqueueStatus
 from taskq.sending import Send
 
+NO_ROOM = {EnqueueStatus.FULL, EnqueueStatus.OVER_QUOTA, EnqueueStatus.NO_PARENT}
+"""Answers of which one stands for all that were sent at once."""
 TRIES = 20
 """Times that a call looks who holds the unique keys, while each of those that it finds has ended meanwhile."""
 
@@ -42,7 +44,7 @@ class Pairing:
         if any(message.replaces for message in messages):  # whose own is there
             return await self._alone.send(messages)
         answers = await self._send_pairs(messages)
-        if not {answer.status for answer in answers} & {EnqueueStatus.FULL, EnqueueStatus.NO_PARENT}:
+        if not {answer.status for answer in answers} & NO_ROOM:
             return answers
         if len(messages) > 1 and not self._is_atomic:
             return [answer for message in messages for answer in await self.send([message])]

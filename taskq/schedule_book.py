@@ -143,4 +143,5 @@ def refusal_of(message: Message, answer: Enqueued) -> Why | None:
     """Why the task of a fire is not there; None: it is."""
     if answer.status is EnqueueStatus.DUPLICATE and answer.id != message.id:
         return Why.HELD
-    return Why.REFUSED if answer.status in (EnqueueStatus.FULL, EnqueueStatus.CONFLICT) else None
+    refusals = (EnqueueStatus.FULL, EnqueueStatus.OVER_QUOTA, EnqueueStatus.CONFLICT)
+    return Why.REFUSED if answer.status in refusals else None

@@ -17,6 +17,7 @@ from taskq.errors import (
     OutcomeUnknown,
     ParentNotFound,
     QueueFull,
+    QuotaExceeded,
 )
 from taskq.ports import Enqueued, EnqueueStatus
 from taskq.writing import Writer
@@ -160,6 +161,8 @@ def refuse(name: str, answer: Enqueued) -> None:
             raise QueueFull(name, depth, limit)
         case EnqueueStatus.STALE_PARENT:
             raise LeaseLost(_stale(name, "nothing was stored"))
+        case EnqueueStatus.OVER_QUOTA:
+            raise QuotaExceeded(f"{name}: its tenant has as many tasks that are not over, or bytes of them, as it may")
         case EnqueueStatus.NO_PARENT:
             raise ParentNotFound(f"{name}: it is to wait for task {answer.id}, of which there is no record")
         case EnqueueStatus.FLOW_OVER:

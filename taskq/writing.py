@@ -245,7 +245,7 @@ def _shared(task: Task[..., Any], call: CallOptions, place: Place, debounce: Deb
     return (
         place.queue,
         priority,
-        "",
+        call.tenant,  # tenants have lanes of their own
         delay,
         None if call.eta is None else call.eta.timestamp(),
         expires_in(call.expires) or declared.expires,

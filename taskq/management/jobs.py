@@ -5,9 +5,9 @@ A job lies in the store: who runs it may die, and another goes on where it was. 
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
+from asyncio import sleep as rest
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -247,7 +247,7 @@ class JobDesk(Desk):
             if on_step is not None and (telling := on_step(job)) is not None:
                 await telling
             if job.rate is not None and job.state is JobState.RUNNING:
-                await asyncio.sleep(max(0.0, (job.done - before) / job.rate - (time.monotonic() - begin)))
+                await rest(max(0.0, (job.done - before) / job.rate - (time.monotonic() - begin)))
         return job
 
     async def _step(self, backend: Backend, job: Job) -> Job:

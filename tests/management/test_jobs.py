@@ -140,7 +140,7 @@ async def test_a_rate_makes_smaller_steps(app: App, management: Management, monk
     async def pass_by(seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr("taskq.management.jobs.asyncio.sleep", pass_by)
+    monkeypatch.setattr("taskq.management.jobs.rest", pass_by)
     steps: list[int] = []
     await management.jobs.run(job.id, lambda job: steps.append(job.done))
     monkeypatch.undo()
