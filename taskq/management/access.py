@@ -31,7 +31,7 @@ class Role(StrEnum):
     """A set of permissions by the name that people give it."""
 
     VIEWER = "viewer"
-    PRODUCER = "producer"
+    SUBMITTER = "submitter"
     OPERATOR = "operator"
     ADMIN = "admin"
 
@@ -39,7 +39,7 @@ class Role(StrEnum):
 _P = Permission
 PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
     Role.VIEWER: frozenset({_P.READ, _P.READ_FLEET}),
-    Role.PRODUCER: frozenset({_P.READ, _P.READ_FLEET, _P.SUBMIT}),
+    Role.SUBMITTER: frozenset({_P.READ, _P.READ_FLEET, _P.SUBMIT}),
     Role.OPERATOR: frozenset(Permission) - {_P.DESTROY, _P.TENANTS, _P.CONFIGURE, _P.READ_AUDIT},
     Role.ADMIN: frozenset(Permission),
 }

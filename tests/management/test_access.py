@@ -14,7 +14,7 @@ P = Permission
     ("role", "refused"),
     [
         (Role.VIEWER, set(P) - {P.READ, P.READ_FLEET}),
-        (Role.PRODUCER, set(P) - {P.READ, P.READ_FLEET, P.SUBMIT}),
+        (Role.SUBMITTER, set(P) - {P.READ, P.READ_FLEET, P.SUBMIT}),
         (Role.OPERATOR, {P.DESTROY, P.TENANTS, P.CONFIGURE, P.READ_AUDIT}),
         (Role.ADMIN, set()),
     ],
@@ -25,7 +25,7 @@ def test_what_a_role_may_not(role: Role, refused: set[Permission]) -> None:
 
 
 def test_several_roles_add_up() -> None:
-    assert Actor("ann", ["viewer", "producer"]).may(P.SUBMIT)
+    assert Actor("ann", ["viewer", "submitter"]).may(P.SUBMIT)
     assert not Actor("ann", []).may(P.READ)
 
 
