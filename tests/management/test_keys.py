@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import doctest
+import hmac
 import logging
+import secrets
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from types import ModuleType
@@ -87,9 +89,9 @@ async def test_a_key_may_see_payloads_or_not_beside_its_roles(
 
 async def test_each_key_is_another_and_has_256_random_bits(management: Management) -> None:
     made = [await management.keys.create("ci", ["viewer"]) for _ in range(5)]
-    secrets = {one.text.removeprefix(f"{one.key.prefix}_") for one in made}
-    assert len({one.key.id for one in made}) == len(secrets) == 5
-    assert {len(secret) for secret in secrets} == {43}  # 32 bytes in base64
+    parts = {one.text.removeprefix(f"{one.key.prefix}_") for one in made}
+    assert len({one.key.id for one in made}) == len(parts) == 5
+    assert {len(part) for part in parts} == {43}  # 32 bytes in base64
 
 
 async def test_the_key_itself_is_kept_nowhere(
@@ -184,7 +186,7 @@ async def test_what_cannot_be_a_key(management: Management, name: str, options: 
 async def test_an_id_that_is_taken_by_chance_opens_nothing_else(
     app: App, management: Management, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keys.secrets, "choice", lambda letters: letters[0])
+    monkeypatch.setattr(secrets, "choice", lambda letters: letters[0])
     made = await management.keys.create("ci", ["viewer"])
     with pytest.raises(NotApplied, match="another key has the id aaaaaaaa by chance: make it anew"):
         await management.keys.create("other", ["admin"])
@@ -231,13 +233,13 @@ async def test_a_secret_is_compared_in_constant_time_also_where_there_is_no_such
 ) -> None:
     made = await management.keys.create("ci", ["viewer"])
     compared: list[tuple[str, str]] = []
-    compare = keys.hmac.compare_digest
+    compare = hmac.compare_digest
 
     def noting(one: str, other: str) -> bool:
         compared.append((one, other))
         return bool(compare(one, other))
 
-    monkeypatch.setattr(keys.hmac, "compare_digest", noting)
+    monkeypatch.setattr(hmac, "compare_digest", noting)
     for text in (made.text, made.key.prefix + f"_{OTHER_SECRET}", f"tq_aaaaaaaa_{OTHER_SECRET}"):
         await Keys(app).verify(text)
     assert [len(one) == len(other) == 64 for one, other in compared] == [True] * 3
@@ -401,14 +403,15 @@ async def test_keys_that_hold_no_longer_are_forgotten_after_90_days(app: App, ma
     now = datetime.now(UTC)
     documents = (await app.backend()).documents
     long_ago = now - RETENTION - timedelta(hours=1)
-    for id, ends in {
-        "revokedb": {"revoked_at": long_ago},
-        "expiredb": {"expires_at": long_ago},
-        "revokeda": {"revoked_at": now - RETENTION + timedelta(hours=1)},
-        "expireda": {"expires_at": now - RETENTION + timedelta(hours=1)},
-        "validaaa": {},
-    }.items():
-        key = Key(id, "ci", ("viewer",), long_ago, "ann", **ends)
+    lately = now - RETENTION + timedelta(hours=1)
+    for id, revoked_at, expires_at in (
+        ("revokedb", long_ago, None),
+        ("expiredb", None, long_ago),
+        ("revokeda", lately, None),
+        ("expireda", None, lately),
+        ("validaaa", None, None),
+    ):
+        key = Key(id, "ci", ("viewer",), long_ago, "ann", expires_at=expires_at, revoked_at=revoked_at)
         await documents.put(KIND, id, msgspec.json.encode({"key": key, "digest": "0"}))
     await management.keys.create("new", ["viewer"])
     left = {key.id for key in await management.keys.list() if key.name == "ci"}
