@@ -18,6 +18,7 @@ from taskq.cli.commands import LazyGroup, says_errors, says_lost_output
         "workers": "taskq.cli.workers",
         "audit": "taskq.cli.audit",
         "jobs": "taskq.cli.jobs",
+        "keys": "taskq.cli.keys",
         "dlq": "taskq.cli.dlq",
         "queues": "taskq.cli.queues",
         "schedules": "taskq.cli.schedules",
