@@ -12,6 +12,7 @@ from taskq.cli.commands import LazyGroup, says_errors, says_lost_output
     commands_by_module={
         "worker": "taskq.cli.worker",
         "beat": "taskq.cli.beat",
+        "bench": "taskq.cli.bench",
         "dev": "taskq.cli.dev",
         "enqueue": "taskq.cli.tasks",
         "tasks": "taskq.cli.task_acts",

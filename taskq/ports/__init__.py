@@ -1,7 +1,7 @@
 """What the core asks of a store: small, asynchronous, batch-first protocols. An adapter stores, fences and counts."""
 
 from taskq.ports.annotations import Annotations
-from taskq.ports.backend import Backend, BackendOptions, Capability
+from taskq.ports.backend import Backend, BackendOptions, Capability, ErasableBackend
 from taskq.ports.broker import (
     Broker,
     CancelStatus,
@@ -49,6 +49,7 @@ __all__ = [
     "EnqueueStatus",
     "Enqueued",
     "Entry",
+    "ErasableBackend",
     "Event",
     "EventBus",
     "Extension",
