@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import NamedTuple
@@ -17,11 +18,12 @@ from taskq.backends import create_backend
 from taskq.config import WorkerOptions, check_identifier, is_number, is_whole, require, shown
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import Settlement
-from taskq.errors import CapabilityMissing, InvalidOption, TaskqError
+from taskq.errors import CapabilityMissing, InvalidOption, NotApplied, TaskqError
 from taskq.ports import Backend, Capability, ErasableBackend, WorkerInfo
 from taskq.runtime.worker import Worker
 from taskq.task import AsyncTask
 
+logger = logging.getLogger("taskq.worker")
 LOOKS = 200
 """Round trips that are timed."""
 PICKUPS = 100
@@ -154,15 +156,26 @@ class Bench:
         Raises:
             TaskqError: the store cannot be used, or what was left cannot be taken away: `is_removed` tells.
         """
+        await remove(self._app, self.namespace)  # what cannot be taken away is not begun
         self.is_removed = False
         try:
             async with self._app:
-                backend = await self._app.backend()
-                await backend.migrate()
-                return await self._measure(backend)
+                with _each_line_once():
+                    return await self._measure(await self._opened())
         finally:
             await remove(self._app, self.namespace)
             self.is_removed = True
+
+    async def _opened(self) -> Backend:
+        backend = await self._app.backend()
+        try:
+            await backend.migrate()
+        except NotApplied as error:
+            if type(error) is not NotApplied:  # one that says by itself what to do
+                raise
+            needs = "on Postgres that is a schema, for which the user of the URL needs CREATE on the database"
+            raise NotApplied(f"no namespace could be made for the bench ({error}); {needs}") from error
+        return backend
 
     async def _measure(self, backend: Backend) -> Figures:
         round_trip = await self._timed(LOOKS, _seconds_of(lambda: backend.documents.get("bench", "nothing")))
@@ -258,6 +271,25 @@ async def _within(seconds: float, event: asyncio.Event) -> bool:
         async with asyncio.timeout(seconds):
             await event.wait()
     return event.is_set()
+
+
+@contextlib.contextmanager
+def _each_line_once() -> Iterator[None]:
+    """Two workers start; what they say of the store is the same."""
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if text in said:
+            return False
+        said.add(text)
+        return True
+
+    logger.addFilter(is_new)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_new)
 
 
 def latency(samples: Sequence[float]) -> Latency:

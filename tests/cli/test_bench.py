@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 from collections.abc import Callable, Sequence
+from secrets import token_hex
 from typing import Any
 
 import psycopg
@@ -230,8 +231,47 @@ def test_a_store_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("more", [[], ["--yes"]])
 def test_a_store_that_is_away_is_said_without_its_password(more: list[str]) -> None:
     result = taskq("bench", "--backend", "redis://:hunter-2@127.0.0.1:1/0", *FEW, *more)
-    assert (result.exit_code, "hunter-2" in result.output) == (1, False)
+    assert (result.exit_code, "hunter-2" in result.output, "may be left" in result.output) == (1, False, False)
     assert all(line.startswith("taskq: ") for line in result.stderr.splitlines())
+
+
+def test_what_could_not_be_taken_away_is_not_begun(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.acl_setuser("bob", enabled=True, nopass=True, keys="*", channels="*", commands=["+@all", "-scan"])
+        try:
+            result = taskq("bench", "--backend", redis_url.replace("://", "://bob:x@"), *FEW, "--yes")
+        finally:
+            client.acl_deluser("bob")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Redis refuses this user (NOPERM)" in result.stderr.splitlines()[-1]
+    assert names(redis_url) == []
+
+
+def test_a_user_of_postgres_who_may_make_no_schema_is_told_so(postgres_url: str) -> None:
+    user = f"bob_{token_hex(4)}"
+    with psycopg.connect(postgres_url.replace("postgres://", "postgresql://"), autocommit=True) as connection:
+        connection.execute(f"create role {user} login password 'hunter-2'")
+        try:
+            before = names(postgres_url)
+            url = postgres_url.replace("postgres@", f"{user}:hunter-2@")
+            result = taskq("bench", "--backend", url, *FEW, "--yes")
+        finally:
+            connection.execute(f"drop role {user}")
+    assert (result.exit_code, "hunter-2" in result.output) == (1, False)
+    assert result.stderr.splitlines()[-1].endswith("for which the user of the URL needs CREATE on the database")
+    assert names(postgres_url) == before
+
+
+def test_what_its_workers_say_of_the_store_is_said_once(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        [before] = client.config_get("hash-max-listpack-value").values()
+        client.config_set("hash-max-listpack-value", 64)
+        try:
+            assert taskq("bench", "--backend", redis_url, *FEW).exit_code == 0
+        finally:
+            client.config_set("hash-max-listpack-value", before)
+    assert [line for line in caplog.messages if "hash-max-listpack-value 64" in line] != []
+    assert len(caplog.messages) == len(set(caplog.messages))
 
 
 def test_a_worker_that_runs_nothing_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,12 +299,15 @@ def test_what_could_not_be_removed_is_named_and_can_be_removed_later(
 ) -> None:
     before = names(used)
 
-    async def away(*_: object) -> None:
-        raise BackendUnavailable("the store is away")
+    erase, calls = bench.remove, iter([None])
+
+    async def first(app: App, namespace: str) -> None:
+        if next(calls, "away") == "away":
+            raise BackendUnavailable("the store is away")
+        await erase(app, namespace)
 
     with monkeypatch.context() as broken:
-        broken.setattr("taskq_redis.backend.RedisBackend.erase", away)
-        broken.setattr("taskq_postgres.backend.PostgresBackend.erase", away)
+        broken.setattr(bench, "remove", first)
         result = taskq("bench", "--backend", used, *FEW)
     assert (result.exit_code, result.stdout) == (1, "")
     *_, left, why = result.stderr.splitlines()
