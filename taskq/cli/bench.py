@@ -14,7 +14,6 @@ import click
 from taskq.app import App
 from taskq.backends import redact
 from taskq.cli.commands import app_option, app_or_store, backend_option, run, says_errors, within
-from taskq.cli.following import INTERRUPTED
 from taskq.cli.values import few, print_table
 from taskq.errors import NotApplied
 from taskq.ports import Capability
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from taskq.runtime.bench import Bench, BenchOptions, Figures, Latency, Throughput
 
 T = TypeVar("T")
-TERMINATED = 143
-"""The exit status of what SIGTERM has ended, as a shell tells it: 128 and its number."""
 
 
 @click.command()
@@ -91,25 +88,33 @@ def _measure(app: App, bench: Bench) -> Figures:
     where = redact(app.url) if Capability.SHARED in app.stores.root.capabilities else "the memory of this process"
     tasks, seconds = options.tasks + options.one_by_one, 5 * options.seconds
     click.echo(f"taskq: this loads {where}: {tasks:,} tasks, at most {seconds:g} s, in {bench.namespace}", err=True)
+    told: list[signal.Signals] = []
     try:
-        return run(_until_told_to_end(bench.run()))
-    except KeyboardInterrupt:
-        raise SystemExit(INTERRUPTED) from None
+        return run(_until_told_to_end(bench.run(), told))
     except asyncio.CancelledError:
-        raise SystemExit(TERMINATED) from None
+        raise SystemExit(128 + told[0]) from None  # as a shell tells it
     finally:
         if not bench.is_removed:
             remedy = f"taskq bench --remove {bench.namespace}"
             click.echo(f"taskq: some of {bench.namespace} may be left; take it away: {remedy}", err=True)
 
 
-async def _until_told_to_end(work: Coroutine[Any, Any, T]) -> T:
-    """Have SIGTERM and a closed terminal end it as Ctrl-C does, so that what it has begun is taken back."""
+async def _until_told_to_end(work: Coroutine[Any, Any, T], told: list[signal.Signals]) -> T:
+    """Have a signal end it so that it takes back what it has begun; a second one ends that, too.
+
+    Arguments:
+        told: filled with the signals that came.
+    """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
-    for number in (signal.SIGTERM, signal.SIGHUP):
+
+    def end(number: signal.Signals) -> None:
+        told.append(number)
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` has said that this is nothing to us
-            loop.add_signal_handler(number, task.cancel)
+            loop.add_signal_handler(number, end, number)
     return await work
 
 

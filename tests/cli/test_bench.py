@@ -163,7 +163,7 @@ def test_each_step_ends_when_its_time_is_up(redis_url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)], ids=str
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=str
 )
 def test_nothing_is_left_where_it_is_told_to_end(shell: Shell, used: str, number: signal.Signals, status: int) -> None:
     before = names(used)
@@ -183,6 +183,25 @@ def test_nothing_is_left_where_it_is_told_to_end_while_its_worker_works(shell: S
     wait_until(lambda: has_worker(used), "the worker works")
     assert running.stop(signal.SIGINT) == 130
     assert names(used) == before
+
+
+def test_a_second_ctrl_c_breaks_off_the_taking_away_and_says_what_may_be_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    remove, calls = bench.remove, iter([None])
+
+    async def interrupted(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.Event().wait()
+
+    async def interrupted_later(app: App, namespace: str) -> None:
+        await (interrupted() if next(calls, "later") == "later" else remove(app, namespace))
+
+    monkeypatch.setattr(bench.Bench, "_measure", interrupted)
+    monkeypatch.setattr(bench, "remove", interrupted_later)
+    result = taskq("bench", "--backend", "memory://", *FEW)
+    assert (result.exit_code, result.stdout) == (130, "")
+    [begun, left] = result.stderr.splitlines()
+    namespace = begun.rpartition(" ")[2]
+    assert left == f"taskq: some of {namespace} may be left; take it away: taskq bench --remove {namespace}"
 
 
 # ---------------------------------------------------------------- refusing
