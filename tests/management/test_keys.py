@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import doctest
 import hmac
 import logging
@@ -18,41 +17,14 @@ import pytest
 from taskq import App, InvalidOption
 from taskq.errors import NotApplied
 from taskq.management import Actor, AuditEntry, Forbidden, KeyNotFound, Keys, Management, Permission, Role, access, keys
-from taskq.management.keys import KIND, RETENTION, USE_IS_NOTED_AFTER, Key, NewKey
-from taskq.ports import Document
+from taskq.management.keys import KIND, RETENTION, Key, NewKey
+from tests.management.conftest import Clock, documents
 
 OTHER_SECRET = "A" * 43
 
 
-class Clock:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = datetime.now(UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, **spans: float) -> None:
-        self.now += timedelta(**spans)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-async def documents(app: App) -> list[Document]:
-    """The keys as they are stored."""
-    return list((await (await app.backend()).documents.list(KIND)).documents)
-
-
 async def trail(management: Management) -> list[AuditEntry]:
     return [entry async for entry in management.audit.export()]
-
-
-async def uses(app: App) -> list[datetime | None]:
-    return [key.used_at for key in await Management(app, Actor("ann", [Role.ADMIN])).keys.list()]
 
 
 # ---------------------------------------------------------------- making
@@ -334,69 +306,6 @@ async def test_a_role_of_a_later_release_counts_for_nothing(app: App, management
     actor = await Keys(app).verify(made.text)
     assert actor is not None
     assert actor.roles == {Role.VIEWER}
-
-
-# ---------------------------------------------------------------- the last use
-
-
-async def test_the_last_use_is_written_behind_the_request_and_once_an_hour(
-    app: App, management: Management, clock: Clock
-) -> None:
-    made = await management.keys.create("ci", ["viewer"])
-    first, verifying = clock.now, Keys(app, clock)
-    await verifying.verify(made.text)
-    assert await uses(app) == [None]
-    await verifying.tick()
-    assert await uses(app) == [first]
-    [before] = await documents(app)
-    clock.advance(seconds=USE_IS_NOTED_AFTER.total_seconds() - 1)
-    assert await verifying.verify(made.text) is not None
-    await verifying.tick()
-    assert await documents(app) == [before]
-    clock.advance(seconds=1)
-    await verifying.verify(made.text)
-    await verifying.tick()
-    assert await uses(app) == [clock.now]
-
-
-async def test_of_several_servers_one_writes_the_last_use(app: App, management: Management, clock: Clock) -> None:
-    made = await management.keys.create("ci", ["viewer"])
-    servers = [Keys(app, clock) for _ in range(3)]
-    for server in servers:
-        await server.verify(made.text)
-    for server in servers:
-        assert await server.tick() > 0
-    [document] = await documents(app)
-    assert document.version == 2
-
-
-async def test_who_is_refused_leaves_no_trace(app: App, management: Management) -> None:
-    made = await management.keys.create("ci", ["viewer"])
-    verifying = Keys(app)
-    for text in wrong(made.text)[:3]:
-        await verifying.verify(text)
-    await verifying.tick()
-    assert await uses(app) == [None]
-
-
-async def test_a_key_that_is_revoked_while_its_use_is_written_stays_revoked(app: App, management: Management) -> None:
-    made = await management.keys.create("ci", ["viewer"])
-    verifying = Keys(app)
-    await verifying.verify(made.text)
-    await asyncio.gather(verifying.tick(), management.keys.revoke(made.key.id))
-    [key] = await management.keys.list()
-    assert key.revoked_at is not None
-    assert key.used_at is not None
-
-
-async def test_the_use_of_a_key_that_was_forgotten_is_no_fault(app: App, management: Management) -> None:
-    made, other = [await management.keys.create("ci", ["viewer"]) for _ in range(2)]
-    verifying = Keys(app)
-    for one in (made, other):
-        await verifying.verify(one.text)
-    await (await app.backend()).documents.delete(KIND, made.key.id, 1)
-    await verifying.tick()
-    assert [used is None for used in await uses(app)] == [False]
 
 
 async def test_keys_that_hold_no_longer_are_forgotten_after_90_days(app: App, management: Management) -> None:
