@@ -87,7 +87,9 @@ def _measure(app: App, bench: Bench) -> Figures:
     options = bench.options
     where = redact(app.url) if Capability.SHARED in app.stores.root.capabilities else "the memory of this process"
     tasks, seconds = options.tasks + options.one_by_one, 5 * options.seconds
-    click.echo(f"taskq: this loads {where}: {tasks:,} tasks, at most {seconds:g} s, in {bench.namespace}", err=True)
+    click.echo(
+        f"taskq: this loads {where}: {tasks:,} tasks, about {seconds:g} s at most, in {bench.namespace}", err=True
+    )
     told: list[signal.Signals] = []
     try:
         return run(_until_told_to_end(bench.run(), told))

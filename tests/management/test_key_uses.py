@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
+
+import pytest
 
 from taskq import App
 from taskq.management import Actor, Keys, Management, Role
@@ -55,11 +56,22 @@ async def test_who_is_refused_leaves_no_trace(app: App, management: Management) 
     assert await uses(app) == [None]
 
 
-async def test_a_key_that_is_revoked_while_its_use_is_written_stays_revoked(app: App, management: Management) -> None:
+async def test_a_key_that_is_revoked_while_its_use_is_written_stays_revoked(
+    app: App, management: Management, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = await management.keys.create("ci", ["viewer"])
     verifying = Keys(app)
     await verifying.verify(made.text)
-    await asyncio.gather(verifying.tick(), management.keys.revoke(made.key.id))
+    store = (await app.backend()).documents
+    put = store.put
+
+    async def put_late(kind: str, id: str, data: bytes, version: int = 0) -> bool:
+        monkeypatch.setattr(store, "put", put)
+        await management.keys.revoke(made.key.id)
+        return await put(kind, id, data, version)
+
+    monkeypatch.setattr(store, "put", put_late)
+    await verifying.tick()
     [key] = await management.keys.list()
     assert key.revoked_at is not None
     assert key.used_at is not None
