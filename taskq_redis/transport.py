@@ -98,9 +98,7 @@ class Transport:
         while True:
             look = ("SCAN", cursor, "MATCH", prefix + b"*", "COUNT", SCANNED)
             cursor, found = await self.command(keys.slot, *look)
-            if ours := [
-                key for key in found if key.startswith(prefix)
-            ]:  # MATCH reads more into some names
+            if ours := [key for key in found if key.startswith(prefix)]:  # MATCH reads more into some names
                 await self.command(keys.slot, "UNLINK", *ours)
             if cursor == b"0":
                 return
