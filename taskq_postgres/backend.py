@@ -90,6 +90,10 @@ class PostgresBackend:
         """The SQL of the migrations after `from_version`, for those who run their own."""
         return migrate.sql(self._target.schema, from_version)
 
+    async def erase(self) -> None:
+        """Forget all of this namespace: its schema is dropped."""
+        await self._store.repeat(lambda: migrate.erase(self._store.pool, self._target.schema))
+
     def enqueue_in(self, connection: Any, messages: Sequence[Message], *, atomic: bool = False) -> list[Enqueued]:
         """Put tasks into the caller's own transaction: they exist if and when it commits.
 

@@ -135,6 +135,18 @@ async def _migrate(connection: Connection, schema: str) -> list[str]:
             taken.append(step.name)
 
 
+async def erase(pool: Pool, schema: str) -> None:
+    """Drop a schema with all that is in it; one that is not there is no error."""
+    connection = await pool.connect()
+    try:
+        with map_errors():
+            async with connection.transaction():
+                await connection.execute("select pg_catalog.pg_advisory_xact_lock(%s)", (LOCK,))
+                await connection.execute(_query("drop schema if exists {schema} cascade", schema))
+    finally:
+        await close(connection)
+
+
 def refuse_foreign(applied: Sequence[Applied]) -> None:
     """Refuse a ledger that is not ours, or that has left this release behind.
 

@@ -96,6 +96,11 @@ class RedisBackend:
             await self._store.epoch(shard)
         return []
 
+    async def erase(self) -> None:
+        """Forget all of this namespace: its keys are looked for among all keys of the server, in small steps."""
+        for keys in self._store.keys:
+            await self._store.transport.erase(keys)
+
     async def __aenter__(self) -> Self:
         self._store.reopen()
         return self

@@ -25,6 +25,8 @@ from taskq_redis.urls import Target
 
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 2.0
+SCANNED = 1000
+"""Keys that are looked at in one round trip."""
 
 
 class Backoff:
@@ -89,6 +91,17 @@ class Transport:
     async def command(self, slot: int, *command: Argument) -> Any:
         """Send a plain command, which must be safe to repeat."""
         return await self._repeat(_Call(slot, _pack(*command), str(command[0])))
+
+    async def erase(self, keys: Keys) -> None:
+        """Delete every key of a shard."""
+        prefix, cursor = keys.prefix.encode(), b"0"
+        while True:
+            look = ("SCAN", cursor, "MATCH", prefix + b"*", "COUNT", SCANNED)
+            cursor, found = await self.command(keys.slot, *look)
+            if ours := [key for key in found if key.startswith(prefix)]:  # MATCH reads more into some names
+                await self.command(keys.slot, "UNLINK", *ours)
+            if cursor == b"0":
+                return
 
     async def open(self, slot: int, on_message: Callable[[list[Any]], None] | None = None) -> Connection:
         """A connection of the caller's own to the node of a slot: to block on, or to subscribe with.

@@ -3,6 +3,7 @@
 from taskq.management.access import PERMISSIONS, Actor, Forbidden, Permission, Role
 from taskq.management.audit import AuditEntry, AuditTrail, Head, Verification
 from taskq.management.finding import Count, TaskPage
+from taskq.management.keys import Key, KeyNotFound, Keys, NewKey
 from taskq.management.manager import Management
 from taskq.management.workers import WorkerNotFound
 
@@ -14,7 +15,11 @@ __all__ = [
     "Count",
     "Forbidden",
     "Head",
+    "Key",
+    "KeyNotFound",
+    "Keys",
     "Management",
+    "NewKey",
     "Permission",
     "Role",
     "TaskPage",

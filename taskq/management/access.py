@@ -31,7 +31,7 @@ class Role(StrEnum):
     """A set of permissions by the name that people give it."""
 
     VIEWER = "viewer"
-    PRODUCER = "producer"
+    SUBMITTER = "submitter"
     OPERATOR = "operator"
     ADMIN = "admin"
 
@@ -39,7 +39,7 @@ class Role(StrEnum):
 _P = Permission
 PERMISSIONS: Mapping[Role, frozenset[Permission]] = {
     Role.VIEWER: frozenset({_P.READ, _P.READ_FLEET}),
-    Role.PRODUCER: frozenset({_P.READ, _P.READ_FLEET, _P.SUBMIT}),
+    Role.SUBMITTER: frozenset({_P.READ, _P.READ_FLEET, _P.SUBMIT}),
     Role.OPERATOR: frozenset(Permission) - {_P.DESTROY, _P.TENANTS, _P.CONFIGURE, _P.READ_AUDIT},
     Role.ADMIN: frozenset(Permission),
 }
@@ -61,6 +61,7 @@ class Actor:
         roles: what they are.
         tenant: the only one whose tasks they see and touch; "" for all.
         request_id: of what they asked for, "" without one.
+        payloads: whether they may see arguments and results; None: as their roles say.
 
     Raises:
         InvalidOption: the tenant's name cannot be one.
@@ -69,12 +70,15 @@ class Actor:
     True
     >>> Actor("ann", [Role.OPERATOR], tenant="acme").may(Permission.STEER_QUEUES)
     False
+    >>> Actor("ann", [Role.OPERATOR], payloads=False).may(Permission.READ_PAYLOADS)
+    False
     """
 
     name: str
     roles: Iterable[Role | str]
     tenant: str = ""
     request_id: str = ""
+    payloads: bool | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "roles", frozenset(Role(role) for role in self.roles))
@@ -83,6 +87,8 @@ class Actor:
 
     def may(self, permission: Permission) -> bool:
         """Whether they have a permission."""
+        if permission is Permission.READ_PAYLOADS and self.payloads is not None:
+            return self.payloads and self.may(Permission.READ)
         has = any(permission in PERMISSIONS[Role(role)] for role in self.roles)
         return has and (not self.tenant or permission in OF_TENANTS)
 
@@ -96,6 +102,8 @@ class Actor:
             return
         if self.tenant and permission not in OF_TENANTS:
             raise Forbidden(f"{self.name} may not {permission}: that is not for one tenant ({self.tenant}) alone")
+        if permission is Permission.READ_PAYLOADS and self.payloads is not None:
+            raise Forbidden(f"{self.name} may not {permission}: that was withheld from them, whatever their roles")
         having = [role for role, permissions in PERMISSIONS.items() if permission in permissions]
         raise Forbidden(f"{self.name} may not {permission}: that takes the role {' or '.join(having)}")
 

@@ -12,6 +12,7 @@ from taskq.dead_letters import SCAN, Which
 from taskq.domain.record import TaskRecord
 from taskq.management.access import Permission
 from taskq.management.desk import Desk, named
+from taskq.management.finding import masked
 
 
 class DeadLetterDesk(Desk):
@@ -20,9 +21,12 @@ class DeadLetterDesk(Desk):
     async def list(
         self, filter: DeadFilter | None = None, *, limit: int = 50, cursor: str | None = None, scan: int = SCAN
     ) -> DeadPage:
-        """A page of dead letters, the newest first."""
+        """A page of dead letters, the newest first; without what they were given for who may not see that."""
         await self.look(Permission.READ_FLEET)
-        return await self.app.dead_letters.alist(filter, limit=limit, cursor=cursor, scan=scan)
+        page = await self.app.dead_letters.alist(filter, limit=limit, cursor=cursor, scan=scan)
+        if self.actor.may(Permission.READ_PAYLOADS):
+            return page
+        return page._replace(letters=[masked(letter) for letter in page.letters])
 
     async def show(self, id: str) -> TaskRecord:
         """All that is known of a task that was given up, also what it was given."""

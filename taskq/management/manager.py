@@ -10,6 +10,7 @@ from taskq.management.audit_desk import AuditDesk
 from taskq.management.dead_letters import DeadLetterDesk
 from taskq.management.flows import FlowDesk
 from taskq.management.jobs import JobDesk
+from taskq.management.keys import KeyDesk
 from taskq.management.limits import LimitDesk
 from taskq.management.queues import QueueDesk
 from taskq.management.schedules import ScheduleDesk
@@ -84,3 +85,8 @@ class Management:
     def audit(self) -> AuditDesk:
         """The audit trail: to read, to verify, to trim."""
         return AuditDesk(self.app, self.actor)
+
+    @cached_property
+    def keys(self) -> KeyDesk:
+        """Keys of the API: to make, to look at, to revoke."""
+        return KeyDesk(self.app, self.actor)

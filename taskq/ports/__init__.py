@@ -2,7 +2,7 @@
 
 from taskq.domain.tenants import Quota
 from taskq.ports.annotations import Annotations
-from taskq.ports.backend import Backend, BackendOptions, Capability
+from taskq.ports.backend import Backend, BackendOptions, Capability, ErasableBackend
 from taskq.ports.broker import (
     Broker,
     CancelStatus,
@@ -51,6 +51,7 @@ __all__ = [
     "EnqueueStatus",
     "Enqueued",
     "Entry",
+    "ErasableBackend",
     "Event",
     "EventBus",
     "Extension",

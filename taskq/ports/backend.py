@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from taskq.domain.message import Message
 from taskq.ports.annotations import Annotations
@@ -157,4 +157,16 @@ class TransactionalBackend(Protocol):
         self, connection: Any, messages: Sequence[Message], *, atomic: bool = False
     ) -> Sequence[Enqueued]:
         """The same for an asynchronous connection or session."""
+        ...
+
+
+@runtime_checkable
+class ErasableBackend(Protocol):
+    """What a backend can do beside whose namespaces can be taken away whole."""
+
+    async def erase(self) -> None:
+        """Forget all of this namespace, for good: tasks, settings, schedules, documents and journals.
+
+        Nobody may use the namespace meanwhile, nor this backend afterwards. Safe to say twice.
+        """
         ...

@@ -1,13 +1,16 @@
-"""An application on each store, and somebody who may do everything."""
+"""An application on each store, somebody who may do everything, and the keys of the store."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from taskq import App
 from taskq.management import Actor, Management, Role
+from taskq.management.keys import KIND
+from taskq.ports import Document
 
 ADMIN = Actor("ann", [Role.ADMIN], request_id="r1")
 
@@ -29,3 +32,28 @@ async def app(url: str) -> AsyncIterator[App]:
 def management(app: App) -> Management:
     """The Management for somebody who may do everything."""
     return Management(app, ADMIN)
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **spans: float) -> None:
+        """Let time pass."""
+        self.now += timedelta(**spans)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that stands still."""
+    return Clock()
+
+
+async def documents(app: App) -> list[Document]:
+    """The keys as they are stored."""
+    return list((await (await app.backend()).documents.list(KIND)).documents)

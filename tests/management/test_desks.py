@@ -14,7 +14,7 @@ from taskq.dead_letters import DeadFilter
 from taskq.domain.flow import FlowKind
 from taskq.domain.limits import Rate
 from taskq.errors import NotApplied
-from taskq.management import Actor, AuditEntry, Forbidden, Management, Role, WorkerNotFound
+from taskq.management import Actor, AuditEntry, Forbidden, Management, Permission, Role, WorkerNotFound
 from taskq.management.desk import MOST_IDS, named
 from taskq.ports import CancelStatus, Order, RedriveStatus, WorkerCommand
 from taskq.testing.conformance.fleet import worker_info
@@ -302,6 +302,22 @@ async def test_dead_letters_are_started_anew_and_forgotten_and_that_is_noted(app
         ("dead.redrive", {"filter": {"reason": "exhausted"}}, {"limit": 1}),
     ]
     assert [entry.action for entry in entries[2:]] == ["dead.purge", "dead.purge"]
+
+
+@pytest.mark.parametrize(
+    "actor", [Actor("vic", [Role.VIEWER]), Actor("oz", [Role.ADMIN], payloads=False)], ids=["viewer", "withheld"]
+)
+async def test_arguments_are_for_those_who_may_see_them(app: App, management: Management, actor: Actor) -> None:
+    await buried(app, payload={"iban": "DE02120300000000202051"})
+    await management.schedules.put("tick", Every(seconds=30), "job", {"iban": "DE02120300000000202051"})
+    mine = Management(app, actor)
+    shown = [(await mine.dead_letters.list()).letters, await mine.schedules.list(), await mine.schedules.get("tick")]
+    if actor.may(Permission.SCHEDULE):
+        shown.append(await mine.schedules.pause("tick"))
+    assert "DE02" not in str(shown)
+    assert b"DE02" in (await management.dead_letters.list()).letters[0].body
+    for schedule in (*await management.schedules.list(), await management.schedules.get("tick")):
+        assert schedule.payload == {"iban": "DE02120300000000202051"}
 
 
 async def test_limits_are_reset_and_that_is_noted(app: App, management: Management) -> None:
