@@ -12,7 +12,7 @@ from taskq import blocking
 from taskq.assumed import assumed
 from taskq.backends import Stores
 from taskq.by_name import ByName
-from taskq.config import Settings, backend_url, check_identifier, check_url, require, shown
+from taskq.config import Settings, check_identifier, check_url, require, shown
 from taskq.context import TaskContext
 from taskq.domain.schedule import Misfire, Overlap, Rules
 from taskq.domain.timing import Timing
@@ -93,7 +93,7 @@ class App(FlowMethods):
         # An empty URL comes of an environment variable that is not set.
         results = check_url("results", results) if results not in (None, "") else None
         crypto = self.settings.crypto or self.assumed.crypto()
-        self.stores = Stores(backend_url(self.assumed.url if backend in (None, "") else backend), results, options, crypto)
+        self.stores = Stores(self.assumed.url_of(backend), results, options, crypto)
         self.lifespan = lifespan
         """As it was given; a worker enters it by `taskq.lifespan.life_of`."""
         self._submitter = StoreSubmitter(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from taskq.config import MIB, Settings
+from taskq.config import MIB, Settings, backend_url
 from taskq.crypto import Crypto, crypto_from_environment
 from taskq.domain.message import DEFAULT_RETENTION
 from taskq.ports import BackendOptions, Clock, SystemClock
@@ -43,6 +43,10 @@ class Assumed:
     def settings(self) -> Settings:
         """The settings of an application that was given none."""
         return Settings(max_payload=self.max_payload, max_result=self.max_result)
+
+    def url_of(self, given: str | None) -> str:
+        """The URL of the backend of an application; what it was given itself goes before (taskq.config.backend_url)."""
+        return backend_url(self.url if given in (None, "") else given)
 
     def options(self, namespace: str, durability: str | None, clock: Clock | None) -> BackendOptions:
         """How the stores of an application are opened; what it was given itself goes before."""

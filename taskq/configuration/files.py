@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 NAMES = ("taskq.yaml", "taskq.yml", "taskq.toml")
 """Looked for in the current directory where no file is named."""
-MOST_BYTES = 1024 * 1024
+MOST_BYTES = 256 * 1024
 MOST_VALUES = 20_000
 """Keys and values that a file may come to: one that refers to itself again and again has no end."""
 DEEPEST = 20
@@ -42,48 +42,53 @@ def find(folder: Path) -> Path | None:
     return folder / found[0] if found else None
 
 
-def read(path: Path) -> Parsed:
+def read(path: Path, name: str = "") -> Parsed:
     """Read a file.
+
+    Arguments:
+        path: where it is.
+        name: as people know it; "": by its path.
 
     Raises:
         ConfigError: it cannot be read, or is neither YAML nor TOML; the message says where, and shows nothing of it.
     """
-    text = _text(path)
-    return _toml(path, text) if path.suffix == ".toml" else _yaml(path, text)
+    name = name or str(path)
+    text = _text(path, name)
+    return _toml(name, text) if path.suffix == ".toml" else _yaml(name, text)
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, name: str) -> str:
     try:
         found = path.stat()
         if stat.S_ISDIR(found.st_mode):
-            raise ConfigError(f"{path} is a directory: give a file, such as {path / NAMES[0]}")
+            raise ConfigError(f"{name} is a directory: give a file, such as {name}/{NAMES[0]}")
         if not stat.S_ISREG(found.st_mode):
-            raise ConfigError(f"{path} is no ordinary file")
+            raise ConfigError(f"{name} is no ordinary file")
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"the configuration file {path} cannot be read: {error.strerror}") from None
+        raise ConfigError(f"the configuration file {name} cannot be read: {error.strerror}") from None
     if len(data) > MOST_BYTES:
-        raise ConfigError(f"{path} is larger than {MOST_BYTES // 1024} KiB: that is no configuration of taskq")
+        raise ConfigError(f"{name} is larger than {MOST_BYTES // 1024} KiB: that is no configuration of taskq")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}:{line}: the file is not written in UTF-8") from None
+        raise ConfigError(f"{name}:{line}: the file is not written in UTF-8") from None
 
 
-def _toml(path: Path, text: str) -> Parsed:
+def _toml(name: str, text: str) -> Parsed:
     import tomllib
 
     try:
         return Parsed(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is no TOML: {error}") from None
+        raise ConfigError(f"{name} is no TOML: {error}") from None
     except RecursionError:
-        raise ConfigError(f"{path} is nested too deeply") from None
+        raise ConfigError(f"{name} is nested too deeply") from None
 
 
-def _yaml(path: Path, text: str) -> Parsed:
+def _yaml(name: str, text: str) -> Parsed:
     import yaml
 
     try:
@@ -91,17 +96,17 @@ def _yaml(path: Path, text: str) -> Parsed:
         if node is None:
             return Parsed({})
         lines: dict[tuple[str, ...], int] = {}
-        data = _Reader(path, yaml.SafeLoader("")).value(node, (), lines)
+        data = _Reader(name, yaml.SafeLoader("")).value(node, (), lines)
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
-        raise ConfigError(f"{path}{line}: this is no YAML: {error.problem or error.context}") from None
+        raise ConfigError(f"{name}{line}: this is no YAML: {error.problem or error.context}") from None
     except yaml.reader.ReaderError as error:
-        line = f"{path}:{text.count(chr(10), 0, error.position) + 1}"
+        line = f"{name}:{text.count(chr(10), 0, error.position) + 1}"
         raise ConfigError(f"{line}: a character that YAML does not allow (#x{error.character:04x})") from None
     except RecursionError:
-        raise ConfigError(f"{path} is nested too deeply") from None
+        raise ConfigError(f"{name} is nested too deeply") from None
     if not isinstance(data, dict):
-        raise ConfigError(f"{path} must be sections with keys, such as worker: {{concurrency: 50}}")
+        raise ConfigError(f"{name} must be sections with keys, such as worker: {{concurrency: 50}}")
     return Parsed(data, lines)
 
 
@@ -109,12 +114,12 @@ class _Reader:
     """From the nodes of YAML to plain data; each key is said once, and is text.
 
     Arguments:
-        path: of the file, for refusals.
+        name: of the file, for refusals.
         loader: makes values of scalars.
     """
 
-    def __init__(self, path: Path, loader: yaml.SafeLoader) -> None:
-        self._path = path
+    def __init__(self, name: str, loader: yaml.SafeLoader) -> None:
+        self._name = name
         self._loader = loader
         self._count = 0
 
@@ -131,7 +136,7 @@ class _Reader:
             return [self.value(each, (*key, str(index)), {}) for index, each in enumerate(node.value)]
         try:
             return self._loader.construct_object(node)
-        except ValueError:  # as of the 31st of February
+        except (ValueError, TypeError, AttributeError, KeyError):  # as of the 31st of February, or of `!!int x`
             raise ConfigError(f"{self._where(node)}: a value that cannot be read: write it in quotes") from None
 
     def _items(
@@ -149,4 +154,4 @@ class _Reader:
             yield name, self.value(value, (*key, name), lines)
 
     def _where(self, node: yaml.Node) -> str:
-        return f"{self._path}:{node.start_mark.line + 1}"
+        return f"{self._name}:{node.start_mark.line + 1}"

@@ -1,4 +1,4 @@
-"""What people write for rates, queues with weights, and durations: read the same from files, variables and arguments."""
+"""What people write for rates, queues with weights, and durations, in files, variables and arguments alike."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from taskq.app import App
+from taskq.config import LOOK_EVERY
 from taskq.domain.message import Message
 from taskq.domain.schedule import Note, Overlap, Rules, Why, due
 from taskq.errors import CorruptRecord, KeyMissing
@@ -24,14 +25,12 @@ from taskq.flows.once import run_of_task
 from taskq.periodic import Fires
 from taskq.ports import Backend, Change, Enqueued, ScheduleEntry, Scheduler
 from taskq.runtime.declaring import Declaring
-from taskq.runtime.service import every, said
+from taskq.runtime.service import Beside, every, nothing_beside, said
 from taskq.schedule_book import refusal_of, scheduler_of
 from taskq.schedule_spec import Definition, Fired, State, read_spec, read_state, write
 
 AT_ONCE = 100
 """Schedules that are looked at in one step."""
-LONGEST_SLEEP = 1.0
-"""Seconds after which a beat looks again, because a schedule may have been changed meanwhile."""
 MOST_STRANGE = 1000
 CANCELLED = "the next fire of its schedule has begun"
 logger = logging.getLogger("taskq.beat")
@@ -53,9 +52,13 @@ class Beat:
     Arguments:
         app: whose store it is, and whose declarations are told to it.
         stopping: ends it; None: `stop` does.
+        look_every: seconds after which it looks again, because a schedule may have been changed meanwhile.
     """
 
-    def __init__(self, app: App, stopping: asyncio.Event | None = None) -> None:
+    def __init__(self, app: App, stopping: asyncio.Event | None = None, look_every: float = LOOK_EVERY) -> None:
+        self._look_every = look_every
+        self.beside: Beside = nothing_beside
+        """What else is to be called again and again while it works."""
         self._app = app
         self._stopping = stopping or asyncio.Event()
         self._declaring = Declaring(app, time.monotonic)
@@ -84,6 +87,8 @@ class Beat:
         async with asyncio.TaskGroup() as group:
             group.create_task(every(self._declaring.tick, self._stopping, logger, "declaring schedules"))
             group.create_task(every(self.tick, self._stopping, logger, "the beat"))
+            for name, tick in self.beside(await self._app.stores.trusted_backend()):
+                group.create_task(every(tick, self._stopping, logger, name))
 
     async def tick(self) -> float:
         """Fire what is due; returns the seconds until there may be more."""
@@ -92,13 +97,13 @@ class Beat:
         found, begin = await scheduler.claim_due(AT_ONCE), time.monotonic()
         steps = [step for entry, now in found.entries if (step := await self._step(backend, entry, now)) is not None]
         is_first = await self._commit(scheduler, steps)
-        waits = [LONGEST_SLEEP if found.next_due is None else found.next_due]
+        waits = [self._look_every if found.next_due is None else found.next_due]
         # Those that have fired are due again before long; it was some time ago that the store told the time.
         ago = time.monotonic() - begin
         for step in steps:
             next_at = step.change.entry.next_at
             waits += [] if next_at is None else [(next_at - step.now).total_seconds() - ago]
-        wait = min(LONGEST_SLEEP, max(0.0, min(waits)))
+        wait = min(self._look_every, max(0.0, min(waits)))
         # Who came too late was as quick as another: a little later it finds the work done, and does not do it too.
         self._lost_races = 0 if is_first else min(self._lost_races + 1, 5)
         return wait + random.uniform(0, 0.01) * self._lost_races

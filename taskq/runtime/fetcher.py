@@ -95,6 +95,10 @@ class Fetcher:
                 self._note_health(False, error)
                 await wait_for(self.stop, backoff.pause())
 
+    def retune(self, options: WorkerOptions) -> None:
+        """Other weights of the same queues, from the next claim on."""
+        self._options = options
+
     async def _room(self) -> int:
         """How many tasks to ask for; waits where there is no room."""
         self._executor.freed.clear()

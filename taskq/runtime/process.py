@@ -7,25 +7,29 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from taskq.app import App
 from taskq.config import WorkerOptions
-from taskq.runtime.signals import install
+from taskq.runtime.signals import Hangup, install
 from taskq.runtime.supervisor import DISMISSED, RESTART
 from taskq.runtime.worker import Worker
+
+if TYPE_CHECKING:
+    from taskq.runtime.beat import Beat
 
 logger = logging.getLogger("taskq.worker")
 
 
-async def serve(app: App, options: WorkerOptions) -> int:
+async def serve(app: App, options: WorkerOptions, join: Callable[[Worker], Hangup] | None = None) -> int:
     """Run a worker until a signal stops it.
 
     Arguments:
         app: the application; it is closed at the end.
         options: queues, slots, lease and so on.
+        join: given the worker before it starts; returns what SIGHUP means, None: to stop.
 
     Returns:
         The exit status of the process: 0, RESTART where a fresh process is to take its place, DISMISSED where none is.
@@ -38,7 +42,7 @@ async def serve(app: App, options: WorkerOptions) -> int:
     # it is left with an empty pool.
     loop.set_default_executor(lent := ThreadPoolExecutor(thread_name_prefix="asyncio"))
     worker = Worker(app, options)
-    install(worker)
+    install(worker, None if join is None else join(worker))
     try:
         await worker.run()
     finally:
@@ -50,11 +54,13 @@ async def serve(app: App, options: WorkerOptions) -> int:
     return RESTART if worker.wants_restart else 0
 
 
-async def serve_beat(app: App) -> None:
+async def serve_beat(app: App, look_every: float, join: Callable[[Beat], Hangup] | None = None) -> None:
     """Run a beat until a signal stops it.
 
     Arguments:
         app: the application; it is closed at the end.
+        look_every: seconds after which it looks again, because a schedule may have been changed meanwhile.
+        join: as for `serve`.
 
     Raises:
         CapabilityMissing: its store keeps no schedules.
@@ -62,8 +68,8 @@ async def serve_beat(app: App) -> None:
     """
     from taskq.runtime.beat import Beat  # most workers have none
 
-    beat = Beat(app)
-    install(beat)
+    beat = Beat(app, look_every=look_every)
+    install(beat, None if join is None else join(beat))
     try:
         await beat.check()
         await beat.run()

@@ -29,7 +29,7 @@ from taskq.runtime.leases import Leases
 from taskq.runtime.maintenance import Maintenance
 from taskq.runtime.parts import Parts, build
 from taskq.runtime.run import StopReason
-from taskq.runtime.service import every
+from taskq.runtime.service import Beside, every, nothing_beside
 
 if TYPE_CHECKING:
     from taskq.runtime.beat import Beat
@@ -88,6 +88,8 @@ class Worker:
         """Whether it stopped to make room for a fresh process: it has done or grown enough, or threads are stuck."""
         self.is_dismissed = False
         """Whether it was told through its store to shut down."""
+        self.beside: Beside = nothing_beside
+        """What else is to be called again and again while it works."""
         self._beat: Beat | None = None
         self.parts: Parts | None = None
         """What it is made of, from its start on."""
@@ -236,7 +238,7 @@ class Worker:
     async def _make_beat(self) -> Beat:
         from taskq.runtime.beat import Beat  # most workers have none
 
-        beat = Beat(self.app, self._stopping)
+        beat = Beat(self.app, self._stopping, self.options.look_every)
         await beat.check()
         return beat
 
@@ -258,6 +260,7 @@ class Worker:
                     group.create_task(every(work.settings.tick, ended, logger, "the settings of the queues")),
                     group.create_task(every(lambda: self._listen(backend, work), ended, logger, "listening")),
                     *(group.create_task(every(tick, ended, logger, name)) for name, tick in work.restraint.ticks()),
+                    *(group.create_task(every(tick, ended, logger, name)) for name, tick in self.beside(backend)),
                     *(group.create_task(beat.run()) for beat in (self._beat,) if beat is not None),
                 ]
                 fetching = group.create_task(work.fetcher.run())

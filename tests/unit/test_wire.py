@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from taskq.assumed import Assumed
 from taskq import SoftTimeout
+from taskq.assumed import Assumed
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import VERSION, CancelledRun, Failed, Outcome, Rejected, Snoozed, Succeeded, Unknown
 from taskq.domain.record import DeadReason, Failure, Progress
