@@ -35,19 +35,8 @@ from taskq.telemetry import logs
 _IN_CHILD = "TASKQ_WORKER_PROCESS"
 """Set in a process under a supervisor, to a JSON list of the warnings that the supervisor has logged."""
 _OPTIONS = (
-    *(
-        "queues",
-        "concurrency",
-        "threads",
-        "children",
-        "processes",
-        "name",
-        "max_tasks",
-        "max_memory",
-        "rate",
-        "max_rss",
-    ),
-    *("max_loop_lag", "max_backend_latency", "compare", "beat", "lease", "shutdown_timeout"),
+    *("queues", "concurrency", "threads", "children", "processes", "name", "beat", "compare", "rate"),
+    *("max_tasks", "max_memory", "max_rss", "max_loop_lag", "max_backend_latency", "lease", "shutdown_timeout"),
 )
 """Parameters that have the name of their key in the section `worker`."""
 Join = Callable[[Any], Hangup] | None

@@ -59,7 +59,7 @@ class Rules(Section):
 class Webhook(Section):
     """The URL that is told of alerts."""
 
-    url: str
+    url: str = Field(repr=False)
     headers: dict[str, SecretStr] = Field(default_factory=dict)
 
     @field_validator("url")

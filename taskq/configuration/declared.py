@@ -1,8 +1,8 @@
 """What the configuration says of queues, told to the store, where people may have changed them meanwhile.
 
 What was said last is kept beside them, for each file by itself, and three are compared: what was said last, what is
-said now, and what holds. What the file says anew is set; what it has said before is left as it is, so that what somebody has
-changed since stays; what it says no longer goes back to its default, unless somebody has changed it.
+said now, and what holds. What the file says anew is set; what it has said before is left as it is, so that what
+somebody has changed since stays; what it says no longer goes back to its default, unless somebody has changed it.
 """
 
 from __future__ import annotations

@@ -33,16 +33,22 @@ class Finding:
 
 
 class WrongConfiguration(ConfigError):
-    """A configuration that cannot be used; `lines` has everything that is wrong with it."""
+    """A configuration that cannot be used.
 
-    def __init__(self, findings: Sequence[Finding]) -> None:
+    Arguments:
+        findings: everything that is wrong with it.
+        warnings: what may be a mistake beside that.
+    """
+
+    def __init__(self, findings: Sequence[Finding], warnings: Sequence[str] = ()) -> None:
         self.findings = tuple(findings)
+        self.warnings = tuple(warnings)
         super().__init__("; ".join(self.lines))
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """A line for each mistake."""
-        return tuple(map(str, self.findings))
+        """A line for each mistake, and for what may be one."""
+        return (*map(str, self.findings), *self.warnings)
 
 
 def findings_of(errors: Iterable[ErrorDetails], origins: Mapping[Key, Origin], model: Model) -> list[Finding]:

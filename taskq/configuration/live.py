@@ -36,9 +36,9 @@ class Difference:
     is_live: bool
 
     def __str__(self) -> str:
-        change = "has changed" if self.before == self.after else f"{self.before} → {self.after}"
-        colon = "" if self.before == self.after else ":"
-        return f"{self.key}{colon} {change}" + ("" if self.is_live else " needs a restart")
+        if self.before == self.after:  # a secret
+            return f"{self.key} has changed" + ("" if self.is_live else ", which needs a restart")
+        return f"{self.key}: {self.before} → {self.after}" + ("" if self.is_live else " needs a restart")
 
 
 def is_live(key: str) -> bool:

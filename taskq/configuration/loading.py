@@ -160,7 +160,7 @@ def _validated(sources: tuple[Source, ...], origins: Mapping[Key, Origin]) -> Se
         wrong = findings_of(error.errors(include_url=False), origins, Sections)
     finally:
         said.reset(token)
-    raise WrongConfiguration(wrong)
+    raise WrongConfiguration(wrong, [warning for source in sources for warning in source.warnings])
 
 
 def _short(path: Path | None, folder: Path) -> str:

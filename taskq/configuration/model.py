@@ -69,7 +69,7 @@ class Server(Section):
 class Backend(Section):
     """The store, for applications whose code names none."""
 
-    url: str = "memory://"
+    url: str = Field(default="memory://", repr=False)
     durability: Literal["process", "disk", "replica"] = "process"
     """What an acknowledged task survives."""
     pool_size: Whole = Field(default=4, ge=1, le=1_000)
@@ -253,7 +253,7 @@ class Auth(Section):
 
     jwt_secret: SecretStr | None = None
     """What bearer tokens are signed with (HS256); it has no default."""
-    jwks_url: str | None = None
+    jwks_url: str | None = Field(default=None, repr=False)
     """Where the public keys are that bearer tokens are signed with."""
     roles: dict[str, Literal["viewer", "producer", "operator", "admin"]] = Field(default_factory=dict)
     """What roles of a token mean here; one of our own names means itself."""
@@ -299,7 +299,7 @@ class Crypto(Section):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        if self.model_fields_set:
+        if self.keys or self.active is not None or self.encrypt_all or self.digest_key is not None:
             keys = {name: plain(key) for name, key in self.keys.items()}
             digest_key = plain(self.digest_key)
             asked(lambda: Keys(keys, self.active, encrypt_all=self.encrypt_all, digest_key=digest_key))
