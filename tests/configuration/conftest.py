@@ -41,8 +41,14 @@ def wrong(read: Read) -> Callable[..., list[str]]:
 
 
 @pytest.fixture(params=["memory", "redis", "postgres"])
-async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
+def store_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty store of each kind."""
+    url: str = "memory://" if request.param == "memory" else request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+async def backend(store_url: str) -> AsyncIterator[Backend]:
     """An open, empty store of each kind."""
-    url = "memory://" if request.param == "memory" else request.getfixturevalue(f"{request.param}_url")
-    async with create_backend(url, BackendOptions()) as backend:
+    async with create_backend(store_url, BackendOptions()) as backend:
         yield backend
