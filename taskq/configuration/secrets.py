@@ -31,10 +31,10 @@ def weakness(secret: str) -> str | None:
     length = len(secret.encode("utf-8", "replace"))
     if length < LEAST_BYTES:
         return f"must have at least {LEAST_BYTES} bytes, not {length}"
-    if (distinct := len(set(secret))) < LEAST_DISTINCT:
-        return f"has only {distinct} different characters"
     if len(_WORDS.sub("", secret.lower())) < _LEAST_LEFT:
         return "is made of words that anybody would try"
+    if (distinct := len(set(secret))) < LEAST_DISTINCT:
+        return f"has only {distinct} different characters"
     if _period(secret) < LEAST_BYTES // 2:
         return "says the same again and again"
     return None

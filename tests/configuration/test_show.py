@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 from taskq.configuration.live import LIVE, differences, is_live
 from taskq.configuration.show import text_of, values
@@ -74,6 +76,13 @@ def test_what_takes_effect_without_a_restart(read: Read) -> None:
     [queues] = [change for change in differences(before, read("worker: {queues: a}")) if change.key == "worker.queues"]
     assert str(queues) == "worker.queues: a,b → a needs a restart"
     assert differences(after, after) == []
+
+
+def test_the_page_has_the_same_table() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    table = page[page.index("| at once | |") :].partition("\n\n")[0]
+    keys = [key for row in table.splitlines() for key in re.findall(r"`([\w.*]+)`", row.split("|")[1])]
+    assert set(keys) == set(LIVE)
 
 
 def test_the_keys_of_the_table_are_known(read: Read) -> None:
