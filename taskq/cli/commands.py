@@ -62,6 +62,8 @@ def app_option(required: bool = True) -> Callable[[Callable[..., Any]], Callable
 
     @says_errors(WRONG_USAGE)
     def found(ctx: click.Context, param: click.Parameter, given: str | None) -> str | None:
+        if ctx.resilient_parsing:  # a shell that completes what is typed
+            return given
         if given is None and (said := configuration()) is not None:
             given = said.sections.app
         if given is None and required:

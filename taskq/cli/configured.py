@@ -62,7 +62,7 @@ def configuration() -> Configuration | None:
         ConfigError: it cannot be used.
     """
     ctx = click.get_current_context(silent=True)
-    if ctx is None or (config_file() is None and not has_any(os.environ, Path.cwd())):
+    if ctx is None or (config_file() is None and not has_any(os.environ, Path())):
         return None
     if _READ not in ctx.meta:
         ctx.meta[_READ] = load(config_file())

@@ -82,7 +82,7 @@ def _toml(name: str, text: str) -> Parsed:
 
     try:
         return Parsed(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # also of a number with thousands of digits
         raise ConfigError(f"{name} is no TOML: {error}") from None
     except RecursionError:
         raise ConfigError(f"{name} is nested too deeply") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from taskq.configuration.shape import Model
+
+MOST_ERRORS = 100
+"""Mistakes that are told at once: a file with more of them is another program's."""
+LONGEST_KEY = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +55,14 @@ class WrongConfiguration(ConfigError):
         return (*map(str, self.findings), *self.warnings)
 
 
-def findings_of(errors: Iterable[ErrorDetails], origins: Mapping[Key, Origin], model: Model) -> list[Finding]:
+def findings_of(errors: Sequence[ErrorDetails], origins: Mapping[Key, Origin], model: Model) -> list[Finding]:
     """What pydantic has found, in our own words; no secret is shown."""
     from taskq.configuration import shape
 
     found: dict[Key, Finding] = {}
-    for error in errors:
+    for error in errors[:MOST_ERRORS]:
         known, annotation = shape.known_part(model, error["loc"])
-        path = tuple(map(str, error["loc"]))
+        path = tuple(str(part)[:LONGEST_KEY] for part in error["loc"])
         key = path[: len(known) + 1] if error["type"] == "extra_forbidden" else known
         # What is missing was said by nobody: it is missing from something.
         origin = origin_of(key[:-1] if error["type"] == "missing" else key, origins) if key else DEFAULT
@@ -66,7 +70,8 @@ def findings_of(errors: Iterable[ErrorDetails], origins: Mapping[Key, Origin], m
         hides = shape.is_secret(annotation)
         rule = _unknown(key, annotation, model) if error["type"] == "extra_forbidden" else _rule(error, hides)
         found.setdefault(key, Finding(".".join(key), where, rule.removeprefix(f"{key[-1] if key else ''}: ")))
-    return sorted(found.values(), key=_place)
+    more = [Finding("", "", f"and {len(errors) - MOST_ERRORS:,} more")] if len(errors) > MOST_ERRORS else []
+    return [*sorted(found.values(), key=_place), *more]
 
 
 def _place(finding: Finding) -> tuple[str, int, str]:
@@ -105,7 +110,8 @@ def _rule(error: ErrorDetails, hides: bool) -> str:
 
 def _choice(error: ErrorDetails, choices: Sequence[str]) -> str:
     given = error["input"]
-    near = difflib.get_close_matches(given, choices, 1) if isinstance(given, str) else []
+    given = redact(given) if isinstance(given, str) else given
+    near = difflib.get_close_matches(given[:LONGEST_KEY], choices, 1) if isinstance(given, str) else []
     hint = f", did you mean {near[0]}?" if near else ""
     return f"must be one of {', '.join(choices)}, not {shown(given)}{hint}"
 

@@ -37,6 +37,7 @@ from taskq.domain.message import DEFAULT_QUEUE
 from taskq.domain.retry import DEFAULT_RETRY
 from taskq.errors import TaskqError
 from taskq.options import check_soft_timeout
+from taskq.outbound.addresses import Networks
 from taskq.outbound.urls import PORTS
 from taskq.ports.queues import DEFAULT_MAX_FINISHED, DEFAULT_MAX_SIZE, DEFAULT_WARN_AT
 from taskq.queue_settings import queue_config
@@ -315,6 +316,7 @@ class Webhooks(Section):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
+        asked(lambda: Networks(self.allow))
         if self.secrets:
             secrets = [plain(secret) for secret in self.secrets]
             asked(lambda: Signing(secrets, allow=self.allow, ports=self.ports))

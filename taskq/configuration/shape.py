@@ -16,11 +16,6 @@ def keys(model: Model) -> Mapping[str, Any]:
     return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
 
 
-def field_of(model: Model, key: str) -> str:
-    """The name of the attribute that holds a key."""
-    return next(name for name, field in model.model_fields.items() if key in (field.alias, name))
-
-
 def section_in(annotation: Any) -> Model | None:
     """The section that an annotation allows, None where it allows none."""
     found = [arm for arm in _arms(annotation) if isinstance(arm, type) and issubclass(arm, BaseModel)]

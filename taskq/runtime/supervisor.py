@@ -136,9 +136,11 @@ class Supervisor:
         environment = {**os.environ, LIFELINE: str(read_end)}
         # What is passed on waits until the process listens (see taskq.runtime.signals).
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP} if self.passes_hangup else ())
-        # In a session of its own, so that Ctrl-C reaches it through its supervisor, once.
-        child.process = Popen(self.command, env=environment, pass_fds=(read_end,), start_new_session=True)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        try:
+            # In a session of its own, so that Ctrl-C reaches it through its supervisor, once.
+            child.process = Popen(self.command, env=environment, pass_fds=(read_end,), start_new_session=True)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         logger.debug("worker process %d started as %d", child.index, child.process.pid)
 
     def _follow(self, child: _Child, status: int, lived: float) -> None:

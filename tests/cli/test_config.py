@@ -9,12 +9,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import psutil
 import pytest
 
 from taskq.assumed import Assumed, assumed
+from taskq.cli import cli
 from tests.cli.conftest import Write
 from tests.cli.support import Program, Shell, taskq
+from tests.cli.terminal import Terminal
 from tests.servers import wait_until
 
 SECRET = "hunter2-pQ7w9sX2mK4vT8yB1nR5cJ3hL6gF0dZA"
@@ -95,6 +98,11 @@ def test_check(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "bad.yaml").write_text("worker:\n  laese: 60\n  poll: never\n")
     assert taskq("config", "check", "good.yaml").stdout == f"{folder}/good.yaml can be used\n"
     monkeypatch.setenv("TASKQ_WORKR__LEASE", "5")
+    monkeypatch.setenv("TASKQ_BACKEND", "redis://one")
+    monkeypatch.setenv("TASKQ_BACKEND__URL", "redis://two")
+    both = taskq("config", "check", "good.yaml").stderr.splitlines()[-1]
+    assert both == "taskq: TASKQ_BACKEND__URL goes before TASKQ_BACKEND: set one of them"
+    monkeypatch.delenv("TASKQ_BACKEND__URL")
     good, bad = taskq("config", "check", "good.yaml"), taskq("config", "check", "--config", "bad.yaml")
     warning = "taskq: the variable TASKQ_WORKR__LEASE is not one of taskq's, did you mean TASKQ_WORKER__LEASE?\n"
     assert (good.exit_code, good.stderr) == (0, warning)
@@ -156,6 +164,37 @@ def test_the_store_alone(folder: Path) -> None:
     assert (refused.exit_code, refused.stderr.startswith("taskq: which store?")) == (2, True)
 
 
+def commands(group: click.Group, name: str = "taskq") -> Iterator[tuple[str, click.Command]]:
+    """All commands, those of groups too."""
+    ctx = click.Context(group)
+    for known in group.list_commands(ctx):
+        command = group.get_command(ctx, known)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{name} {known}")
+        else:
+            yield f"{name} {known}", command
+
+
+def test_each_command_takes_a_file() -> None:
+    without = [name for name, command in commands(cli) if "config" not in {param.name for param in command.params}]
+    assert without == []
+
+
+def test_a_shell_that_completes_what_is_typed_is_told_of_no_mistake(folder: Path) -> None:
+    (folder / "taskq.yaml").write_text("worker: {laese: 60}")
+    assert cli.make_context("taskq", ["worker"], resilient_parsing=True) is not None
+    for name, command in commands(cli):
+        command.make_context(name, [], resilient_parsing=True)
+
+
+def test_a_folder_that_is_gone(folder: Path) -> None:
+    (folder / "gone").mkdir()
+    os.chdir(folder / "gone")
+    (folder / "gone").rmdir()
+    assert taskq("queues", "list", "--backend", f"memory://?snapshot={folder}/kept").exit_code == 0
+
+
 def test_a_command_that_needs_an_application(folder: Path) -> None:
     refused = taskq("worker")
     assert (refused.exit_code, "Missing option '-A' / '--app'" in refused.stderr) == (2, True)
@@ -203,6 +242,16 @@ def test_a_worker_reads_it_again_when_it_is_told(shell: Shell, serving: Program)
     assert serving.process.poll() is None
     id = shell.output("enqueue", "tasks.add", '{"x": 1, "y": 2}')
     wait_until(lambda: "completed" in shell.output("tasks", "show", id), "it goes on working")
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_in_a_terminal_its_end_is_the_end(shell: Shell, write: Write, redis_url: str, processes: int) -> None:
+    write("taskq.yaml", f"app: tasks:app\nbackend: {redis_url}\n" + WORKER % processes)
+    with Terminal(shell.folder, "worker") as terminal:
+        terminal.until_it_says("serves default, mail")
+        terminal.process.send_signal(signal.SIGHUP)
+        assert terminal.until_it_ends() == 0
+        assert "has stopped after 0 runs" in terminal.text
 
 
 def test_the_processes_of_a_supervisor_read_it_again(shell: Shell, write: Write, redis_url: str) -> None:

@@ -50,6 +50,11 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
             "x.toml is no TOML: Cannot overwrite a value (at line 3, column 10)",
         ),
         ("x.toml", "lease 1", "x.toml is no TOML: Expected '=' after a key in a key/value pair (at line 1, column 7)"),
+        (
+            "x.toml",
+            "a = " + "9" * 5_000,
+            "x.toml is no TOML: Exceeds the limit (4300 digits) for integer string conversion",
+        ),
         ("x.toml", "a = " + "[" * 10_000, "x.toml is nested too deeply"),
     ],
 )
@@ -57,7 +62,7 @@ def test_what_is_neither_yaml_nor_toml(tmp_path: Path, name: str, text: str, com
     (tmp_path / name).write_text(text)
     with pytest.raises(ConfigError) as refusal:
         read(tmp_path / name, name)
-    assert str(refusal.value) == complaint
+    assert str(refusal.value).partition(": value has 5000")[0] == complaint
 
 
 def test_what_is_no_text_in_utf_8(tmp_path: Path) -> None:

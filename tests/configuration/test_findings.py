@@ -71,6 +71,11 @@ STRONG = "pQ7w9sX2mK4vT8yB1nR5cJ3hL6gF0dZA"
             "worker: {max_rss: 100, max_memory: 100}",
             "worker: max_memory must be below max_rss (100 MiB), at which no task is begun any more, not 100",
         ),
+        (
+            "worker: {rate: fast}",
+            "worker.rate: a rate must be like \"100/m\" (per s, m, h or d) or starts a second, not 'fast'",
+        ),
+        ("worker: {rate: 0}", "worker.rate: rate must be from one start in ten years to a million a second, not 0.0"),
         ("worker: {queues: 'a,a'}", "worker.queues: 'a,a': the queue a is named twice"),
         ("worker: {queues: {a: 0}}", "worker.queues: the weight of queue a must be over 0 and at most 1,000, not 0.0"),
         ("worker: {poll: .nan}", "worker.poll: must be a number that is finite, not nan"),
@@ -117,6 +122,7 @@ STRONG = "pQ7w9sX2mK4vT8yB1nR5cJ3hL6gF0dZA"
             "alerts: {rules: {no_worker: {queues: 'a b'}}}",
             "alerts.rules.no_worker.queues: queue 'a b': use 1 to 200 of the characters A-Z a-z 0-9 _ . -",
         ),
+        ("webhooks: {allow: 10.0.0.1/8}", "webhooks: '10.0.0.1/8' is no network: 10.0.0.1/8 has host bits set"),
         ("webhooks: {allow: 10.0.0.1, secrets: [], ports: x}", "webhooks.ports: must be a whole number, not 'x'"),
     ],
 )
@@ -131,6 +137,12 @@ def test_everything_at_once_in_the_order_of_the_file(wrong: Wrong) -> None:
     assert [line.partition(": ")[0] for line in found] == [
         "TASKQ_WORKER__LAESE", "TASKQ_WORKER__LEASE", "taskq.yaml:2", "taskq.yaml:5", "taskq.yaml:6", "taskq.yaml:8"
     ]  # fmt: skip
+
+
+def test_a_file_of_another_program(wrong: Wrong) -> None:
+    found = wrong("".join(f"k{number}{'k' * 1000}: 1\n" for number in range(150)))
+    assert (len(found), found[-1]) == (101, "and 50 more")
+    assert max(map(len, found)) < 300
 
 
 def test_a_wrong_argument_is_named_by_its_option(wrong: Wrong) -> None:

@@ -121,6 +121,18 @@ def test_lists_and_names_in_variables(read: Read) -> None:
     assert (repr(webhooks), webhooks.ports) == ("Webhooks(secrets=2)", {443, 8443})
 
 
+def test_a_variable_that_is_nearly_json(read: Read) -> None:
+    found = read(environment={"TASKQ_WORKER__NAME": "{worker", "TASKQ_WORKER": '{"lease": "1m"}'})
+    assert (found.sections.worker.name, found.sections.worker.lease) == ("{worker", 60.0)
+    assert str(found.origin("worker.lease")) == "TASKQ_WORKER"
+
+
+def test_the_keys_are_those_of_all_who_say_some(read: Read) -> None:
+    text = f"crypto: {{keys: {{a: {KEY}}}, active: a, encrypt_all: true, digest_key: {KEY}}}"
+    crypto = read(text, environment={"TASKQ_CRYPTO__KEYS__b": "B" * 42 + "A="}).app().stores.crypto
+    assert repr(crypto) == "Crypto(keys=a, b, active='a', encrypt_all=True)"
+
+
 def test_variables_of_other_programs_are_warned_of(read: Read) -> None:
     known = {"TASKQ_DEBUG": "1", "TASKQ_WORKER_PROCESS": "[]", "TASKQ_TEST_REDIS_URL": "x", "TASKQ_LIFELINE": "3"}
     assert read(environment={**known, "PATH": "x", "TASKQ_EMPTY": ""}).warnings == ()
