@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -72,24 +73,25 @@ class Assumed:
         return webhooks_from_environment(self.variables)
 
 
-_current = Assumed()
+_everywhere = Assumed()
+_here: ContextVar[Assumed | None] = ContextVar("assumed", default=None)
 
 
 def assumed() -> Assumed:
     """What is assumed now, for applications that are made from here on."""
-    return _current
+    return _here.get() or _everywhere
 
 
 def assume(what: Assumed) -> Assumed:
-    """Assume something from now on, in this process; returns what was assumed before."""
-    global _current
-    before, _current = _current, what
+    """Assume something from now on, in all of this process; returns what was assumed before."""
+    global _everywhere
+    before, _everywhere = _everywhere, what
     return before
 
 
 @contextmanager
 def assuming(what: Assumed) -> Iterator[None]:
-    """Assume something meanwhile.
+    """Assume something meanwhile, in this thread or task alone.
 
     >>> from taskq import App
     >>> with assuming(Assumed(url="redis://cache")):
@@ -98,8 +100,8 @@ def assuming(what: Assumed) -> Iterator[None]:
     >>> App("memory://").url
     'memory://'
     """
-    before = assume(what)
+    token = _here.set(what)
     try:
         yield
     finally:
-        assume(before)
+        _here.reset(token)

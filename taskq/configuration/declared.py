@@ -45,19 +45,29 @@ async def declare(backend: Backend, said: Said, who: str) -> None:
 
     Raises:
         BackendUnavailable: others write the same all the time.
-        InvalidOption: a value does not fit to what somebody has set.
     """
     for _ in range(MOST_RACES):
         document = await backend.documents.get(KIND, _id(who))
         before = _before(document)
         if document is None and not said:
             return
-        for queue in sorted({*before, *said}):
-            await _settle(backend, queue, before.get(queue, {}), said.get(queue, {}))
+        queues = sorted({*before, *said})
+        told = {queue: await _tell(backend, queue, before.get(queue, {}), said.get(queue, {})) for queue in queues}
+        after = {queue: settings for queue, settings in told.items() if settings or queue in said}
         # Afterwards, so that whoever dies in between says it once more.
-        if before == said or await _keep(backend, document, who, said):
+        if before == after or await _keep(backend, document, who, after):
             return
     raise BackendUnavailable("what the configuration says of queues could not be kept: others write it all the time")
+
+
+async def _tell(backend: Backend, queue: str, before: Mapping[str, Any], said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Bring one queue to what is said of it now; returns what was told: as before, where it cannot be set."""
+    try:
+        await _settle(backend, queue, before, said)
+    except InvalidOption as error:  # it does not go together with what somebody has set
+        logger.error("queue %s cannot be set as the configuration says: %s", queue, error)
+        return before
+    return said
 
 
 async def _settle(backend: Backend, queue: str, before: Mapping[str, Any], said: Mapping[str, Any]) -> None:

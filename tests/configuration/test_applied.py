@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,8 @@ def test_nothing_is_assumed_afterwards() -> None:
     with assuming(Assumed(url="redis://one")):
         assert App().url == "redis://one"
         assert App("memory://").url == "memory://"
+        with ThreadPoolExecutor(1) as another:
+            assert another.submit(assumed).result() == Assumed(), "other threads make theirs as they were"
     assert assumed() == Assumed()
     before = assume(Assumed(url="redis://two"))
     assert (assume(before).url, assumed()) == ("redis://two", before)

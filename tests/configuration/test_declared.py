@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from taskq.configuration.declared import KIND, declare
-from taskq.errors import BackendUnavailable, InvalidOption
+from taskq.errors import BackendUnavailable
 from taskq.ports import Backend, QueueSettings
 from taskq.queues import Queues
 
@@ -110,13 +110,16 @@ async def test_who_says_nothing_writes_nothing(backend: Backend) -> None:
     assert (await backend.documents.list(KIND)).documents == []
 
 
-async def test_a_value_that_does_not_fit_to_what_was_set(backend: Backend) -> None:
+async def test_a_value_that_does_not_fit_to_what_was_set(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
+    said = {"mail": {"soft_timeout": 20.0, "workers": 3}, "slow": {"workers": 4}}
     await Queues(backend).aconfigure("mail", timeout=10)
-    with pytest.raises(InvalidOption, match="soft_timeout must be less than the timeout of 10 s"):
-        await declare(backend, {"mail": {"soft_timeout": 20.0}}, FILE)
+    await declare(backend, said, FILE)
+    rule = "soft_timeout must be less than the timeout of 10 s, not 20.0"
+    assert caplog.messages == [f"queue mail cannot be set as the configuration says: {rule}"]
+    assert ((await settings(backend)).workers, (await settings(backend, "slow")).workers) == (None, 4)
     await Queues(backend).aconfigure("mail", timeout="default")
-    await declare(backend, {"mail": {"soft_timeout": 20.0}}, FILE)
-    assert (await settings(backend)).soft_timeout == 20.0
+    await declare(backend, said, FILE)
+    assert ((await settings(backend)).soft_timeout, (await settings(backend)).workers) == (20.0, 3)
 
 
 async def test_what_another_release_has_said(backend: Backend) -> None:
