@@ -120,14 +120,17 @@ def trace_if_asked(app: App) -> None:
 
 
 def start_logs(found: Configuration | None, log_format: logs.Format, log_level: str, *, warns: bool = True) -> None:
-    """Log as the configuration says; where nothing is configured, as was said.
+    """Log as the configuration says.
 
     Arguments:
         found: the configuration, with the arguments of the command.
+        log_format, log_level: where it says nothing.
         warns: whether to log what may be a mistake in it.
     """
     if found is not None:
-        log_format, log_level = found.sections.monitoring.log_format, found.sections.monitoring.log_level
+        said = found.sections.monitoring
+        log_format = said.log_format if found.says("monitoring.log_format") else log_format
+        log_level = said.log_level if found.says("monitoring.log_level") else log_level
     logs.configure(log_format, log_level)
     for warning in found.warnings if found is not None and warns else ():
         logger.warning("%s", warning)

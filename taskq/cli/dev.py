@@ -43,8 +43,7 @@ def dev(app_path: str, url: str | None, reload: bool) -> None:
     """
     arguments = given_arguments(NAMED)
     found = with_arguments(arguments)
-    is_set = found is not None and found.origin("monitoring.log_level").kind != "default"
-    start_logs(found if is_set else None, "console", "DEBUG", warns=_IN_CHILD not in os.environ)
+    start_logs(found, "console", "DEBUG", warns=_IN_CHILD not in os.environ)
     url = url or _store_of_environment(found)
     memory = os.environ.get(_IN_CHILD, _MEMORY)
     if not reload or memory != _MEMORY:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from taskq.backends import redact
 from taskq.config import shown
-from taskq.configuration.sources import DEFAULT, Key, Origin, origin_of
+from taskq.configuration.sources import DEFAULT, Key, Origins
 from taskq.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class WrongConfiguration(ConfigError):
         return (*map(str, self.findings), *self.warnings)
 
 
-def findings_of(errors: Sequence[ErrorDetails], origins: Mapping[Key, Origin], model: Model) -> list[Finding]:
+def findings_of(errors: Sequence[ErrorDetails], origins: Origins, model: Model) -> list[Finding]:
     """What pydantic has found, in our own words; no secret is shown."""
     from taskq.configuration import shape
 
@@ -65,7 +65,7 @@ def findings_of(errors: Sequence[ErrorDetails], origins: Mapping[Key, Origin], m
         path = tuple(str(part)[:LONGEST_KEY] for part in error["loc"])
         key = path[: len(known) + 1] if error["type"] == "extra_forbidden" else known
         # What is missing was said by nobody: it is missing from something.
-        origin = origin_of(key[:-1] if error["type"] == "missing" else key, origins) if key else DEFAULT
+        origin = origins.of(key[:-1] if error["type"] == "missing" else key) if key else DEFAULT
         where = "" if origin is DEFAULT else origin.where
         hides = shape.is_secret(annotation)
         rule = _unknown(key, annotation, model) if error["type"] == "extra_forbidden" else _rule(error, hides)
@@ -96,7 +96,8 @@ def _unknown(key: Key, section: Any, model: Model) -> str:
 def _rule(error: ErrorDetails, hides: bool) -> str:
     kind, context = error["type"], error.get("ctx", {})
     if kind in _BOUNDS:
-        return f"must be {_BOUNDS[kind]} {next(iter(context.values())):g}"
+        bound = next(iter(context.values()))
+        return f"must be {_BOUNDS[kind]} {bound:,}"
     if kind == "literal_error":
         return _choice(error, str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", "))
     rule = next((text for start, text in _RULES.items() if kind.startswith(start)), None)

@@ -15,13 +15,12 @@ from taskq.configuration.findings import WrongConfiguration, findings_of
 from taskq.configuration.sources import (
     Key,
     Origin,
+    Origins,
     Source,
     file_path,
-    merged_origins,
     of_arguments,
     of_environment,
     of_file,
-    origin_of,
 )
 
 if TYPE_CHECKING:
@@ -47,20 +46,24 @@ class Configuration:
     sections: Sections
     path: Path | None = None
     """The file; None where there is none."""
-    origins: Mapping[Key, Origin] = field(default_factory=dict)
+    origins: Origins = field(default_factory=Origins, repr=False)
     warnings: tuple[str, ...] = ()
     """What may be a mistake: variables that nobody reads."""
 
     def origin(self, key: str | Key) -> Origin:
         """Who said the value of a key, with dots or in parts."""
-        return origin_of(tuple(key.split(".")) if isinstance(key, str) else key, self.origins)
+        return self.origins.of(tuple(key.split(".")) if isinstance(key, str) else key)
+
+    def says(self, key: str) -> bool:
+        """Whether anybody has said the value of a key; else it is the default."""
+        return self.origin(key).kind != "default"
 
     @property
     def assumed(self) -> Assumed:
         """What applications take of it whose code says nothing."""
         backend = self.sections.backend
         return Assumed(
-            url=None if self.origin("backend.url").kind == "default" else backend.url,
+            url=backend.url if self.says("backend.url") else None,
             durability=backend.durability,
             pool_size=backend.pool_size,
             connect_timeout=backend.connect_timeout,
@@ -143,12 +146,12 @@ mean worker.lease?; TASKQ_WORKER__POLL: worker.poll: must be seconds, or text su
     found = file_path(path, environment, folder)
     file = of_file(found, _short(found, folder))
     sources = (of_arguments(arguments or {}), of_environment(environment, Sections), file)
-    origins = merged_origins(sources)
+    origins = Origins(sources)
     sections = _validated(sources, origins)
     return Configuration(sections, found, origins, tuple(sources[1].warnings))
 
 
-def _validated(sources: tuple[Source, ...], origins: Mapping[Key, Origin]) -> Sections:
+def _validated(sources: tuple[Source, ...], origins: Origins) -> Sections:
     from pydantic import ValidationError
 
     from taskq.configuration.model import Sections, said

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from functools import partial
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -269,7 +270,8 @@ class Auth(Section):
     @field_validator("jwks_url")
     @classmethod
     def _is_url(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("https://", "http://localhost", "http://127.0.0.1")):
+        parts = urlsplit(url or "https://")
+        if parts.scheme != "https" and (parts.scheme != "http" or parts.hostname not in ("localhost", "127.0.0.1")):
             raise refused("must begin with https://: whoever can change what it answers decides who comes in")
         return url
 

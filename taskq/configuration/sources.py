@@ -129,25 +129,36 @@ def of_environment(environment: Mapping[str, str], model: Model) -> Source:
     return Source(data, origins, warnings)
 
 
-def merged_origins(sources: Sequence[Source]) -> dict[Key, Origin]:
-    """Who said what holds, of sources the one that goes before first."""
-    found: dict[Key, Origin] = {}
-    for source in reversed(sources):
-        for key, origin in source.origins.items():
-            hidden = [known for known in found if known[: len(key)] == key or key[: len(known)] == known]
-            for known in hidden:
-                del found[known]
-            found[key] = origin
-    return found
+class Origins:
+    """Who said what holds.
 
+    Arguments:
+        sources: the one that goes before first.
+    """
 
-def origin_of(key: Key, origins: Mapping[Key, Origin]) -> Origin:
-    """Who said a value: itself, the first of its parts, or what it is a part of."""
-    if key in origins:
-        return origins[key]
-    parts = [origins[known] for known in origins if known[: len(key)] == key]
-    wholes = [origins[key[:end]] for end in range(len(key) - 1, 0, -1) if key[:end] in origins]
-    return (*parts, *wholes, DEFAULT)[0]
+    def __init__(self, sources: Sequence[Source] = ()) -> None:
+        self._own: dict[Key, Origin] = {}
+        self._first: dict[Key, Origin] = {}
+        """Of each section or table that something is said of, who said the first part of it."""
+        for source in reversed(sources):
+            before = set(self._first)
+            for key, origin in source.origins.items():
+                self._take(key, origin, is_whole=key in before)
+
+    def of(self, key: Key) -> Origin:
+        """Who said a value: for itself, as a part of something, or at least a part of it."""
+        wholes = (self._own[key[:end]] for end in range(len(key), 0, -1) if key[:end] in self._own)
+        return next(wholes, None) or self._first.get(key, DEFAULT)
+
+    def _take(self, key: Key, origin: Origin, *, is_whole: bool) -> None:
+        """Note who said a value, in place of those that it hides: what it is a part of, and its own parts."""
+        for end in range(1, len(key)):
+            self._own.pop(key[:end], None)
+            self._first.setdefault(key[:end], origin)
+        if is_whole:
+            for part in [known for known in self._own if known[: len(key)] == key]:
+                del self._own[part]
+        self._own[key] = origin
 
 
 def _with_url(data: Mapping[str, Any]) -> Mapping[str, Any]:

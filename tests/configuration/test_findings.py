@@ -33,7 +33,7 @@ STRONG = "pQ7w9sX2mK4vT8yB1nR5cJ3hL6gF0dZA"
             "alerts: {rules: {queue_behnd: {}}}",
             "alerts.rules.queue_behnd: there is no such key, did you mean alerts.rules.queue_behind?",
         ),
-        ("server: {port: 70000}", "server.port: must be at most 65535"),
+        ("server: {port: 70000}", "server.port: must be at most 65,535"),
         ("server: {port: http}", "server.port: must be a whole number, not 'http'"),
         ("server: {port: true}", "server.port: must be a number, not true"),
         ("server: {port: 8081}", "server.port and server.admin_port are both 8081"),
@@ -92,7 +92,7 @@ STRONG = "pQ7w9sX2mK4vT8yB1nR5cJ3hL6gF0dZA"
             "auth.roles.ops: must be one of viewer, producer, operator, admin, not 'adminn', did you mean admin?",
         ),
         (
-            "auth: {jwks_url: 'http://login'}",
+            "auth: {jwks_url: 'http://localhost.example.com'}",
             "auth.jwks_url: must begin with https://: whoever can change what it answers decides who comes in",
         ),
         (
