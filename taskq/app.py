@@ -9,11 +9,11 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 
 from taskq import blocking
+from taskq.assumed import assumed
 from taskq.backends import Stores
 from taskq.by_name import ByName
-from taskq.config import Settings, backend_url, check_identifier, check_url, require, shown
+from taskq.config import Settings, check_identifier, check_url, require, shown
 from taskq.context import TaskContext
-from taskq.crypto import crypto_from_environment
 from taskq.domain.schedule import Misfire, Overlap, Rules
 from taskq.domain.timing import Timing
 from taskq.errors import ConfigError
@@ -22,7 +22,7 @@ from taskq.handle import TaskHandle
 from taskq.middleware import Stack
 from taskq.options import CallKeywords, TaskKeywords, TaskOptions, as_seconds, check_known
 from taskq.periodic import Declaration, Declarations, Fires, ScheduleKeywords
-from taskq.ports import Backend, BackendOptions, Clock, SystemClock
+from taskq.ports import Backend, Clock
 from taskq.registry import TaskRegistry, default_name
 from taskq.schedule_spec import plain_timing
 from taskq.submitter import Routes, StoreSubmitter, checked_routes
@@ -47,7 +47,7 @@ class App(FlowMethods):
         backend: a URL; None reads TASKQ_BACKEND, else everything stays in memory.
         results: the URL of another backend that keeps the results; None: the same, in the same atomic step.
         namespace: keeps applications apart that share a store.
-        durability: what an acknowledged task survives: "process", "disk" or "replica".
+        durability: what an acknowledged task survives: "process" (None), "disk" or "replica".
         routes: which task goes to which queue, where the task itself does not say.
         lifespan: an async context manager over the life of a worker; what it yields is `ctx.state`. It is None in a
             task with executor="process", which runs outside of the worker and shares no object with it: let such a
@@ -73,26 +73,27 @@ class App(FlowMethods):
         *,
         results: str | None = None,
         namespace: str = "default",
-        durability: str = "process",
+        durability: str | None = None,
         routes: Routes | None = None,
         lifespan: Lifespan | None = None,
         settings: Settings | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.namespace = check_identifier("namespace", namespace)
-        require(durability in DURABILITIES, "durability must be process, disk or replica", durability)
+        require(durability in (None, *DURABILITIES), "durability must be process, disk or replica", durability)
         is_function = lifespan is None or callable(lifespan)
         require(is_function, "lifespan must be a function of the application to an async context manager", lifespan)
         known = settings is None or isinstance(settings, Settings)
         require(known, "settings must be taskq.config.Settings(…)", settings)
-        self.settings = settings or Settings()
+        self.assumed = assumed()
+        self.settings = settings or self.assumed.settings
         self.tasks = TaskRegistry()
         self.middleware = Stack()
-        options = BackendOptions(namespace=namespace, durability=durability, clock=clock or SystemClock())
+        options = self.assumed.options(namespace, durability, clock)
         # An empty URL comes of an environment variable that is not set.
         results = check_url("results", results) if results not in (None, "") else None
-        crypto = self.settings.crypto or crypto_from_environment()
-        self.stores = Stores(backend_url(backend), results, options, crypto)
+        crypto = self.settings.crypto or self.assumed.crypto()
+        self.stores = Stores(self.assumed.url_of(backend), results, options, crypto)
         self.lifespan = lifespan
         """As it was given; a worker enters it by `taskq.lifespan.life_of`."""
         self._submitter = StoreSubmitter(
@@ -102,10 +103,10 @@ class App(FlowMethods):
             checked_routes(routes),
             lambda: self.middleware.on_enqueue,
             self.tasks,
-            self.settings.webhooks,
+            self.settings.webhooks or self.assumed.webhooks(),
         )
         self.tasks.add_own("taskq.webhook", lambda: self._submitter.webhook_task)
-        self._by_name = ByName(self.tasks, self._submitter)
+        self._by_name = ByName(self.tasks, self._submitter, self.assumed.retention)
         self.declarations = Declarations()
         """The schedules that the code declares."""
         self.fires = Fires(self._by_name, self.namespace, crypto)
@@ -145,7 +146,7 @@ class App(FlowMethods):
         Task('mail.send')
         """
         check_known(TaskOptions, options, "@app.task()")
-        declared = TaskOptions(**options)
+        declared = TaskOptions(**{"retention": self.assumed.retention, **options})
 
         def register(function: Callable[..., Any]) -> Task[..., Any]:
             if not callable(function):

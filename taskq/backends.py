@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 from weakref import WeakSet
 
 from taskq import blocking
@@ -17,6 +17,9 @@ from taskq.crypto import Crypto
 from taskq.errors import CapabilityMissing, ConfigError
 from taskq.ports import Backend, BackendOptions, Capability, ResultStore
 from taskq.tally import Tally
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 IMPATIENCE = 3.0
 """Seconds after which a command that only looks gives up on a store."""
@@ -35,23 +38,38 @@ def create_backend(url: str, options: BackendOptions) -> Backend:
     Raises:
         ConfigError: no backend has that scheme, its extra is not installed, or the URL is wrong.
     """
-    from importlib.metadata import entry_points  # a fifth of the time that `import taskq` takes
-
-    scheme = url.partition(":")[0].lower()
-    found = [entry for entry in entry_points(group=GROUP) if entry.name == scheme]
-    if not found:
-        known = sorted({entry.name for entry in entry_points(group=GROUP)})
-        raise ConfigError(f"no backend for {redact(url)!r}: its scheme is none of {', '.join(known)}")
+    found = _entry(url)
     try:
-        factory = cast("Factory", found[0].load())
+        factory = cast("Factory", found.load())
     except ImportError as error:
-        extra = _EXTRAS.get(found[0].module.partition(".")[0])
+        extra = _EXTRAS.get(found.module.partition(".")[0])
         if extra is None:
             raise
         raise ConfigError(
-            f'{scheme}:// needs a package that is not installed ({error}): pip install "pytaskq[{extra}]"'
+            f'{found.name}:// needs a package that is not installed ({error}): pip install "pytaskq[{extra}]"'
         ) from None
     return factory(url, options)
+
+
+def check_scheme(url: str) -> None:
+    """Refuse a URL for which there is no backend; nothing is loaded.
+
+    Raises:
+        ConfigError: no backend has that scheme.
+    """
+    _entry(url)
+
+
+def _entry(url: str) -> EntryPoint:
+    from importlib.metadata import entry_points  # a fifth of the time that `import taskq` takes
+
+    scheme = url.partition(":")[0].lower()
+    entries = entry_points(group=GROUP)
+    found = [entry for entry in entries if entry.name == scheme]
+    if not found:
+        known = sorted({entry.name for entry in entries})
+        raise ConfigError(f"no backend for {redact(url)!r}: its scheme is none of {', '.join(known)}")
+    return found[0]
 
 
 def redact(url: str) -> str:

@@ -28,10 +28,12 @@ class ByName:
     Arguments:
         tasks: those that are registered here.
         submitter: what enqueues them.
+        retention: seconds for which the end is kept of one that is not registered.
     """
 
-    def __init__(self, tasks: TaskRegistry, submitter: StoreSubmitter) -> None:
+    def __init__(self, tasks: TaskRegistry, submitter: StoreSubmitter, retention: float) -> None:
         self._tasks = tasks
+        self._retention = retention
         self._submitter = submitter
         self._stranger = lru_cache(STRANGERS)(self._make_stranger)
 
@@ -77,7 +79,7 @@ class ByName:
 
     def _make_stranger(self, name: str, version: int, ours: Task[..., Any] | None = None) -> Task[..., Any]:
         """A task whose signature is not known here: of another application, or another version of one of ours."""
-        declared = TaskOptions(timeout=None) if ours is None else ours.declared
+        declared = TaskOptions(timeout=None, retention=self._retention) if ours is None else ours.declared
         options = replace(declared, version=version, upcast={}, executor=None)
         stranger: Task[..., Any] = Task(name, stands_for_unknown, options, self._submitter)
         if ours is not None:

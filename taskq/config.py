@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 SLOWEST = 1 / LONGEST
 """Starts a second of the slowest worker."""
+LOOK_EVERY = 1.0
+"""Seconds until a beat looks again, because a schedule may have been changed meanwhile."""
 MOST_TAGS, LONGEST_TAG = 20, 100
 _SHOWN = 100
 """The most characters of a refused value that its refusal shows."""
@@ -182,6 +184,8 @@ class WorkerOptions:
     """How long the store may take to answer before the worker takes no tasks; None: however long."""
     beat: bool = False
     """Whether the worker has schedules fire, too."""
+    look_every: float = LOOK_EVERY
+    """The longest time until such a worker sees that a schedule was changed."""
     compare: bool = True
     """Whether the worker pauses where its runs fail and those of the same tasks elsewhere do not."""
 
@@ -213,6 +217,8 @@ class WorkerOptions:
         rate_in_range = self.rate is None or (is_number(self.rate) and SLOWEST <= self.rate <= 1e6)
         require(rate_in_range, "rate must be from one start in ten years to a million a second", self.rate)
         require(isinstance(self.compare, bool), "compare must be True or False", self.compare)
+        look_in_range = is_number(self.look_every) and 0.05 <= self.look_every <= 60
+        require(look_in_range, "look_every must be from 0.05 to 60 seconds", self.look_every)
         require(is_number(self.poll) and 0.05 <= self.poll <= 60, "poll must be from 0.05 to 60 seconds", self.poll)
 
 

@@ -26,6 +26,7 @@ from taskq.cli.commands import LazyGroup, says_errors, says_lost_output
         "workflows": "taskq.cli.flow_acts",
         "batches": "taskq.cli.flow_acts",
         "limits": "taskq.cli.limits",
+        "config": "taskq.cli.config",
         "migrate": "taskq.cli.store",
         "doctor": "taskq.cli.store",
     },

@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from taskq.cli.commands import WRONG_USAGE, app_option, backend_option, load_app, look_at_store, run, says_errors
+from taskq.cli.configured import LOGGED, NAMED, given_arguments, join_of, start_logs, with_arguments
 from taskq.cli.probing import probe_options, showing_of
+from taskq.config import LOOK_EVERY
 from taskq.errors import ConfigError
 from taskq.telemetry import logs
 
@@ -27,7 +29,9 @@ def beat(
     """Have schedules fire until SIGTERM or Ctrl-C. Any number of beats may run: each fire is enqueued once."""
     from taskq.runtime.process import serve_beat
 
-    logs.configure(log_format, log_level)
+    arguments = given_arguments({**NAMED, **LOGGED})
+    found = with_arguments(arguments)
+    start_logs(found, log_format, log_level)
     app = load_app(app_path, url)
     if app.url == "memory://":
         raise ConfigError(
@@ -36,4 +40,5 @@ def beat(
         )
     showing = showing_of(metrics_port, metrics_host, health_file)
     run(look_at_store(app, is_for_others=True))
-    run(serve_beat(app, showing))
+    look_every = LOOK_EVERY if found is None else found.sections.scheduler.tick
+    run(serve_beat(app, look_every, join_of(found, arguments), showing))

@@ -18,7 +18,9 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from taskq.app import App
+from taskq.assumed import assumed
 from taskq.backends import create_backend
+from taskq.cli.configured import assume_configuration, config_option, configuration, trace_if_asked
 from taskq.errors import ConfigError, InvalidOption, InvalidPayload, NotApplied, TaskqError
 from taskq.frames import summary, where_raised
 from taskq.ports import Backend, Capability
@@ -56,20 +58,32 @@ class LazyGroup(click.Group):
 
 
 def app_option(required: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """`-A module:app`, or TASKQ_APP."""
+    """`-A module:app`, or TASKQ_APP, or what the configuration says."""
+
+    @says_errors(WRONG_USAGE)
+    def found(ctx: click.Context, param: click.Parameter, given: str | None) -> str | None:
+        if ctx.resilient_parsing:  # a shell that completes what is typed
+            return given
+        if given is None and (said := configuration()) is not None:
+            given = said.sections.app
+        if given is None and required:
+            raise click.MissingParameter(ctx=ctx, param=param)
+        return given
+
     return click.option(
-        "-A", "--app", "app_path", envvar="TASKQ_APP", required=required, metavar="MODULE:APP",
-        help="The application, as module:attribute. Also TASKQ_APP.",
+        "-A", "--app", "app_path", envvar="TASKQ_APP", metavar="MODULE:APP", callback=found,
+        help=f"The application, as module:attribute. Also TASKQ_APP.{'  [required]' if required else ''}",
     )  # fmt: skip
 
 
 def backend_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--backend URL`.
+    """`--backend URL`, and `--config FILE`.
 
     TASKQ_BACKEND is no default of it: it is for an application that names no store, and must not part the workers of
     one that does from those who enqueue.
     """
-    return click.option("--backend", "url", metavar="URL", help="The backend, instead of the application's.")(command)
+    option = click.option("--backend", "url", metavar="URL", help="The backend, instead of the application's.")
+    return config_option(option(command))
 
 
 def load_app(path: str, url: str | None = None) -> App:
@@ -78,7 +92,9 @@ def load_app(path: str, url: str | None = None) -> App:
     Raises:
         ConfigError: there is none at that path; the message says what was found instead.
     """
+    assume_configuration()
     app = _find_app(path)
+    trace_if_asked(app)
     if url is not None:
         app.url = url
     return app
@@ -126,7 +142,8 @@ def app_or_store(app_path: str | None, url: str | None) -> App:
     """
     if app_path is not None:
         return load_app(app_path, url)
-    url = url or os.environ.get("TASKQ_BACKEND")
+    assume_configuration()
+    url = url or assumed().url or os.environ.get("TASKQ_BACKEND")
     if not url:
         raise ConfigError("which store? Give -A module:app (or TASKQ_APP), or --backend URL (or TASKQ_BACKEND)")
     return App(url)
@@ -252,4 +269,5 @@ def complain(error: TaskqError) -> None:
     """Say an error in one line, with its traceback above it where TASKQ_DEBUG asks for that."""
     if os.environ.get("TASKQ_DEBUG"):
         traceback.print_exception(error)
-    click.echo(f"taskq: {printable(str(error))}", err=True)
+    for line in getattr(error, "lines", (str(error),)):
+        click.echo(f"taskq: {printable(line)}", err=True)

@@ -9,8 +9,9 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -18,8 +19,10 @@ import click
 from taskq.app import App
 from taskq.backends import redact
 from taskq.cli.commands import WRONG_USAGE, app_option, backend_option, load_app, look_at_store, run, says_errors
+from taskq.cli.configured import NAMED, given_arguments, join_of, start_logs, with_arguments
 from taskq.config import WorkerOptions
-from taskq.telemetry import logs
+from taskq.configuration import Configuration
+from taskq.runtime.signals import Hangup
 
 _MEMORY = "memory://"
 _IN_CHILD = "TASKQ_DEV_PROCESS"
@@ -38,15 +41,19 @@ def dev(app_path: str, url: str | None, reload: bool) -> None:
     It works in memory, whatever store the application names, unless --backend or TASKQ_BACKEND gives another. What
     waits in memory survives a reload. Lines that are typed are enqueued: `NAME {"argument": "value"}`.
     """
-    logs.configure("console", "DEBUG")
-    url = url or os.environ.get("TASKQ_BACKEND")
+    arguments = given_arguments(NAMED)
+    found = with_arguments(arguments)
+    start_logs(found, "console", "DEBUG", warns=_IN_CHILD not in os.environ)
+    url = url or _store_of_environment(found)
     memory = os.environ.get(_IN_CHILD, _MEMORY)
     if not reload or memory != _MEMORY:
         from taskq.runtime.process import leave
         from taskq.runtime.supervisor import DISMISSED
 
         known = threading.enumerate()
-        status = run(_work(load_app(app_path, memory if url in (None, "", _MEMORY) else url)))
+        app = load_app(app_path, memory if url in (None, "", _MEMORY) else url)
+        options = WorkerOptions() if found is None else found.worker_options
+        status = run(_work(app, options, join_of(found, arguments)))
         leave(0 if status == DISMISSED else status, known)
     from taskq.cli.reload import run_and_reload
 
@@ -55,7 +62,14 @@ def dev(app_path: str, url: str | None, reload: bool) -> None:
         raise SystemExit(run_and_reload([sys.executable, "-m", "taskq", *sys.argv[1:]]))
 
 
-async def _work(app: App) -> int:
+def _store_of_environment(found: Configuration | None) -> str | None:
+    """What a variable says; the store that a file names is the one of the deployment, and not for trying things."""
+    if found is not None and found.origin("backend.url").kind == "environment":
+        return found.sections.backend.url
+    return os.environ.get("TASKQ_BACKEND")
+
+
+async def _work(app: App, options: WorkerOptions, join: Callable[[Any], Hangup] | None) -> int:
     from taskq.runtime.process import serve
 
     await look_at_store(app)
@@ -68,7 +82,7 @@ async def _work(app: App) -> int:
     # A thread, because reading in the event loop would make the terminal non-blocking, also for the shell behind it.
     typing = threading.Thread(target=_enqueue_lines, args=(app, asyncio.get_running_loop()), daemon=True)
     typing.start()
-    return await serve(app, WorkerOptions(queues=queues, beat=True))
+    return await serve(app, replace(options, queues=queues, beat=True), join)
 
 
 def _enqueue_lines(app: App, loop: asyncio.AbstractEventLoop) -> None:

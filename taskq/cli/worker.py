@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,17 +25,26 @@ from taskq.cli.commands import (
     run,
     says_errors,
 )
+from taskq.cli.configured import LOGGED, NAMED, given_arguments, join_of, start_logs, with_arguments
 from taskq.cli.probing import probe_options, showing_of
 from taskq.config import WorkerOptions
+from taskq.configuration.sources import Key
+from taskq.configuration.values import parse_queues, parse_rate
 from taskq.errors import BackendUnavailable, ConfigError, InvalidOption, NotApplied
-from taskq.limits import RateLimit
 from taskq.runtime.process import Showing
 from taskq.runtime.reports import Reports, reporting
+from taskq.runtime.signals import Hangup, has_terminal
 from taskq.runtime.supervisor import DISMISSED, REFUSED, Supervisor
 from taskq.telemetry import logs
 
 _IN_CHILD = "TASKQ_WORKER_PROCESS"
 """Set in a process under a supervisor, to a JSON list of the warnings that the supervisor has logged."""
+_OPTIONS = (
+    *("queues", "concurrency", "threads", "children", "processes", "name", "beat", "compare", "rate"),
+    *("max_tasks", "max_memory", "max_rss", "max_loop_lag", "max_backend_latency", "lease", "shutdown_timeout"),
+)
+"""Parameters that have the name of their key in the section `worker`."""
+Join = Callable[[Any], Hangup] | None
 
 
 @click.command()
@@ -74,26 +83,44 @@ def worker(
     metrics_port: int | None, metrics_host: str, health_file: Path | None, **said: Any,
 ) -> None:  # fmt: skip
     """Run tasks until SIGTERM or Ctrl-C; a second one ends at once."""
-    logs.configure(log_format, log_level)
-    options = _options(processes=max(1, processes), **said)
+    arguments = _arguments()
+    found = with_arguments(arguments)
+    start_logs(found, log_format, log_level, warns=_IN_CHILD not in os.environ)
+    if found is None:
+        options = _options(processes=max(1, processes), **said)
+    else:
+        options, processes = found.worker_options, found.sections.worker.processes
+    join = join_of(found, arguments)
     if _IN_CHILD in os.environ:
-        _work_supervised(app_path, url, options)
+        _work_supervised(app_path, url, options, join)
     if reload:
         _watch_files()
     showing = showing_of(metrics_port, metrics_host, health_file)
     if processes == 0:
-        _work_alone(app_path, url, options, showing)
+        _work_alone(app_path, url, options, join, showing)
     # What would make every process refuse to start is said once, here; a store that is away is not waited for.
     warnings = run(look_at_store(load_app(app_path, url), is_for_others=True))
     command = [sys.executable, "-m", "taskq", *sys.argv[1:]]
     os.environ[_IN_CHILD] = json.dumps(warnings)
     reports = None if showing is None else Reports()
     supervisor = Supervisor(
-        command, processes, options.shutdown_timeout, options.max_tasks is not None, reports=reports
+        *(command, processes, options.shutdown_timeout),
+        expects_short_lives=options.max_tasks is not None,
+        passes_hangup=found is not None and found.path is not None and not has_terminal(),
+        reports=reports,
     )
     with nullcontext() if showing is None or reports is None else showing(reports.frame, reports.health):
         status = supervisor.run()
     raise SystemExit(status)
+
+
+def _arguments() -> dict[Key, tuple[str, Any]]:
+    """What was said on the command line itself, by key of the configuration."""
+    keys = {name: ("worker", name) for name in _OPTIONS}
+    found = given_arguments({**NAMED, **LOGGED, **keys})
+    if (lease := found.get(("worker", "lease"))) is not None:
+        found["worker", "heartbeat"] = (lease[0], lease[1] / 3)
+    return found
 
 
 def _options(queues: str, rate: str | None, processes: int, **said: Any) -> WorkerOptions:
@@ -105,62 +132,25 @@ def _options(queues: str, rate: str | None, processes: int, **said: Any) -> Work
     return WorkerOptions(queues=parse_queues(queues), heartbeat=given["lease"] / 3, **given)
 
 
-def parse_rate(text: str) -> float:
-    """Starts a second, as in --rate.
-
-    Raises:
-        InvalidOption: it is no rate.
-
-    >>> parse_rate("50/s"), parse_rate("90/m"), parse_rate("2.5")
-    (50.0, 1.5, 2.5)
-    """
-    try:
-        rate: float | str = float(text)
-    except ValueError:  # it says per what
-        rate = text
-    return RateLimit(rate).per_second
-
-
-def parse_queues(text: str) -> Mapping[str, float | None]:
-    """Queues with their weights, as in -Q.
-
-    Raises:
-        ConfigError: a weight is no number, or a queue is named twice, or not at all.
-
-    >>> parse_queues("high=3,default")
-    {'high': 3.0, 'default': None}
-    """
-    queues: dict[str, float | None] = {}
-    for part in text.split(","):
-        name, mark, weight = part.strip().partition("=")
-        if not name:
-            raise ConfigError(f"-Q {text!r}: a queue without a name; they are written high=3,default")
-        if name in queues:
-            raise ConfigError(f"-Q {text!r}: the queue {name} is named twice")
-        try:
-            queues[name] = float(weight) if mark else None
-        except ValueError:
-            raise ConfigError(f"-Q {text!r}: the weight of {name} must be a number, not {weight!r}") from None
-    return queues
-
-
-def _work(app: App, options: WorkerOptions, showing: Showing | None, said: Sequence[str] = ()) -> int:
+def _work(app: App, options: WorkerOptions, join: Join, showing: Showing | None, said: Sequence[str] = ()) -> int:
     from taskq.runtime.process import serve
 
     run(look_at_store(app, said, is_for_others=True))
-    return run(serve(app, options, showing))
+    return run(serve(app, options, join, showing))
 
 
-def _work_alone(app_path: str, url: str | None, options: WorkerOptions, showing: Showing | None) -> NoReturn:
+def _work_alone(
+    app_path: str, url: str | None, options: WorkerOptions, join: Join, showing: Showing | None
+) -> NoReturn:
     """The life of a process without a supervisor."""
     from taskq.runtime.process import leave
 
     known = threading.enumerate()
-    status = _work(load_app(app_path, url), options, showing)
+    status = _work(load_app(app_path, url), options, join, showing)
     leave(0 if status == DISMISSED else status, known)
 
 
-def _work_supervised(app_path: str, url: str | None, options: WorkerOptions) -> NoReturn:
+def _work_supervised(app_path: str, url: str | None, options: WorkerOptions, join: Join) -> NoReturn:
     """The life of one process under a supervisor, which gives up where one refuses to start.
 
     A store that went away since the supervisor began is no such refusal: it will be back.
@@ -170,7 +160,7 @@ def _work_supervised(app_path: str, url: str | None, options: WorkerOptions) -> 
     known = threading.enumerate()
     said = json.loads(os.environ.pop(_IN_CHILD))  # what a task starts is no such process
     try:
-        status = _work(load_app(app_path, url), options, reporting(), said)
+        status = _work(load_app(app_path, url), options, join, reporting(), said)
     except (ConfigError, InvalidOption, NotApplied) as error:
         complain(error)
         raise SystemExit(FAILED if isinstance(error, BackendUnavailable) else REFUSED) from None

@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from taskq.app import App
+from taskq.config import LOOK_EVERY
 from taskq.domain.health import STARTING, Health
 from taskq.domain.message import Message
 from taskq.domain.schedule import Note, Overlap, Rules, Why, due
@@ -25,14 +26,12 @@ from taskq.flows.once import run_of_task
 from taskq.periodic import Fires
 from taskq.ports import Backend, Change, Enqueued, ScheduleEntry, Scheduler
 from taskq.runtime.declaring import Declaring
-from taskq.runtime.service import Tick, every, said
+from taskq.runtime.service import Beside, every, said
 from taskq.schedule_book import refusal_of, scheduler_of
 from taskq.schedule_spec import Definition, Fired, State, read_spec, read_state, write
 
 AT_ONCE = 100
 """Schedules that are looked at in one step."""
-LONGEST_SLEEP = 1.0
-"""Seconds after which a beat looks again, because a schedule may have been changed meanwhile."""
 AWAY = 15.0
 """Seconds after which a store that does not answer counts as away."""
 MOST_STRANGE = 1000
@@ -56,18 +55,18 @@ class Beat:
     Arguments:
         app: whose store it is, and whose declarations are told to it.
         stopping: ends it; None: `stop` does.
-        beside: what else is to be called again and again while it works, with its name.
+        look_every: seconds after which it looks again, because a schedule may have been changed meanwhile.
     """
 
-    def __init__(
-        self, app: App, stopping: asyncio.Event | None = None, beside: Sequence[tuple[str, Tick]] = ()
-    ) -> None:
+    def __init__(self, app: App, stopping: asyncio.Event | None = None, look_every: float = LOOK_EVERY) -> None:
+        self._look_every = look_every
+        self.beside: list[Beside] = []
+        """What else is to be called again and again while it works."""
         self._app = app
         self._stopping = stopping or asyncio.Event()
         self._declaring = Declaring(app, time.monotonic)
         self._unreadable: set[tuple[str, int]] = set()
         self._lost_races = 0
-        self._beside = beside
         self._looked_at: float | None = None
         """The monotonic second in which the store answered last."""
 
@@ -93,7 +92,8 @@ class Beat:
         async with asyncio.TaskGroup() as group:
             group.create_task(every(self._declaring.tick, self._stopping, logger, "declaring schedules"))
             group.create_task(every(self.tick, self._stopping, logger, "the beat"))
-            for name, tick in self._beside:
+            backend = await self._app.stores.trusted_backend()
+            for name, tick in (service for each in self.beside for service in each(backend)):
                 group.create_task(every(tick, self._stopping, logger, name))
 
     def health(self) -> Health:
@@ -112,13 +112,13 @@ class Beat:
         self._looked_at = begin
         steps = [step for entry, now in found.entries if (step := await self._step(backend, entry, now)) is not None]
         is_first = await self._commit(scheduler, steps)
-        waits = [LONGEST_SLEEP if found.next_due is None else found.next_due]
+        waits = [self._look_every if found.next_due is None else found.next_due]
         # Those that have fired are due again before long; it was some time ago that the store told the time.
         ago = time.monotonic() - begin
         for step in steps:
             next_at = step.change.entry.next_at
             waits += [] if next_at is None else [(next_at - step.now).total_seconds() - ago]
-        wait = min(LONGEST_SLEEP, max(0.0, min(waits)))
+        wait = min(self._look_every, max(0.0, min(waits)))
         # Who came too late was as quick as another: a little later it finds the work done, and does not do it too.
         self._lost_races = 0 if is_first else min(self._lost_races + 1, 5)
         return wait + random.uniform(0, 0.01) * self._lost_races

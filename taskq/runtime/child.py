@@ -18,6 +18,7 @@ import msgspec
 
 from taskq import backends
 from taskq.app import App
+from taskq.assumed import assume
 from taskq.context import TaskContext, current_context
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import Failed, Outcome
@@ -71,6 +72,7 @@ def _listen(link: Link, inbox: queue.SimpleQueue[Setup | Assignment]) -> None:
 def _prepare(setup: Setup, link: Link) -> None:
     """Log to the worker, and import what its tasks need; what cannot be imported fails the task that needs it."""
     backends.is_child = True
+    assume(setup.assumed)
     logging.root.handlers[:] = [Forwarder(link)]
     logging.root.setLevel(setup.log_levels[0])
     logging.getLogger("taskq").setLevel(setup.log_levels[1])

@@ -246,7 +246,7 @@ class Executor:
         if self._children is None:
             from taskq.runtime.processes import Children  # loaded only by workers that meet a process task
 
-            self._children = Children(self._app.tasks, self._app.url, self._reported)
+            self._children = Children(self._app.tasks, self._app.url, self._app.assumed, self._reported)
         outcome = await self._children.run(run)
         if isinstance(outcome, Succeeded):
             return await keep_result(self._app, run, outcome)

@@ -20,6 +20,8 @@ from taskq.runtime.service import Backoff, said, wait_for
 
 LINGER = 0.002
 """Seconds to let a few more slots come free before a claim for very few, while the queue is known not to be empty."""
+LONGEST_PAUSE = 1.0
+"""Seconds after which a worker looks again whether its rate lets it claim: the rate may have been changed meanwhile."""
 FREE_HINTS = 8
 """Hints in a row that may lead to nothing before the worker takes pauses: many workers are woken for few tasks."""
 logger = logging.getLogger("taskq.worker")
@@ -95,6 +97,10 @@ class Fetcher:
                 self._note_health(False, error)
                 await wait_for(self.stop, backoff.pause())
 
+    def retune(self, options: WorkerOptions) -> None:
+        """Other weights of the same queues, from the next claim on."""
+        self._options = options
+
     async def _room(self) -> int:
         """How many tasks to ask for; waits where there is no room."""
         self._executor.freed.clear()
@@ -108,7 +114,7 @@ class Fetcher:
             room = self._executor.slots.room()
         allowed = self._pace.allowed()
         if allowed == 0:
-            await wait_for(self.stop, self._pace.pause())
+            await wait_for(self.stop, min(self._pace.pause(), LONGEST_PAUSE))
         return min(room, allowed)
 
     async def _claim(self, room: int, request_id: str) -> Fetched:

@@ -8,8 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from taskq.config import WorkerOptions
-from taskq.ports import Maintenance as MaintenancePort
-from taskq.ports import Search
+from taskq.ports import Backend
 from taskq.runtime.service import every
 
 REAP_EVERY = 4.0
@@ -28,14 +27,13 @@ class Maintenance:
 
     def __init__(
         self,
-        port: MaintenancePort,
-        search: Search,
+        backend: Backend,
         options: WorkerOptions,
         stop: asyncio.Event,
         expire_results: Callable[[], Awaitable[int]],
     ) -> None:
-        self._port = port
-        self._search = search
+        self._port = backend.maintenance
+        self._search = backend.search
         self._expire_results = expire_results
         self._renewal = options.heartbeat
         self._reap_every = min(REAP_EVERY, options.lease / 6)

@@ -31,8 +31,12 @@ class Pace:
     """
 
     def __init__(self, rate: float | None, now: Callable[[], float] = time.monotonic) -> None:
-        self._rate = None if rate is None else RateLimit(rate).limit("worker")
         self._now = now
+        self.retune(rate)
+
+    def retune(self, rate: float | None) -> None:
+        """Another rate from now on, with a full bucket."""
+        self._rate = None if rate is None else RateLimit(rate).limit("worker")
         self._bucket: Bucket | None = None
 
     def allowed(self) -> int:

@@ -100,6 +100,10 @@ class Pressure:
             readings = (Reading(LAG, lag, limit, "s"),)
         return ", ".join(str(each) for each in readings)
 
+    def retune(self, options: WorkerOptions) -> None:
+        """Other limits from the next tick on."""
+        self._options = options
+
     async def tick(self) -> float:
         """Measure and decide once; returns the seconds to the next time."""
         lag = max(0.0, self._now() - self._due)

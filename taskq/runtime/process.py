@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from uuid import uuid4
 
 from taskq.app import App
@@ -19,10 +19,13 @@ from taskq.domain.figures import Frame
 from taskq.domain.health import Health
 from taskq.runtime.health import health_of
 from taskq.runtime.rolling import Rolling
-from taskq.runtime.signals import install
+from taskq.runtime.signals import Hangup, install
 from taskq.runtime.store_watch import StoreWatch
 from taskq.runtime.supervisor import DISMISSED, RESTART
 from taskq.runtime.worker import Worker
+
+if TYPE_CHECKING:
+    from taskq.runtime.beat import Beat
 
 logger = logging.getLogger("taskq.worker")
 
@@ -31,12 +34,18 @@ Showing = Callable[[Callable[[], Frame], Callable[[], Health]], AbstractContextM
 """Shows the figures and the health of a process to others while it lasts; asks for them from any thread."""
 
 
-async def serve(app: App, options: WorkerOptions, showing: Showing | None = None) -> int:
+async def serve(
+    app: App,
+    options: WorkerOptions,
+    join: Callable[[Worker], Hangup] | None = None,
+    showing: Showing | None = None,
+) -> int:
     """Run a worker until a signal stops it.
 
     Arguments:
         app: the application; it is closed at the end.
         options: queues, slots, lease and so on.
+        join: given the worker before it starts; returns what SIGHUP means, None: to stop.
         showing: shows its figures, and those of the store where it is a beat too, and its health.
 
     Returns:
@@ -50,8 +59,10 @@ async def serve(app: App, options: WorkerOptions, showing: Showing | None = None
     # it is left with an empty pool.
     loop.set_default_executor(lent := ThreadPoolExecutor(thread_name_prefix="asyncio"))
     watch = StoreWatch(app) if options.beat and showing is not None else None
-    worker = Worker(app, options, [] if watch is None else [("the watch over the store", watch.tick)])
-    install(worker)
+    worker = Worker(app, options)
+    if watch is not None:
+        worker.beside.append(lambda _: [("the watch over the store", watch.tick)])
+    install(worker, None if join is None else join(worker))
 
     def frame() -> Frame:
         own = {} if worker.parts is None else worker.parts.recorder.totals()
@@ -69,11 +80,18 @@ async def serve(app: App, options: WorkerOptions, showing: Showing | None = None
     return RESTART if worker.wants_restart else 0
 
 
-async def serve_beat(app: App, showing: Showing | None = None) -> None:
+async def serve_beat(
+    app: App,
+    look_every: float,
+    join: Callable[[Beat], Hangup] | None = None,
+    showing: Showing | None = None,
+) -> None:
     """Run a beat until a signal stops it.
 
     Arguments:
         app: the application; it is closed at the end.
+        look_every: seconds after which it looks again, because a schedule may have been changed meanwhile.
+        join: as for `serve`.
         showing: shows the figures of the store, and the health of the beat.
 
     Raises:
@@ -83,9 +101,11 @@ async def serve_beat(app: App, showing: Showing | None = None) -> None:
     from taskq.runtime.beat import Beat  # most workers have none
 
     watch, rolling = StoreWatch(app), Rolling(app.backend, uuid4().hex)
-    ticks = [("the figures of the fleet", rolling.tick)]
-    beat = Beat(app, beside=ticks if showing is None else [*ticks, ("the watch over the store", watch.tick)])
-    install(beat)
+    beat = Beat(app, look_every=look_every)
+    beat.beside.append(lambda _: [("the figures of the fleet", rolling.tick)])
+    if showing is not None:
+        beat.beside.append(lambda _: [("the watch over the store", watch.tick)])
+    install(beat, None if join is None else join(beat))
     try:
         await beat.check()
         with nullcontext() if showing is None else showing(watch.frame, beat.health):

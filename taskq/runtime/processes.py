@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from taskq.assumed import Assumed
 from taskq.domain.outcome import Crashed, Interrupted, Outcome
 from taskq.domain.record import Failure
 from taskq.registry import importable_module
@@ -49,14 +50,15 @@ class Children:
     Arguments:
         tasks: their modules are imported by each child as it starts.
         url: of the worker's store.
+        assumed: what the application was made under.
         report: told of each run that it begins, and how far it is.
     """
 
-    def __init__(self, tasks: Iterable[Task[..., Any]], url: str, report: Report) -> None:
+    def __init__(self, tasks: Iterable[Task[..., Any]], url: str, assumed: Assumed, report: Report) -> None:
         functions = (task.function for task in tasks if task.executor == "process")
         preload = tuple(sorted({importable_module(function.__module__) for function in functions}))
         levels = (logging.root.getEffectiveLevel(), logging.getLogger("taskq").getEffectiveLevel())
-        self._setup = Setup(preload, levels, url)
+        self._setup = Setup(preload, levels, url, assumed)
         self._report = report
         self._idle: list[_Child] = []
         self._children: set[_Child] = set()

@@ -26,6 +26,7 @@ class Restraint:
 
     def __init__(self, options: WorkerOptions, worker: str, backend: Backend) -> None:
         queue = next(iter(options.queues))
+        self._rate = options.rate
         self.pace = Pace(options.rate)
         self.latency = Latency()
         self.pressure = Pressure(options, self.latency, lambda: backend.queues.settings(queue))
@@ -51,6 +52,13 @@ class Restraint:
         if self.comparison is None:
             return (pressure,)
         return (pressure, ("the comparison with other workers", self.comparison.tick))
+
+    def retune(self, options: WorkerOptions) -> None:
+        """Another rate, and other limits; the rate that is the same has spent what it has."""
+        if options.rate != self._rate:
+            self._rate = options.rate
+            self.pace.retune(options.rate)
+        self.pressure.retune(options)
 
     def resume(self) -> None:
         """Somebody says that the worker should take tasks again: end the pause that it has given itself."""

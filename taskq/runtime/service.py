@@ -6,12 +6,16 @@ import asyncio
 import logging
 import random
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from taskq.errors import TaskqError
+from taskq.ports import Backend
 
 Tick = Callable[[], Awaitable[float]]
 """One step of a service; returns the seconds to the next one."""
+
+Beside = Callable[[Backend], Sequence[tuple[str, Tick]]]
+"""Services that go along with a worker or a beat, by name, made for its store."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 

@@ -52,17 +52,35 @@ class StopRequests:
             self._worker.stop()
 
 
-def install(worker: Stoppable) -> None:
-    """SIGTERM and SIGINT stop the worker gracefully, a second one at once; the end of its supervisor gracefully."""
+Hangup = Callable[[], object] | None
+"""What is done at SIGHUP; None: a graceful stop."""
+
+
+def has_terminal() -> bool:
+    """Whether this process has a terminal, which tells it by SIGHUP that it was closed."""
+    try:
+        os.close(os.open(os.ctermid(), os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def install(worker: Stoppable, hangup: Hangup = None) -> None:
+    """SIGTERM and SIGINT stop the worker gracefully, a second one at once; the end of its supervisor gracefully.
+
+    Arguments:
+        worker: who is told.
+        hangup: what is done at SIGHUP; None: a graceful stop, as always where the process has a terminal.
+    """
     loop = asyncio.get_running_loop()
     requests = StopRequests(worker, loop.time)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, requests.on_signal, number)
     # The terminal was closed; not where `nohup` has said that this is nothing to us.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        loop.add_signal_handler(signal.SIGHUP, worker.drain)
-    # `--reload` keeps Ctrl-C from a process that is not ready for it.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        loop.add_signal_handler(signal.SIGHUP, worker.drain if hangup is None or has_terminal() else hangup)
+    # `--reload` keeps Ctrl-C from a process that is not ready for it, the supervisor SIGHUP.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGHUP})
     lifeline = os.environ.pop(LIFELINE, None)  # what a task starts has another owner
     if lifeline is not None:
         watch = int(lifeline)

@@ -50,6 +50,7 @@ class Supervisor:
         command: the command line of one worker.
         count: how many.
         shutdown_timeout: seconds that they have for a graceful stop.
+        passes_hangup: whether SIGHUP is the workers' affair, who read their configuration again, and no reason to stop.
         expects_short_lives: whether a worker may soon want to be replaced, as --max-tasks has it.
         now: the seconds of a clock that never goes back.
         sleep: pauses for some seconds.
@@ -60,6 +61,7 @@ class Supervisor:
     count: int
     shutdown_timeout: float = 30.0
     expects_short_lives: bool = False
+    passes_hangup: bool = False
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     reports: Reports | None = None
@@ -91,6 +93,11 @@ class Supervisor:
         return self._stop(status)
 
     def _on_signal(self, number: int, _frame: object) -> None:
+        if number == signal.SIGHUP and self.passes_hangup:
+            for child in self._children:
+                if child.process is not None and child.process.poll() is None:
+                    child.process.send_signal(number)
+            return
         self._stops += 1
         # An init system tells the workers too: a worker takes a SIGTERM that soon follows the first for its echo.
         # A second Ctrl-C is no echo, and stays what it is; the first would end a worker that is still starting with
@@ -136,10 +143,16 @@ class Supervisor:
             hears, passed[REPORTS] = os.pipe()
             self.reports.listen(child.index, hears)
         environment = {**os.environ, **{name: str(descriptor) for name, descriptor in passed.items()}}
-        # In a session of its own, so that Ctrl-C reaches it through its supervisor, once.
-        child.process = Popen(self.command, env=environment, pass_fds=tuple(passed.values()), start_new_session=True)
-        if REPORTS in passed:
-            os.close(passed[REPORTS])
+        handed = tuple(passed.values())
+        # What is passed on waits until the process listens (see taskq.runtime.signals).
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP} if self.passes_hangup else ())
+        try:
+            # In a session of its own, so that Ctrl-C reaches it through its supervisor, once.
+            child.process = Popen(self.command, env=environment, pass_fds=handed, start_new_session=True)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            if REPORTS in passed:
+                os.close(passed[REPORTS])
         logger.debug("worker process %d started as %d", child.index, child.process.pid)
 
     def _follow(self, child: _Child, status: int, lived: float) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from taskq.assumed import Assumed
 from taskq.context import current_or_none
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import CancelledRun, Failed, Outcome, Rejected, Snoozed, Succeeded, Unknown
@@ -38,6 +39,8 @@ class Setup(msgspec.Struct, tag=True, array_like=True, frozen=True):
     """Of all records, and of taskq's."""
     url: str
     """The store of the worker, which need not be the one that the application names in its module."""
+    assumed: Assumed
+    """What the application of the worker was made under."""
 
 
 class Assignment(msgspec.Struct, tag=True, array_like=True, frozen=True):

@@ -29,7 +29,7 @@ from taskq.runtime.leases import Leases
 from taskq.runtime.maintenance import Maintenance
 from taskq.runtime.parts import Parts, build
 from taskq.runtime.run import StopReason
-from taskq.runtime.service import Tick, every
+from taskq.runtime.service import Beside, Tick, every
 
 if TYPE_CHECKING:
     from taskq.runtime.beat import Beat
@@ -54,7 +54,6 @@ class Worker:
     Arguments:
         app: the application whose tasks it knows.
         options: queues, slots, lease and so on.
-        beside: what else is to be called again and again while it works, with its name.
 
     >>> import asyncio
     >>> from taskq import App
@@ -71,9 +70,8 @@ class Worker:
     3
     """
 
-    def __init__(self, app: App, options: WorkerOptions | None = None, beside: Sequence[tuple[str, Tick]] = ()) -> None:
+    def __init__(self, app: App, options: WorkerOptions | None = None) -> None:
         self.app = app
-        self._beside = beside
         self.options = options or WorkerOptions()
         self.id = uuid4().hex[:16]
         """Random for each start of a process."""
@@ -90,6 +88,8 @@ class Worker:
         """Whether it stopped to make room for a fresh process: it has done or grown enough, or threads are stuck."""
         self.is_dismissed = False
         """Whether it was told through its store to shut down."""
+        self.beside: list[Beside] = []
+        """What else is to be called again and again while it works."""
         self._beat: Beat | None = None
         self.parts: Parts | None = None
         """What it is made of, from its start on."""
@@ -238,7 +238,7 @@ class Worker:
     async def _make_beat(self) -> Beat:
         from taskq.runtime.beat import Beat  # most workers have none
 
-        beat = Beat(self.app, self._stopping)
+        beat = Beat(self.app, self._stopping, self.options.look_every)
         await beat.check()
         return beat
 
@@ -253,20 +253,13 @@ class Worker:
         try:
             async with asyncio.TaskGroup() as group:
                 settling = group.create_task(work.settler.run())
-                beside = [
-                    group.create_task(every(lambda: self._watch(work), ended, logger, "the watch")),
-                    group.create_task(every(lambda: self._recycle(work), ended, logger, "the watch over memory")),
-                    group.create_task(every(lambda: self._listen(backend, work), ended, logger, "listening")),
-                    *(
-                        group.create_task(every(tick, ended, logger, name))
-                        for name, tick in (*work.ticks(), *self._beside)
-                    ),
-                    *(group.create_task(beat.run()) for beat in (self._beat,) if beat is not None),
-                ]
+                services = self._services(backend, work)
+                beside = [group.create_task(every(tick, ended, logger, name)) for name, tick in services]
+                if self._beat is not None:
+                    beside.append(group.create_task(self._beat.run()))
                 fetching = group.create_task(work.fetcher.run())
                 forget_results = partial(cache.expire, self.app)
-                port, search = backend.maintenance, backend.search
-                upkeep = Maintenance(port, search, self.options, work.fetcher.stop, forget_results)
+                upkeep = Maintenance(backend, self.options, work.fetcher.stop, forget_results)
                 maintaining = group.create_task(upkeep.run())
                 try:
                     await self._stopping.wait()
@@ -314,6 +307,15 @@ class Worker:
             executor.give_up_all()
 
     # ------------------------------------------------------------ beside the tasks
+
+    def _services(self, backend: Backend, work: Parts) -> list[tuple[str, Tick]]:
+        return [
+            ("the watch", lambda: self._watch(work)),
+            ("the watch over memory", lambda: self._recycle(work)),
+            ("listening", lambda: self._listen(backend, work)),
+            *work.ticks(),
+            *(service for each in self.beside for service in each(backend)),
+        ]
 
     async def _watch(self, work: Parts) -> float:
         """End what runs too long, give back what waits too long for a slot; rest while nothing runs."""

@@ -33,6 +33,7 @@ HEAVY = {
     "redis",
     "psycopg",
     "pydantic",
+    "yaml",
     "click",
     "cryptography",
     "starlette",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from taskq import App
-from taskq.cli.worker import parse_queues
+from taskq.configuration.values import parse_queues
 from taskq.crypto import Crypto, escaped
 from taskq.domain.outcome import Complete
 from taskq.errors import ConfigError

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from taskq.cli import cli, worker
 from taskq.config import WorkerOptions
+from taskq.configuration.values import parse_rate
 from taskq.errors import InvalidOption
 
 
@@ -17,7 +18,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[WorkerOptions]:
     """The options of each process under a supervisor that would have started."""
     seen: list[WorkerOptions] = []
 
-    def start(app_path: str, url: str | None, options: WorkerOptions) -> None:
+    def start(app_path: str, url: str | None, options: WorkerOptions, join: object) -> None:
         seen.append(options)
         raise SystemExit(0)
 
@@ -34,13 +35,13 @@ def run(*arguments: str) -> Any:
     ("text", "rate"), [("50/s", 50.0), ("90/m", 1.5), ("5/10s", 0.5), ("2.5", 2.5), ("86400/day", 1.0)]
 )
 def test_a_rate(text: str, rate: float) -> None:
-    assert worker.parse_rate(text) == rate
+    assert parse_rate(text) == rate
 
 
 @pytest.mark.parametrize("text", ["fast", "", "-1", "0", "nan", "inf", "5/0s/", "1e9", "/s"])
 def test_what_is_no_rate(text: str) -> None:
     with pytest.raises(InvalidOption, match="a rate must be"):
-        worker.parse_rate(text)
+        parse_rate(text)
     result = run("--rate", text)
     assert result.exit_code == 2
     assert result.stderr.startswith("taskq: a rate must be")

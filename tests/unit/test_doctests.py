@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import taskq
+import taskq.configuration
 import taskq.contrib
 import taskq.outbound
 import taskq.runtime
@@ -23,7 +24,7 @@ from taskq.task import AsyncTask
 
 MODULES = [
     module.name
-    for package in (taskq, taskq.contrib, taskq.outbound, taskq.runtime)
+    for package in (taskq, taskq.configuration, taskq.contrib, taskq.outbound, taskq.runtime)
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
     if not module.ispkg and module.name != "taskq.__main__"
 ]

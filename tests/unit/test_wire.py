@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from taskq import SoftTimeout
+from taskq.assumed import Assumed
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import VERSION, CancelledRun, Failed, Outcome, Rejected, Snoozed, Succeeded, Unknown
 from taskq.domain.record import DeadReason, Failure, Progress
@@ -61,7 +62,7 @@ def test_words_come_back_as_they_were_however_they_are_cut() -> None:
     to_the_worker: list[ToWorker] = [Begun("5b", 3), Progressed("5b", 3, Progress(0.5, "half", b'{"n":1}'))]
     to_the_worker += [Logged("a.b", 20, "text", {"task_id": "5b"}, None)]
     to_the_child: list[ToChild] = [
-        Setup(("a", "b"), (30, 20), "redis://h"),
+        Setup(("a", "b"), (30, 20), "redis://h", Assumed(pool_size=7, variables={"TASKQ_CRYPTO__ACTIVE": "k"})),
         Assignment("m", "f", DELIVERY, b"[]", b"", 1.5),
     ]
     data = b"".join([*(frame(word) for word in to_the_worker), *(frame(word) for word in to_the_child)])

@@ -1,0 +1,1 @@
+"""What the configuration says, to whom, and what is wrong with it."""
