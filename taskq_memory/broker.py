@@ -142,7 +142,7 @@ class MemoryBroker:
                 passed += 1
                 continue
             if task.group:
-                store.stamp(task)
+                store.tenancy.stamp(task)
             if (closed := store.gates.closed(task.limits, now)) is not None:
                 self._passage.park(task, closed)
                 passed += 1
@@ -158,8 +158,8 @@ class MemoryBroker:
         """The tenants of a queue that go last."""
         shares = self._store.queues[queue].shares
         total = sum(shares.values())
-        weights = {tenant: quota.weight for tenant, quota in self._store.quotas.items()}
-        return {tenant for tenant, running in shares.items() if is_noisy(running, total, weights.get(tenant, 1.0))}
+        of = self._store.tenancy.quota_of
+        return {tenant for tenant, running in shares.items() if is_noisy(running, total, of(tenant).weight)}
 
     def _in_order(self, queue: str, quota: int, aging: float, noisy: Container[str]) -> Iterator[Task]:
         """The waiting tasks of a queue in the order of their claim; each is moved before the next is asked for."""

@@ -92,10 +92,7 @@ class Intake:
         Arguments:
             coming: what of the tenant is stored before it.
         """
-        quota = self._store.quotas.get(message.group)
-        if quota is None:
-            return False
-        load = self._store.loads.get(message.group, TenantLoad())
+        quota, load = self._store.tenancy.quota_of(message.group), self._store.tenancy.load_of(message.group)
         number = load.unfinished + coming.unfinished + 1
         size = load.payload_bytes + coming.payload_bytes + len(message.body)
         is_too_many = quota.unfinished is not None and number > quota.unfinished
@@ -124,8 +121,8 @@ class Intake:
         if task is None or not holds or task.state not in WAITING:
             return Enqueued(message.id, EnqueueStatus.DUPLICATE)
         if task.group:
-            self._store.load(task.group, 1, len(message.body) - len(task.body))
-            self._store.load(task.group, -1, 0)
+            self._store.tenancy.load(task.group, 1, len(message.body) - len(task.body))
+            self._store.tenancy.load(task.group, -1, 0)
         task.body = message.body
         if message.delay is not None and task.state is TaskState.BLOCKED:
             task.delay, task.eta = message.delay, None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from taskq.domain.limits import Rate, Slots
-from taskq.domain.tenants import MARK, NO_QUOTA
+from taskq.domain.tenants import MARK
 from taskq_memory.gates import WITHOUT_END, Closed
 from taskq_memory.rows import Task
 from taskq_memory.store import Store
@@ -44,15 +44,13 @@ class Passage:
 
     def is_shut(self, queue: str, tenant: str) -> bool:
         """Whether a tenant has as much as it may: more of its tasks would only join those that wait for that."""
-        quota = self._store.quotas.get(tenant)
-        if quota is None:
-            return False
+        quota = self._store.tenancy.quota_of(tenant)
         closed = self._gates.closed(quota.limits(tenant), self._store.clock.now())
         return closed is not None and self._rooms.parked(queue, closed.gate) > 0
 
     def refit(self, tenant: str) -> None:
         """What a tenant may have has changed: those of its tasks that wait for it do so no longer than they must."""
-        quota, key = self._store.quotas.get(tenant, NO_QUOTA), MARK + tenant
+        quota, key = self._store.tenancy.quota_of(tenant), MARK + tenant
         own = {limit.gate: limit for limit in quota.limits(tenant)}
         for gate in (Slots(key, 0).gate, Rate(key, 0.0, 0.0).gate):
             for queue in self._rooms.open(gate, self._store.clock.now()):

@@ -145,7 +145,7 @@ def _image(store: Store) -> _Image:
         list(store.joins.flows.values()),
         dict(store.documents),
         dict(store.journals),
-        dict(store.quotas),
+        dict(store.tenancy.quotas),
     )
 
 
@@ -182,10 +182,10 @@ def _restore(store: Store, image: _Image) -> None:
     store.schedules.update({entry.name: entry for entry in image.schedules})
     store.joins.flows.update({row.id: row for row in image.flows})
     store.joins.rebind()
-    store.quotas.update(image.quotas)
+    store.tenancy.quotas.update(image.quotas)
     for task in image.tasks:
         if task.group and task.is_unfinished:
-            store.load(task.group, 1, len(task.body))
+            store.tenancy.load(task.group, 1, len(task.body))
     store.documents.update(image.documents)
     store.journals.update(image.journals)
     store.entry = max((task.entry for task in image.tasks), default=0)

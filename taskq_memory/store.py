@@ -24,13 +24,13 @@ from taskq.domain.lease import ReaperWatch
 from taskq.domain.limits import pack_limits
 from taskq.domain.message import DIGEST_RETENTION, TOMBSTONE, Message
 from taskq.domain.state import WAITING, Event, TaskState
-from taskq.domain.tenants import MARK, Quota, stamped
-from taskq.ports import Clock, FigureRow, Left, ScheduleEntry, TenantLoad
+from taskq.ports import Clock, FigureRow, Left, ScheduleEntry
 from taskq_memory.gates import Gates
 from taskq_memory.joins import Joins
 from taskq_memory.listeners import Listeners
 from taskq_memory.rooms import Rooms
 from taskq_memory.rows import Claim, JournalRow, Lane, QueueRow, Task
+from taskq_memory.tenancy import Tenancy
 from taskq_memory.unique import UniqueKeys
 
 
@@ -53,9 +53,7 @@ class Store:
         self.gates = Gates()
         self.rooms = Rooms()
         self.keys = UniqueKeys(self.tasks, clock)
-        self.quotas: dict[str, Quota] = {}
-        self.loads: dict[str, TenantLoad] = {}
-        """By tenant, what it has."""
+        self.tenancy = Tenancy()
         self.joins = Joins(self)
         self.claims: dict[str, Claim] = {}
         self.watch = ReaperWatch()
@@ -188,7 +186,7 @@ class Store:
             if state is TaskState.RUNNING:
                 row.share(task.group, 1)
             if task.is_unfinished is state.is_final:
-                self.load(task.group, -1 if state.is_final else 1, len(task.body))
+                self.tenancy.load(task.group, -1 if state.is_final else 1, len(task.body))
         task.state = state
         self.entry += 1
         task.entry = self.entry
@@ -219,24 +217,6 @@ class Store:
             self.running.pop(task.id, None)
         elif task.state is not None and task.state.is_final:
             self.ended[task.queue, task.state is TaskState.DEAD].pop(task.id, None)
-
-    def load(self, tenant: str, change: int, size: int) -> None:
-        """A task of a tenant is there, or is over.
-
-        Arguments:
-            change: 1 or -1.
-            size: of its payload, in bytes.
-        """
-        before = self.loads.get(tenant, TenantLoad())
-        self.loads[tenant] = TenantLoad(before.unfinished + change, before.payload_bytes + change * size)
-        if not self.loads[tenant].unfinished:
-            del self.loads[tenant]
-
-    def stamp(self, task: Task) -> None:
-        """Have a task keep to what its tenant may have now."""
-        quota = self.quotas.get(task.group)
-        if quota is not None or f'"{MARK}' in task.gates:
-            task.gates = stamped(task.gates, () if quota is None else quota.limits(task.group))
 
     # ------------------------------------------------------------ looking
 

@@ -20,26 +20,26 @@ class MemoryTenants:
     async def quota(self, tenant: str) -> Quota:
         """What is set for a tenant."""
         with self._store.lock:
-            return self._store.quotas.get(tenant, Quota())
+            return self._store.tenancy.quota_of(tenant)
 
     async def configure(self, tenant: str, quota: Quota) -> None:
         """Set what a tenant may have."""
         with self._store.lock:
             if quota.is_nothing:
-                self._store.quotas.pop(tenant, None)
+                self._store.tenancy.quotas.pop(tenant, None)
             else:
-                self._store.quotas[tenant] = quota
+                self._store.tenancy.quotas[tenant] = quota
             self._passage.refit(tenant)
             self._store.note_change()
 
     async def quotas(self, limit: int = 100, cursor: str | None = None) -> TenantPage:
         """A page of tenants for which something is set."""
         with self._store.lock:
-            names = sorted(name for name in self._store.quotas if cursor is None or name > cursor)
-            page = {name: self._store.quotas[name] for name in names[:limit]}
+            names = sorted(name for name in self._store.tenancy.quotas if cursor is None or name > cursor)
+            page = {name: self._store.tenancy.quotas[name] for name in names[:limit]}
         return TenantPage(page, names[limit - 1] if len(names) > limit else None)
 
     async def loads(self, tenants: Sequence[str]) -> list[TenantLoad]:
         """What tenants have now."""
         with self._store.lock:
-            return [self._store.loads.get(tenant, TenantLoad()) for tenant in tenants]
+            return [self._store.tenancy.load_of(tenant) for tenant in tenants]

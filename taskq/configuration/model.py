@@ -257,7 +257,7 @@ class Auth(Section):
     """What bearer tokens are signed with (HS256); it has no default."""
     jwks_url: str | None = Field(default=None, repr=False)
     """Where the public keys are that bearer tokens are signed with."""
-    roles: dict[str, Literal["viewer", "producer", "operator", "admin"]] = Field(default_factory=dict)
+    roles: dict[str, Literal["viewer", "submitter", "operator", "admin"]] = Field(default_factory=dict)
     """What roles of a token mean here; one of our own names means itself."""
 
     @field_validator("jwt_secret")
