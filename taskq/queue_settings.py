@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from typing import Any
 
 from taskq.config import is_number, is_whole, shown
@@ -16,7 +15,6 @@ from taskq.ports import QueueConfig
 
 DEFAULT = "default"
 """Takes back what was set."""
-_SETTINGS = tuple(known.name for known in fields(QueueConfig))
 
 
 def queue_config(**settings: Any) -> QueueConfig:
@@ -45,24 +43,40 @@ def queue_config(**settings: Any) -> QueueConfig:
         ...
     taskq.errors.InvalidOption: there is no setting 'max_sise', did you mean 'max_size'?
     """
+    return QueueConfig(**read_settings(_READERS, settings))
+
+
+Reader = Callable[[str, Any], Any]
+"""Checks the value of a setting, and gives it as it is kept."""
+
+
+def read_settings(readers: Mapping[str, Reader], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as they are kept; None and "default" stay what they are.
+
+    Raises:
+        InvalidOption: settings are unknown, or values out of their ranges; the message names all of them.
+
+    >>> read_settings({"running": whole(10)}, {"running": 5})
+    {'running': 5}
+    """
     checked: dict[str, Any] = {}
     complaints: list[str] = []
     for name, value in settings.items():
         try:
-            read = _reader(name)
+            read = _reader(readers, name)
             checked[name] = value if value is None or value == DEFAULT else read(name, value)
         except InvalidOption as error:
             complaints.append(str(error) + _nearly_default(value))
     if complaints:
         raise InvalidOption("; ".join(complaints))
-    return QueueConfig(**checked)
+    return checked
 
 
-def _reader(name: str) -> Callable[[str, Any], Any]:
-    reader = _READERS.get(name)
+def _reader(readers: Mapping[str, Reader], name: str) -> Reader:
+    reader = readers.get(name)
     if reader is None:
-        near = difflib.get_close_matches(name, _SETTINGS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"they are {', '.join(_SETTINGS)}"
+        near = difflib.get_close_matches(name, readers, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"they are {', '.join(readers)}"
         raise InvalidOption(f"there is no setting {name!r}, {hint}")
     return reader
 
@@ -72,7 +86,9 @@ def _nearly_default(value: object) -> str:
     return f" (did you mean {DEFAULT!r}?)" if is_near else ""
 
 
-def _whole(most: int) -> Callable[[str, Any], int]:
+def whole(most: int) -> Callable[[str, Any], int]:
+    """Reads a whole number from 1 to `most`."""
+
     def read(name: str, value: Any) -> int:
         if not (is_whole(value) and 1 <= value <= most):
             raise InvalidOption(f"{name} must be a whole number from 1 to {most:,}, not {shown(value)}")
@@ -81,7 +97,9 @@ def _whole(most: int) -> Callable[[str, Any], int]:
     return read
 
 
-def _number(most: float, text: str) -> Callable[[str, Any], float]:
+def number(most: float, text: str) -> Callable[[str, Any], float]:
+    """Reads a number over 0 and up to `most`, which is called `text`."""
+
     def read(name: str, value: Any) -> float:
         if not (is_number(value) and 0 < value <= most):
             raise InvalidOption(f"{name} must be over 0 and at most {text}, not {shown(value)}")
@@ -90,10 +108,11 @@ def _number(most: float, text: str) -> Callable[[str, Any], float]:
     return read
 
 
-def _rate(name: str, value: Any) -> Rate:
+def starts(name: str, value: Any) -> Rate:
+    """Reads how many may start in a time."""
     limit = value if isinstance(value, RateLimit) else RateLimit(value)
     if limit.key is not None or limit.name is not None or limit.adaptive:
-        raise InvalidOption(f"{name} of a queue is one for all of its tasks: without key, name and adaptive")
+        raise InvalidOption(f"{name} is one for all of its tasks: without key, name and adaptive")
     return limit.limit("")
 
 
@@ -108,14 +127,14 @@ def _retry(name: str, value: Any) -> dict[str, Any]:
 
 
 _READERS: Mapping[str, Callable[[str, Any], Any]] = {
-    "max_finished": _whole(1_000_000_000),
-    "max_size": _whole(1_000_000_000),
-    "warn_at": _number(1.0, "1"),
-    "workers": _whole(1_000_000),
-    "rate": _rate,
-    "weight": _number(1000.0, "1,000"),
+    "max_finished": whole(1_000_000_000),
+    "max_size": whole(1_000_000_000),
+    "warn_at": number(1.0, "1"),
+    "workers": whole(1_000_000),
+    "rate": starts,
+    "weight": number(1000.0, "1,000"),
     "retry": _retry,
-    "timeout": _number(LONGEST, "ten years of seconds"),
-    "soft_timeout": _number(LONGEST, "ten years of seconds"),
-    "expires": _number(LONGEST, "ten years of seconds"),
+    "timeout": number(LONGEST, "ten years of seconds"),
+    "soft_timeout": number(LONGEST, "ten years of seconds"),
+    "expires": number(LONGEST, "ten years of seconds"),
 }

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-Routes = Mapping[str, str] | Callable[[str], str | None]
-"""Task name, or pattern as in fnmatch, → queue; or a function from the name to the queue or None."""
+Routes = Mapping[str, str] | Callable[..., str | None]
+"""Task name, or pattern as in fnmatch, → queue; or a function from the name to the queue or None, which is told the tenant
+of the call too, "" for none, where it has a parameter `tenant`."""
 
 _Alike = tuple[Task[..., Any], str, Backend, Crypto | None, tuple[Callable[..., Any], ...]]
 """What a writer is made from: the task, its queue, the store, the keys, the hooks."""
@@ -65,6 +66,7 @@ class StoreSubmitter:
         self.namespace = namespace
         self._max_payload = max_payload
         self._routes = routes
+        self._routes_tenants = callable(routes) and takes_tenant(routes)
         self._hooks = hooks
         self._tasks = tasks
         self._webhooks = webhooks or _webhooks_of_environment()
@@ -212,7 +214,7 @@ class StoreSubmitter:
         return self._send(NOTHING_SAID, atomic=False)
 
     def _writer(self, task: Task[..., Any], call: CallOptions, related: Related = ALONE) -> Writer:
-        queue = call.queue or self.queue_of(task)
+        queue = call.queue or self.queue_of(task, call.tenant)
         alike = (task, queue, self._stores.root, self.crypto_for(task, call), self._hooks())
         if call is not NOTHING_SAID or not task.terms.are_none or related is not ALONE:
             return self._new_writer(task, call, related, *alike[1:])
@@ -291,15 +293,15 @@ class StoreSubmitter:
         """Enqueue into the store at `url` from now on, as the worker does whose child this process is."""
         self._stores.url = url
 
-    def queue_of(self, task: Task[..., Any]) -> str:
+    def queue_of(self, task: Task[..., Any], tenant: str = "") -> str:
         """The queue that calls of a task go to which name none."""
-        return task.declared.queue or self._route(task.name) or DEFAULT_QUEUE
+        return task.declared.queue or self._route(task.name, tenant) or DEFAULT_QUEUE
 
-    def _route(self, name: str) -> str | None:
+    def _route(self, name: str, tenant: str) -> str | None:
         if not callable(self._routes):
             return self._matching(self._routes, name)
         try:
-            queue = self._routes(name)
+            queue = self._routes(name, **({"tenant": tenant} if self._routes_tenants else {}))
         except Exception as error:
             raise InvalidOption(f"the function of the routes raised {type(error).__name__} for {name}") from error
         return None if queue is None else check_identifier("queue", queue)
@@ -337,6 +339,20 @@ class StoreSubmitter:
         self._fullness.note(queue, answers)
         codec = None if task.function is stands_for_unknown else task.codec
         return [TaskHandle(answer.id, self._stores, codec, answer.status) for answer in answers]
+
+
+def takes_tenant(function: Callable[..., Any]) -> bool:
+    """Whether a function has a parameter `tenant`.
+
+    >>> takes_tenant(lambda name: None), takes_tenant(lambda name, tenant: None), takes_tenant(dict.get)
+    (False, True, False)
+    """
+    from inspect import signature  # most applications have no such function
+
+    try:
+        return "tenant" in signature(function).parameters
+    except (TypeError, ValueError):  # its own code does not tell
+        return False
 
 
 def checked_routes(routes: Routes | None) -> Routes:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from taskq.domain.limits import Circuit, Limit, Rate, Slots, refilled, seconds_to_probe, seconds_to_token
 from taskq.domain.record import TaskRecord
 from taskq.domain.state import REDRIVABLE, TaskState
+from taskq.domain.tenants import MARK
 from taskq.ports import Backend, GateState, QueueSettings, WorkerInfo, WorkerState
 
 PEEKED = 1000
@@ -138,7 +139,9 @@ def _pause(record: TaskRecord, settings: QueueSettings) -> Check:
 
 
 async def _limits(backend: Backend, record: TaskRecord, settings: QueueSettings, now: datetime) -> list[Check]:
-    limits: list[Limit] = [*record.limits, *([settings.rate] if settings.rate else [])]
+    own = [limit for limit in record.limits if not limit.key.startswith(MARK)]
+    tenant = (await backend.tenants.quota(record.group)).limits(record.group) if record.group else ()
+    limits: list[Limit] = [*tenant, *own, *([settings.rate] if settings.rate else [])]
     states = await backend.queues.gates(record.queue, [limit.gate for limit in limits]) if limits else []
     checks = [_gate(limit, state, now, record) for limit, state in zip(limits, states, strict=True)]
     if settings.workers is not None:
@@ -149,7 +152,11 @@ async def _limits(backend: Backend, record: TaskRecord, settings: QueueSettings,
 
 
 def _gate(limit: Limit, state: GateState, now: datetime, record: TaskRecord) -> Check:
-    name = f"the queue {record.queue}" if limit.key == f"queue:{record.queue}" else limit.key
+    name = limit.key
+    if name == f"queue:{record.queue}":
+        name = f"the queue {record.queue}"
+    elif name.startswith(MARK):
+        name = f"the tenant {name.removeprefix(MARK)}"
     if isinstance(limit, Rate):
         bucket = refilled(state.bucket, limit, now.timestamp())
         wait = seconds_to_token(bucket, limit)

@@ -15,6 +15,7 @@ from taskq.management.limits import LimitDesk
 from taskq.management.queues import QueueDesk
 from taskq.management.schedules import ScheduleDesk
 from taskq.management.tasks import TaskDesk
+from taskq.management.tenants import TenantDesk
 from taskq.management.workers import WorkerDesk
 
 
@@ -80,6 +81,11 @@ class Management:
     def limits(self) -> LimitDesk:
         """Limits: how they stand, and taking them back to where they began."""
         return LimitDesk(self.app, self.actor)
+
+    @cached_property
+    def tenants(self) -> TenantDesk:
+        """Tenants: what each has, and what it may have."""
+        return TenantDesk(self.app, self.actor)
 
     @cached_property
     def audit(self) -> AuditDesk:

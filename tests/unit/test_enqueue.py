@@ -229,6 +229,18 @@ async def test_routes_by_name_pattern_and_function() -> None:
     assert await queue(by_function, "x") == "default"
 
 
+async def test_a_function_of_the_routes_may_give_tenants_queues_of_their_own() -> None:
+    app = App("memory://", routes=lambda name, *, tenant: f"of-{tenant}" if tenant == "acme" else None)
+
+    @app.task(name="send")
+    async def send() -> None: ...
+
+    assert (await (await send.options(tenant="acme").aenqueue()).ainfo()).queue == "of-acme"
+    assert (await (await send.options(tenant="other").aenqueue()).ainfo()).queue == "default"
+    assert (await (await send.aenqueue()).ainfo()).queue == "default"
+    await app.aclose()
+
+
 async def test_a_task_s_own_queue_goes_before_the_routes() -> None:
     app = App("memory://", routes={"*": "routed"})
 

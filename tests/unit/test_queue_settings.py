@@ -61,7 +61,7 @@ def test_every_setting_can_be_taken_back() -> None:
         ({"rate": "fast"}, 'a rate must be like "100/m"'),
         ({"rate": 0}, "a rate must be from"),
         ({"rate": [1]}, 'a rate must be like "100/m"'),
-        ({"rate": RateLimit("1/s", key="to")}, "rate of a queue is one for all of its tasks"),
+        ({"rate": RateLimit("1/s", key="to")}, "rate is one for all of its tasks"),
         ({"rate": RateLimit("1/s", adaptive=True)}, "without key, name and adaptive"),
         ({"retry": "fixed"}, "retry must be a built-in policy, or plain data such as"),
         ({"retry": Exponential}, "retry must be a built-in policy"),
