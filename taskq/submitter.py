@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 Routes = Mapping[str, str] | Callable[..., str | None]
-"""Task name, or pattern as in fnmatch, → queue; or a function from the name to the queue or None, which is told the tenant
-of the call too, "" for none, where it has a parameter `tenant`."""
+"""Task name, or pattern as in fnmatch, → queue; or a function from the name to the queue or None, which is told the
+tenant of the call too, "" for none, where it has a parameter `tenant`."""
 
 _Alike = tuple[Task[..., Any], str, Backend, Crypto | None, tuple[Callable[..., Any], ...]]
 """What a writer is made from: the task, its queue, the store, the keys, the hooks."""
