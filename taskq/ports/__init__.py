@@ -15,6 +15,7 @@ from taskq.ports.broker import (
     SettleStatus,
 )
 from taskq.ports.clock import Clock, SystemClock
+from taskq.ports.diagnosis import MOST_RECORDS, Damage, Diagnosis, Finding, FindingStatus
 from taskq.ports.documents import DOCUMENT_LIMIT, Document, DocumentPage, Documents
 from taskq.ports.events import Event, EventBus
 from taskq.ports.flows import FlowPage, Flows, MemberPage, NewFlow
@@ -31,6 +32,7 @@ from taskq.ports.search import Counted, EndedQuery, Found, Key, Place, Search, V
 __all__ = [
     "DOCUMENT_LIMIT",
     "MOST_NAMES",
+    "MOST_RECORDS",
     "Annotations",
     "Backend",
     "BackendOptions",
@@ -41,6 +43,8 @@ __all__ = [
     "Clock",
     "Committed",
     "Counted",
+    "Damage",
+    "Diagnosis",
     "Document",
     "DocumentPage",
     "Documents",
@@ -55,6 +59,8 @@ __all__ = [
     "Fetched",
     "FigureRow",
     "Fill",
+    "Finding",
+    "FindingStatus",
     "Finished",
     "FlowPage",
     "Flows",
