@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -19,6 +20,7 @@ from taskq_postgres.url import Target
 Answer = TypeVar("Answer")
 Row = tuple[Any, ...]
 Parameters = Sequence[Any] | Mapping[str, Any]
+Runs = Callable[[str, Parameters], Awaitable[list[Row]]]
 
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 2.0
@@ -104,3 +106,20 @@ class Store:
                 prepare = True if self.target.is_listening else None
                 cursor = await connection.execute(self._statements[name], parameters, prepare=prepare, binary=True)
                 return await cursor.fetchall() if cursor.description is not None else [(cursor.rowcount,)]
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Runs]:
+        """Run several statements in one transaction, once: what it is given takes a name and parameters.
+
+        Raises:
+            LostConnection: saying all of it again may help.
+        """
+        async with self.pool.connection() as connection:
+            with map_errors():
+                async with connection.transaction():
+
+                    async def run(name: str, parameters: Parameters) -> list[Row]:
+                        cursor = await connection.execute(self._statements[name], parameters, binary=True)
+                        return await cursor.fetchall() if cursor.description is not None else [(cursor.rowcount,)]
+
+                    yield run
