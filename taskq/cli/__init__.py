@@ -25,7 +25,7 @@ from taskq.cli.commands import LazyGroup, says_errors, says_lost_output
         "batches": "taskq.cli.flow_acts",
         "limits": "taskq.cli.limits",
         "migrate": "taskq.cli.store",
-        "doctor": "taskq.cli.store",
+        "doctor": "taskq.cli.doctor",
     },
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -2,6 +2,7 @@
 
 from taskq.management.access import PERMISSIONS, Actor, Forbidden, Permission, Role
 from taskq.management.audit import AuditEntry, AuditTrail, Head, Verification
+from taskq.management.doctor import Repaired
 from taskq.management.finding import Count, TaskPage
 from taskq.management.manager import Management
 from taskq.management.workers import WorkerNotFound
@@ -16,6 +17,7 @@ __all__ = [
     "Head",
     "Management",
     "Permission",
+    "Repaired",
     "Role",
     "TaskPage",
     "Verification",
