@@ -22,8 +22,10 @@ select 'leases.missing', p.id::text from page p
 union all
 select 'parents', p.id::text from page p
     where p.state = 3 and not exists (select 1 from {schema}.flow f where f.id = p.flow and f.cancel_reason is not null)
-        and ((select count(*) from (select distinct substr(x, 2)::uuid as id from unnest(string_to_array(p.parents, ',')) x) u
-                join {schema}.edge e on e.parent = u.id and e.child = p.id) is distinct from greatest(p.waits, 1)
+        and (coalesce(p.waits, 0) < 1
+            or p.waits <> (
+                select count(*) from (select distinct substr(x, 2)::uuid as id from unnest(string_to_array(p.parents, ',')) x) u
+                    join {schema}.edge e on e.parent = u.id and e.child = p.id)
             or exists (
                 select 1 from unnest(string_to_array(p.parents, ',')) x
                     join {schema}.edge e on e.parent = substr(x, 2)::uuid and e.child = p.id
