@@ -1,4 +1,4 @@
-"""Damage that is done to the dicts of a memory store: it is found, named and mended, and each task runs once after it."""
+"""Damage that is done to the dicts of a memory store: it is found, named, mended; each task runs once after it."""
 
 from __future__ import annotations
 
