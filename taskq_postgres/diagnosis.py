@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from taskq.ports.diagnosis import MOST_RECORDS, Damage, Finding, damaged, reach
 from taskq_postgres import servers
 from taskq_postgres.record import is_id
-from taskq_postgres.store import Store
+from taskq_postgres.store import Row, Store
 
 PAGE = 2000
 """Rows that one statement looks at."""
@@ -45,10 +45,10 @@ class PostgresDiagnosis:
         about = int(await self._store.value("records", reads=True))
         left_out = []
         if most is None or about <= most:
-            looked_at = about
-            wrong = await self._store.run("examine_counts", reads=True)
+            wrong = await self._store.repeat(self._miscounted, reads=True)
             if wrong:
                 found[Damage.MISCOUNTED] = {str(queue) for queue, *_ in wrong}
+            looked_at = about = about + sum(int(too_few) for *_, too_few in wrong)
         else:
             left_out.append("what has ended, and what queues count, was not looked at")
         if owners:
@@ -78,11 +78,16 @@ class PostgresDiagnosis:
 
         return await self._store.repeat(attempt)
 
+    async def _miscounted(self) -> list[Row]:
+        """What queues count too few of."""
+        async with self._store.transaction(is_long=True) as run:
+            return await run("examine_counts")
+
     async def _count_anew(self) -> int:
-        """Note what queues count too few of; returns of how many queues."""
-        async with self._store.transaction() as run:
-            await run("lock_counts", ())
-            wrong = await run("examine_counts", ())
+        """Add to each count what it lacks; returns of how many queues."""
+        async with self._store.transaction(is_long=True) as run:
+            await run("lock_counts")
+            wrong = await run("examine_counts")
             if wrong:
                 await run("mend_counts", [list(column) for column in zip(*wrong, strict=True)])
         return len({queue for queue, *_ in wrong})

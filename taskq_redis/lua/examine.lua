@@ -4,7 +4,7 @@
 -- Returns {for each id its state and its queue, in one text, '' without a record}, {kind of damage, id, …}.
 local PLACES = {f = 'front', a = 'cleared', s = 'due', t = 'retry', b = 'blocked'}
 local MOST_PARENTS = 1000 -- that are looked at of one task
-local ENDS_READ, MOST_READS = 20, 50 -- entries of a stream of ended tasks, and how often so many
+local ENDS_READ, MOST_READS = 5, 200 -- entries of a stream of ended tasks, and how often so many
 
 local function is_placed(id, v)
   if v.s == 's' or v.s == 't' or v.s == 'b' then return call('ZSCORE', key(PLACES[v.s], v.q), id) end
@@ -96,19 +96,27 @@ end
 
 -- ------------------------------------------------------------ the rest of a record
 
-local function is_forgettable(id, v, lane)
-  if call('HEXISTS', key('ends', v.q), lane) == 0 then return false end
-  local stream, from = end_key(v.q, lane), string.format('%.0f', v.z - 5)
+-- Whether a stream of ended tasks has an entry with the id, from an instant on.
+local function is_in_stream(stream, from, id, ended_at)
   for _ = 1, MOST_READS do
     local entries = call('XRANGE', stream, from, '+', 'COUNT', ENDS_READ)
     for _, entry in ipairs(entries) do
-      if entry[2][2] == v.z and string.find(entry[2][4], id, 1, true) then return true end
-      if tonumber(entry[2][2]) > v.z + SLACK then return false end
+      if entry[2][2] == ended_at and string.find(entry[2][4], id, 1, true) then return true end
+      if tonumber(entry[2][2]) > ended_at + SLACK then return false end
       from = '(' .. entry[1]
     end
     if #entries < ENDS_READ then return false end
   end
   return true -- too many ended in that moment
+end
+
+-- An entry is as a rule the first one of the instant of the end, or a few ms off.
+local function is_forgettable(id, v, lane)
+  if call('HEXISTS', key('ends', v.q), lane) == 0 then return false end
+  local stream = end_key(v.q, lane)
+  local first = call('XRANGE', stream, v.z, '+', 'COUNT', 1)[1]
+  if first and first[2][2] == v.z and string.find(first[2][4], id, 1, true) then return true end
+  return is_in_stream(stream, string.format('%.0f', v.z - 5), id, v.z)
 end
 
 local function judge_ended(id, v)
