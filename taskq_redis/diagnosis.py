@@ -27,6 +27,8 @@ class RedisDiagnosis:
         """What each node that serves a shard says of itself."""
         found: dict[object, list[Finding]] = {}
         for keys in self._store.keys:
+            # A node that no longer has the shard says so to whoever asks for one of its keys.
+            await self._store.command(keys.shard, "EXISTS", keys.meta)
             try:
                 connection = await self._store.transport.open(keys.slot)
             except ConnectionLost as lost:
@@ -44,7 +46,7 @@ class RedisDiagnosis:
         """Compare the records with their places."""
         walk = Examination(self._store, mends=False, most=most)
         await walk.run()
-        left_out = []
+        left_out = [] if walk.is_whole else [f"of lanes and other places at {walk.in_places:,} entries"]
         if walk.busy:
             named = ", ".join(walk.busy[:NAMED]) + (", …" if len(walk.busy) > NAMED else "")
             left_out.append(f"not all that is counted was compared of queues too busy or too large for it: {named}")

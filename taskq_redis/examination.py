@@ -19,11 +19,10 @@ RECORDS_PER_CALL = 100
 KEYS_PER_SCAN = 1000
 MEMBERS_PER_CALL = 100
 QUEUES_PER_CALL = 20
-FLOWS_PER_CALL = 10
+FLOWS, KEYS = 10, 100
+"""That are looked at in one call."""
 ENDED = b"cxdke"
 """The letters of the final states, in the order of recount.lua."""
-_PLACES = ("front", "cleared", "due", "retry", "blocked", "gates")
-_SHARED_PLACES = ("leases", "cancels", "expiring", "unsure")
 _AWAY = {Damage.UNPLACED, Damage.MISPLACED, Damage.UNLISTED}
 _UNRUN = {Damage.UNLEASED, Damage.OVERLEASED}
 
@@ -45,6 +44,10 @@ class Examination:
         self._ended: Counter[tuple[int, bytes, bytes]] = Counter()
         """Records by shard, queue and the letter of their state."""
         self.found: dict[Damage, set[str]] = defaultdict(set)
+        self.in_places = 0
+        """How many entries of places were looked at."""
+        self.is_whole = True
+        """Whether those were all."""
         self.about = 0
         self.busy: list[str] = []
         """Queues of which something could not be compared."""
@@ -67,22 +70,32 @@ class Examination:
     # ------------------------------------------------------------ places
 
     async def _walk_places(self, shard: int, queues: Sequence[str]) -> None:
-        for kind in _SHARED_PLACES:
+        """The few that claims and reapers stumble over come before the many that only wait."""
+        for kind in ("leases", "cancels", "unsure"):
             await self._walk_place(shard, kind)
         for queue in queues:
-            for kind in _PLACES:
+            for kind in ("gates", "front", "cleared"):
                 await self._walk_place(shard, kind, queue)
-            for kind, listed in (("lane", "lanes"), ("room", "gates")):
-                for part in await self._store.command(shard, "ZRANGE", self._key(shard, listed, queue), 0, -1):
-                    await self._walk_place(shard, kind, queue, part)
+            await self._walk_parts(shard, queue, "room", "gates")
+        for queue in queues:
+            for kind in ("due", "retry", "blocked"):
+                await self._walk_place(shard, kind, queue)
+            await self._walk_parts(shard, queue, "lane", "lanes")
+        await self._walk_place(shard, "expiring")
+
+    async def _walk_parts(self, shard: int, queue: str, kind: str, listed: str) -> None:
+        for part in await self._store.command(shard, "ZRANGE", self._store.keys[shard].of(listed, queue), 0, -1):
+            await self._walk_place(shard, kind, queue, part)
 
     async def _walk_place(self, shard: int, kind: str, name: Argument = "", part: Argument = "") -> None:
         cursor: bytes = b"0"
-        while cursor:
-            cursor, found = await self._store.run(
+        while cursor and not self._is_enough(self.in_places):
+            cursor, found, number = await self._store.run(
                 shard, "examine_place", self._mends, kind, name, part, cursor, MEMBERS_PER_CALL
             )
+            self.in_places += int(number)
             self._note(found)
+        self.is_whole = self.is_whole and not cursor
 
     # ------------------------------------------------------------ records, and what is found by the names of keys
 
@@ -91,15 +104,18 @@ class Examination:
         async for keys in self._scan():
             for shard, names in self._by_kind(keys):
                 await self._judge_records(shard, [id.decode() for id in names["task"]])
-                for at in range(0, len(names["flow"]), FLOWS_PER_CALL):
-                    flows = names["flow"][at : at + FLOWS_PER_CALL]
-                    self._note(await self._store.run(shard, "examine_flows", self._mends, *flows))
-                for kind in ("unique", "holders"):
-                    for name in names[kind]:
-                        await self._walk_place(shard, kind, name)
-            if self._most is not None and self.looked_at >= self._most:
+                for kind, script, number in (("flow", "examine_flows", FLOWS), ("unique", "examine_keys", KEYS)):
+                    for at in range(0, len(names[kind]), number):
+                        some = names[kind][at : at + number]
+                        self._note(await self._store.run(shard, script, self._mends, *some))
+                for gate in names["holders"]:
+                    await self._walk_place(shard, "holders", gate)
+            if self._is_enough(self.looked_at):
                 return False
         return True
+
+    def _is_enough(self, number: int) -> bool:
+        return self._most is not None and number >= self._most
 
     async def _scan(self) -> AsyncIterator[Sequence[bytes]]:
         """The keys of the namespace, from each node that serves one of its shards."""
@@ -176,9 +192,6 @@ class Examination:
     def _note(self, found: Sequence[Any]) -> None:
         for kind, id in zip(found[::2], found[1::2], strict=True):
             self.found[Damage(kind.decode())].add(id.decode(errors="replace"))
-
-    def _key(self, shard: int, kind: str, queue: str) -> str:
-        return self._store.keys[shard].of(kind, queue)
 
 
 def _literal(text: str) -> str:

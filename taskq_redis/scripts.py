@@ -80,6 +80,7 @@ _BUILT_ON: Mapping[str, list[str]] = {
     "discard": ["_found"],
     "examine": ["_runs", "_joins", "_examine"],
     "examine_flows": ["_examine"],
+    "examine_keys": ["_examine"],
     "examine_place": ["_gates", "_examine"],
     "expire": ["_runs", "_joins"],
     "flow_cancel": ["_flows"],

@@ -64,9 +64,7 @@ def _memory(facts: Facts, where: str) -> Finding:
     if used <= NEARLY_FULL * limit:
         return Finding(check="redis.memory", detail=detail)
     status = FindingStatus.FAULT if used > FULL * limit else FindingStatus.WARNING
-    advice = (
-        "a full one refuses new tasks: raise maxmemory, drain queues, or keep finished tasks for less long"
-    )
+    advice = "a full one refuses new tasks: raise maxmemory, drain queues, or keep finished tasks for less long"
     return Finding(check="redis.memory", status=status, detail=detail, advice=advice)
 
 
@@ -161,7 +159,5 @@ async def _clock(connection: Connection, timeout: float, where: str) -> Finding:
         check="redis.clock",
         status=FindingStatus.OK if is_near else FindingStatus.WARNING,
         detail=f"the clock of {where} differs from the one here by {abs(offset):.1f} s",
-        advice=""
-        if is_near
-        else "run a time service on both: instants given or shown here are off by as much",
+        advice="" if is_near else "run a time service on both: instants given or shown here are off by as much",
     )

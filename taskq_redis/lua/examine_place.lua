@@ -1,8 +1,8 @@
 -- Look whether what lies in a place belongs there, a page of it, and take out what does not.
 -- KEYS  meta, nothing
--- ARGV  1 to mend or '', kind of place, its queue or gate or unique key or '', its lane or gate or '', where the page
+-- ARGV  1 to mend or '', kind of place, its queue or gate or '', its lane or gate or '', where the page
 --       begins, how many to look at
--- Returns where the next page begins or '', {kind of damage, id, …}.
+-- Returns where the next page begins or '', {kind of damage, id, …}, how many were looked at.
 local kind, name, part, cursor, most = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local STATES_OF = {front = 'f', cleared = 'a', room = 'g', due = 's', retry = 't', blocked = 'b', lane = 'p', unsure = 'b'}
 
@@ -63,22 +63,11 @@ local function judge_gate(gate)
   end
 end
 
-local function judge_key()
-  local held = call('GET', key('unique', name))
-  if not held or string.sub(held, 1, 1) == 't' then return end
-  local state = call('HGET', key('task', string.sub(held, 2)), 's')
-  if state == 'r' or WAITS[state or ''] then return end
-  note('unique.left', name)
-  if mends then call('DEL', key('unique', name)) end
-end
-
-local following = ''
-if kind == 'unique' then
-  judge_key()
-elseif kind == 'lane' then
+local following, number = '', 0
+if kind == 'lane' then
   local entries = call('XRANGE', lane_key(name, part), cursor == '0' and '-' or '(' .. cursor, '+', 'COUNT', most)
   for _, entry in ipairs(entries) do judge(entry[2][2], entry[1]) end
-  following = #entries == most and entries[most][1] or ''
+  following, number = #entries == most and entries[most][1] or '', #entries
 else
   local place = kind == 'room' and room_key(name, part) or name == '' and P .. kind or key(kind, name)
   local is_set = kind == 'cancels' or kind == 'holders'
@@ -86,8 +75,8 @@ else
   for i = 1, #reply[2], is_set and 1 or 2 do
     if kind == 'gates' then judge_gate(reply[2][i]) else judge(reply[2][i]) end
   end
-  following = reply[1] == '0' and '' or reply[1]
+  following, number = reply[1] == '0' and '' or reply[1], is_set and #reply[2] or #reply[2] / 2
 end
 flush_gates()
 flush()
-return {following, found}
+return {following, found, number}

@@ -266,9 +266,13 @@ class TestCounts:
         assert await bench.counts() == {TaskState.PENDING: 3}
 
     async def test_a_bound_is_said_honestly(self, bench: Bench) -> None:
-        await bench.put_many(5)
-        *_, part = await bench.backend.diagnosis.examine(2)
-        assert part.detail.startswith("looked at all 5 records") or "of about 5 records" in part.detail
+        for _ in range(3):
+            await bench.put_many(1000, delay=LONG)
+        *_, whole = await bench.backend.diagnosis.examine(3000)
+        assert (whole.detail, whole.advice) == ("looked at all 3,000 records", "")
+        *_, part = await bench.backend.diagnosis.examine(500)
+        assert part.detail.startswith("looked at 2,000 of about 3,000 records; what has ended")
+        assert part.advice == "`--deep` looks at all"
 
 
 async def one_waits(bench: Bench) -> tuple[Delivery, str]:

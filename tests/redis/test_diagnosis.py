@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -338,11 +339,15 @@ class TestReach:
     """How far is looked."""
 
     async def test_a_bound_is_said_honestly(self, bench: Bench) -> None:
-        await bench.put_many(150, delay=LONG)
+        for _ in range(3):
+            await bench.put_many(1000, delay=LONG)
         *_, whole = await bench.backend.diagnosis.examine(None)
-        assert whole.detail == "looked at all 150 records"
-        *_, part = await bench.backend.diagnosis.examine(50)
-        assert part.advice == "`--deep` looks at all" or part.number == 150
+        assert (whole.detail, whole.advice) == ("looked at all 3,000 records", "")
+        *_, part = await bench.backend.diagnosis.examine(500)
+        far = r"looked at [\d,]+ of about 3,000 records; of lanes and other places at \d+ entries"
+        assert re.fullmatch(far, part.detail)
+        assert 500 <= part.number < 3000
+        assert part.advice == "`--deep` looks at all"
 
     async def test_other_namespaces_are_left_alone(self, bench: Bench, outside: redis.Redis) -> None:
         outside.hset("taskq:{other:0}:task:" + GONE + "00", mapping={"s": "p", "q": "mail", "l": "1:"})
