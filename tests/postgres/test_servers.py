@@ -37,7 +37,8 @@ def do(url: str, *statements: str) -> None:
 
 async def test_a_sound_server(backend: PostgresBackend) -> None:
     findings = await found(backend)
-    assert {finding.status for finding in findings.values()} == {FindingStatus.OK}
+    wrong = {finding.check for finding in findings.values() if finding.status is not FindingStatus.OK}
+    assert wrong <= {"postgres.latency"}  # which is for the machine to say
     assert set(findings) == {
         *("postgres.version", "postgres.durability", "postgres.connections", "postgres.transactions"),
         *("postgres.indexes", "postgres.autovacuum", "postgres.bloat", "postgres.days"),
