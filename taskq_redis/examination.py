@@ -23,6 +23,8 @@ FLOWS, KEYS = 10, 100
 """That are looked at in one call."""
 ENDED = b"cxdke"
 """The letters of the final states, in the order of recount.lua."""
+_NAMED = ("task", "flow", "unique", "holders", "found")
+"""The kinds of keys of which each is looked at."""
 _AWAY = {Damage.UNPLACED, Damage.MISPLACED, Damage.UNLISTED}
 _UNRUN = {Damage.UNLEASED, Damage.OVERLEASED}
 
@@ -108,8 +110,9 @@ class Examination:
                     for at in range(0, len(names[kind]), number):
                         some = names[kind][at : at + number]
                         self._note(await self._store.run(shard, script, self._mends, *some))
-                for gate in names["holders"]:
-                    await self._walk_place(shard, "holders", gate)
+                for kind in ("holders", "found"):
+                    for name in names[kind]:
+                        await self._walk_place(shard, kind, name)
             if self._is_enough(self.looked_at):
                 return False
         return True
@@ -138,7 +141,7 @@ class Examination:
         """By shard, what follows the kind in the names of those keys that are looked at."""
         for shard in self._store.shards:
             prefix = self._store.keys[shard].prefix.encode()
-            names: dict[str, list[bytes]] = {"task": [], "flow": [], "unique": [], "holders": []}
+            names: dict[str, list[bytes]] = {kind: [] for kind in _NAMED}
             for key in keys:
                 if key.startswith(prefix):
                     kind, _, name = key[len(prefix) :].partition(b":")

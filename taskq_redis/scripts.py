@@ -81,7 +81,7 @@ _BUILT_ON: Mapping[str, list[str]] = {
     "examine": ["_runs", "_joins", "_examine"],
     "examine_flows": ["_examine"],
     "examine_keys": ["_examine"],
-    "examine_place": ["_gates", "_examine"],
+    "examine_place": ["_gates", "_found", "_examine"],
     "expire": ["_runs", "_joins"],
     "flow_cancel": ["_flows"],
     "flow_reopen": ["_flows"],

@@ -71,6 +71,8 @@ class Damage(StrEnum):
     """A waiting task with a time to live is not in the index of those."""
     UNFORGOTTEN = "ended"
     """An ended task is in no index by which it would be forgotten."""
+    OVERFOUND = "search.left"
+    """A search finds a task that is gone, or did not end so."""
     UNLISTED = "queues.missing"
     """Tasks are in a queue that maintenance does not know."""
     MISCOUNTED = "counts"
@@ -118,6 +120,9 @@ _WORDS: Mapping[Damage, _Words] = {
     Damage.OVERKEYED: _Words(_WARNING, "unique keys are kept for tasks that are over", "forgets these keys"),
     Damage.UNEXPIRED: _Words(_WARNING, "waiting tasks would not expire in time", "notes when they expire"),
     Damage.UNFORGOTTEN: _Words(_WARNING, "ended tasks would never be forgotten", "notes when they ended"),
+    Damage.OVERFOUND: _Words(
+        _WARNING, "tasks are still found by searches that are gone, or did not end so", "takes them out of the index"
+    ),
     Damage.UNLISTED: _Words(_FAULT, "tasks are in queues that no worker looks after", "lists these queues"),
     Damage.MISCOUNTED: _Words(_WARNING, "queues count other numbers of tasks than they hold", "counts them anew"),
     Damage.MISTALLIED: _Words(

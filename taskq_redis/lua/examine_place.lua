@@ -1,6 +1,6 @@
 -- Look whether what lies in a place belongs there, a page of it, and take out what does not.
 -- KEYS  meta, nothing
--- ARGV  1 to mend or '', kind of place, its queue or gate or '', its lane or gate or '', where the page
+-- ARGV  1 to mend or '', kind of place, its queue or gate or '<s>:<i>' or '', its lane or gate or '', where the page
 --       begins, how many to look at
 -- Returns where the next page begins or '', {kind of damage, id, …}, how many were looked at.
 local kind, name, part, cursor, most = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
@@ -18,6 +18,7 @@ local function belongs(member, entry)
   if kind == 'leases' then return v[1] == 'r' and member == id .. ':' .. (v[5] or '') .. ':' .. (v[6] or '') end
   if kind == 'cancels' then return v[1] == 'r' and v[7] end
   if kind == 'holders' then return v[1] == 'r' and holds_slot(v[8], name) end
+  if kind == 'found' then return v[1] == string.sub(name, 1, 1) end
   if kind == 'expiring' then return v[1] and WAITS[v[1]] end
   if v[1] ~= STATES_OF[kind] or (kind ~= 'unsure' and v[2] ~= name) then return false end
   if kind == 'lane' then return v[3] == entry and v[9] == part end
@@ -27,7 +28,7 @@ local function belongs(member, entry)
   return true
 end
 
-local DAMAGE = {leases = 'leases.left', cancels = 'leases.left', holders = 'limits.left'}
+local DAMAGE = {leases = 'leases.left', cancels = 'leases.left', holders = 'limits.left', found = 'search.left'}
 
 local function take_out(member, entry)
   if kind == 'lane' then
@@ -38,6 +39,9 @@ local function take_out(member, entry)
   elseif kind == 'holders' then
     call('SREM', key('holders', name), member)
     open_gate(name)
+  elseif kind == 'found' then
+    call('ZREM', key('found', name), member)
+    if call('EXISTS', key('found', name)) == 0 then forget_value(string.sub(name, 3)) end
   elseif kind == 'cancels' then
     call('SREM', P .. 'cancels', member)
   elseif kind == 'leases' or kind == 'expiring' or kind == 'unsure' then

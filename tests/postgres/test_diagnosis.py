@@ -257,6 +257,14 @@ class TestCounts:
         ended = {} if "truncate" in lost else {TaskState.COMPLETED: 1}
         assert await bench.counts() == {TaskState.PENDING: 1, TaskState.RUNNING: 1, **ended}
 
+    async def test_a_tag_of_a_task_that_is_gone(self, bench: Bench) -> None:
+        delivery = await bench.running(tags=("vip",))
+        await bench.apply(delivery, Complete())
+        assert await found(bench) == {}
+        await sql(bench, "update ended_tag set id = %(id)s", id=GONE)
+        await mend(bench, Damage.OVERFOUND, GONE)
+        assert await sql(bench, "select 1 from ended_tag") == []
+
     async def test_two_who_count_anew_at_once_count_once(self, bench: Bench) -> None:
         await bench.put_many(3)
         await sql(bench, "delete from change")

@@ -192,6 +192,20 @@ class TestPlaces:
         await bench.pass_time(2 * bench.kit.tick)
         assert await bench.backend.maintenance.prune() == 1
 
+    async def test_an_ended_task_that_is_gone_is_found_no_more(self, bench: Bench, outside: redis.Redis) -> None:
+        gone, kept = await bench.running(tags=("vip",)), await bench.running(tags=("vip",))
+        for delivery in (gone, kept):
+            await bench.apply(delivery, Complete())
+        await bench.backend.search.catch_up()
+        assert await found(bench) == {}
+        outside.delete(keys_of(bench).task(gone.id))
+        outside.hincrby(keys_of(bench).of("queue", bench.queue), "c", -1)
+        await mend(bench, Damage.OVERFOUND, gone.id)
+        assert outside.zrange(keys_of(bench).prefix + "found:c:g:vip", 0, -1) == [kept.id]
+        outside.delete(keys_of(bench).task(kept.id))
+        await bench.backend.diagnosis.repair(None)
+        assert outside.exists(keys_of(bench).prefix + "found:c:g:vip", keys_of(bench).prefix + "values:g") == 0
+
     @staticmethod
     async def _one_waits(bench: Bench) -> tuple[Delivery, str]:
         _, waits = await bench.put_many(2, limits=(ONE,))
