@@ -65,7 +65,9 @@ class Examination:
         for shard in self._store.shards:
             await self._walk_places(shard, queues[shard])
         marks = {shard: await self._marks(shard, queues[shard]) for shard in self._store.shards}
-        is_whole = await self._walk_keys()
+        nodes = await self._nodes()
+        # A node that takes over in the middle of a scan goes on with it as it likes.
+        is_whole = await self._walk_keys() and nodes == await self._nodes()
         for shard in self._store.shards:
             await self._recount(shard, marks[shard] if is_whole else {}, await self._store.queues(shard))
 
@@ -116,6 +118,15 @@ class Examination:
             if self._is_enough(self.looked_at):
                 return False
         return True
+
+    async def _nodes(self) -> list[bytes]:
+        """Which process serves each shard."""
+        nodes = []
+        for keys in self._store.keys:
+            await self._store.command(keys.shard, "EXISTS", keys.meta)  # one that has moved is found again by this
+            said: bytes = await self._store.command(keys.shard, "INFO", "server")
+            nodes.append(next(line for line in said.splitlines() if line.startswith(b"run_id:")))
+        return nodes
 
     def _is_enough(self, number: int) -> bool:
         return self._most is not None and number >= self._most

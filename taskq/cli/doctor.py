@@ -46,7 +46,7 @@ def doctor(app_path: str | None, url: str | None, deep: bool, repair: bool, yes:
             click.echo(f"taskq: {number:,} of {check} were mended", err=True)
         found = run(_examine(app, deep))
     elif repair:
-        click.echo("taskq: there is nothing to repair", err=True)
+        click.echo("taskq: nothing was found that a repair would mend", err=True)
     _print(found, as_json)
     if any(finding.status is FindingStatus.FAULT for finding in found):
         raise SystemExit(FAILED)
@@ -82,7 +82,7 @@ def _print(found: Sequence[Finding], as_json: bool) -> None:
 def _lines(finding: Finding) -> list[str]:
     status = click.style(f"{finding.status:8}", fg=_COLOURS[finding.status])
     lines = [f"{status} {finding.check}: {printable(finding.detail)}"]
-    if finding.is_repairable:
+    if finding.sample and finding.status is not FindingStatus.OK:
         more = ", and more" if finding.number > _NAMED else ""
         lines.append(f"{_INDENT}such as {printable(', '.join(finding.sample[:_NAMED]))}{more}")
     if finding.advice:

@@ -75,6 +75,8 @@ class Damage(StrEnum):
     """A search finds a task that is gone, or did not end so."""
     UNLISTED = "queues.missing"
     """Tasks are in a queue that maintenance does not know."""
+    UNREADABLE = "records.unreadable"
+    """A record cannot be judged: it was written by something else, or damaged. It is the one kind without a repair."""
     MISCOUNTED = "counts"
     """A queue counts other numbers of tasks than it holds; the samples are queues."""
     MISTALLIED = "flows"
@@ -82,7 +84,7 @@ class Damage(StrEnum):
 
 
 class _Words(NamedTuple):
-    """What is said of a kind of damage: how bad it is, what it means, what a repair does."""
+    """What is said of a kind of damage: how bad it is, what it means, what a repair does ("": there is none)."""
 
     status: FindingStatus
     found: str
@@ -124,6 +126,7 @@ _WORDS: Mapping[Damage, _Words] = {
         _WARNING, "tasks are still found by searches that are gone, or did not end so", "takes them out of the index"
     ),
     Damage.UNLISTED: _Words(_FAULT, "tasks are in queues that no worker looks after", "lists these queues"),
+    Damage.UNREADABLE: _Words(_FAULT, "records cannot be read: something else has written there", ""),
     Damage.MISCOUNTED: _Words(_WARNING, "queues count other numbers of tasks than they hold", "counts them anew"),
     Damage.MISTALLIED: _Words(
         _FAULT,
@@ -143,16 +146,20 @@ def damaged(kind: Damage, ids: Collection[str]) -> Finding:
     >>> found = damaged(Damage.UNPLACED, ["5c", "5b"])
     >>> found.detail, found.sample
     ('2 waiting tasks are in no place where they would be found: they never run', ('5b', '5c'))
+    >>> damaged(Damage.UNREADABLE, ["5b"]).is_repairable
+    False
     """
     status, found, repair = _WORDS[kind]
     return Finding(
         check=kind,
         status=status,
         detail=f"{len(ids):,} {found}",
-        advice=f"`taskq doctor --repair` {repair}",
+        advice=f"`taskq doctor --repair` {repair}"
+        if repair
+        else "find out what did it; look at them in the store itself",
         number=len(ids),
         sample=tuple(sorted(ids)[:SAMPLE]),
-        is_repairable=True,
+        is_repairable=bool(repair),
     )
 
 

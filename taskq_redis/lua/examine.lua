@@ -172,26 +172,36 @@ end
 
 local FIELDS = {'s', 'q', 'l', 'e', 'd', 'c', 'f', 'w', 'o', 'g', 'rm', 'un', 'pa', 'z'}
 
+local function judge(id, v)
+  v.l = v.l or '1:'
+  if call('SISMEMBER', P .. 'queues', v.q) == 0 then
+    note('queues.missing', id)
+    if mends then call('SADD', P .. 'queues', v.q) end
+  end
+  if WAITS[v.s] then
+    judge_waiting(id, v)
+  elseif v.s == 'r' then
+    judge_run(id, v)
+  elseif v.z then
+    judge_ended(id, v)
+  end
+  if v.un and (v.s == 'r' or WAITS[v.s]) then judge_key(id, v) end
+end
+
+-- What an id is the record of; one that is none of ours must not keep us from the others.
+local function read(id)
+  local v = {}
+  for n, value in ipairs(call('HMGET', key('task', id), unpack(FIELDS))) do v[FIELDS[n]] = value end
+  return v
+end
+
 local facts = {}
 for i = 2, #ARGV do
-  local id, v = ARGV[i], {}
-  for n, value in ipairs(call('HMGET', key('task', id), unpack(FIELDS))) do v[FIELDS[n]] = value end
-  facts[i - 1] = v.s and v.q and v.s .. v.q or ''
-  if v.s and v.q then
-    v.l = v.l or '1:'
-    if call('SISMEMBER', P .. 'queues', v.q) == 0 then
-      note('queues.missing', id)
-      if mends then call('SADD', P .. 'queues', v.q) end
-    end
-    if WAITS[v.s] then
-      judge_waiting(id, v)
-    elseif v.s == 'r' then
-      judge_run(id, v)
-    elseif v.z then
-      judge_ended(id, v)
-    end
-    if v.un and (v.s == 'r' or WAITS[v.s]) then judge_key(id, v) end
-  end
+  local id = ARGV[i]
+  local is_read, v = pcall(read, id)
+  local is_record = is_read and v.s and v.q
+  facts[i - 1] = is_record and v.s .. v.q or ''
+  if not is_read or (is_record and not pcall(judge, id, v)) then note('records.unreadable', id) end
 end
 flush_joins()
 flush()

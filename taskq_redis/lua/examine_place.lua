@@ -52,7 +52,9 @@ local function take_out(member, entry)
 end
 
 local function judge(member, entry)
-  if belongs(member, entry) then return end
+  local is_read, is_right = pcall(belongs, member, entry)
+  if not is_read then note('records.unreadable', id_of(member)) end
+  if not is_read or is_right then return end
   note(DAMAGE[kind] or 'places.left', id_of(member))
   if mends then take_out(member, entry) end
 end

@@ -72,7 +72,7 @@ def test_a_repair_may_be_told_not_to_ask(redis_url: str, damaged: str) -> None:
     assert mended.exit_code == 0
     assert {one["status"] for one in json.loads(mended.stdout)} == {"ok", "warning"}
     again = taskq("doctor", "--backend", redis_url, "--repair", "--yes")
-    assert (again.exit_code, again.stderr) == (0, "taskq: there is nothing to repair\n")
+    assert (again.exit_code, again.stderr) == (0, "taskq: nothing was found that a repair would mend\n")
     assert taskq("audit", "list", "--backend", redis_url).stdout.count("doctor.repair.done") == 1
 
 

@@ -352,6 +352,21 @@ async def drain_all(bench: Bench, number: int) -> None:
 class TestReach:
     """How far is looked."""
 
+    async def test_a_record_that_cannot_be_read_holds_up_no_other(self, bench: Bench, outside: redis.Redis) -> None:
+        ids = await bench.put_many(4)
+        entries: Any = outside.xrange(keys_of(bench).part("lane", bench.queue, "1:"))
+        outside.xdel(keys_of(bench).part("lane", bench.queue, "1:"), *[entry for entry, _ in entries[1:]])
+        outside.delete(keys_of(bench).task(ids[0]))
+        outside.set(keys_of(bench).task(ids[0]), "nonsense")
+        outside.hset(keys_of(bench).task(ids[1]), mapping={"s": "r", "g": "{"})
+        findings = {each.check: each for each in await bench.backend.diagnosis.examine(None)}
+        broken = findings[Damage.UNREADABLE]
+        assert (broken.sample, broken.is_repairable) == (tuple(sorted(ids[:2])), False)
+        mended = await bench.backend.diagnosis.repair(None)
+        assert mended[Damage.UNPLACED] == 2
+        outside.xdel(keys_of(bench).part("lane", bench.queue, "1:"), entries[0][0])
+        assert sorted(await bench.take_ids(10)) == sorted(ids[2:])
+
     async def test_a_bound_is_said_honestly(self, bench: Bench) -> None:
         for _ in range(3):
             await bench.put_many(1000, delay=LONG)
