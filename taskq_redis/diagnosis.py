@@ -56,4 +56,4 @@ class RedisDiagnosis:
         """Mend what is wrong."""
         walk = Examination(self._store, mends=True, most=most)
         await walk.run()
-        return {kind: len(ids) for kind, ids in walk.found.items()}
+        return {kind: len(ids) for kind, ids in walk.found.items() if kind is not Damage.UNREADABLE}

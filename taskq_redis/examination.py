@@ -18,8 +18,8 @@ from taskq_redis.store import Store
 RECORDS_PER_CALL = 100
 KEYS_PER_SCAN = 1000
 MEMBERS_PER_CALL = 100
-QUEUES_PER_CALL = 20
-FLOWS, KEYS = 10, 100
+QUEUES_PER_CALL = 5
+FLOWS, KEYS = 5, 100
 """That are looked at in one call."""
 ENDED = b"cxdke"
 """The letters of the final states, in the order of recount.lua."""

@@ -3,7 +3,7 @@
 -- ARGV  1 to mend or '', ids …
 -- Returns {for each id its state and its queue, in one text, '' without a record}, {kind of damage, id, …}.
 local PLACES = {f = 'front', a = 'cleared', s = 'due', t = 'retry', b = 'blocked'}
-local MOST_PARENTS = 1000 -- that are looked at of one task
+local parents_left = 1000 -- that this script may still look at; of a task with more nothing is said
 local ENDS_READ, MOST_READS = 5, 200 -- entries of a stream of ended tasks, and how often so many
 
 local function is_placed(id, v)
@@ -49,18 +49,18 @@ end
 
 -- Whether the end of a parent of this shard will be told, or is about to be.
 local function will_tell(parent, child, policy)
-  for _, state in ipairs({'c', 'x', 'd', 'k', 'e'}) do
-    if call('ZSCORE', P .. 'out', state .. parent) then return true end
-  end
   local state = call('HGET', key('task', parent), 's')
+  local is_live = state == 'r' or WAITS[state or '']
   if not state then
     local flow = call('HMGET', key('flow', parent), 'at', 'cl', 'cr')
     if flow[3] then return true end -- its members are cancelled one by one
-    if not flow[1] or flow[2] then return false end
-  elseif state ~= 'r' and not WAITS[state] then
-    return false
+    is_live = flow[1] and not flow[2]
   end
-  return call('SISMEMBER', key('children', parent), policy .. child) == 1
+  if is_live then return call('SISMEMBER', key('children', parent), policy .. child) == 1 end
+  for _, ended in ipairs({'c', 'x', 'd', 'k', 'e'}) do
+    if call('ZSCORE', P .. 'out', ended .. parent) then return true end
+  end
+  return false
 end
 
 local function will_hear(id, v)
@@ -68,7 +68,8 @@ local function will_hear(id, v)
   local waits = key('waits', id)
   local number = call('SCARD', waits)
   if number == 0 then return false end
-  if number > MOST_PARENTS then return true end
+  if number > parents_left then return true end
+  parents_left = parents_left - number
   local policies = {}
   for policy, parent in string.gmatch(v.pa or '', '(%a)([^,]+)') do policies[parent] = policy end
   for _, parent in ipairs(call('SMEMBERS', waits)) do

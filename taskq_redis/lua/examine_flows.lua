@@ -2,7 +2,7 @@
 -- KEYS  meta, nothing
 -- ARGV  1 to mend or '', ids …
 -- Returns {kind of damage, id, …}.
-local MOST_MEMBERS = 2000
+local MOST_MEMBERS = 1000
 
 local function judge(id)
   local flow, members = key('flow', id), key('members', id)

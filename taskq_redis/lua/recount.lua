@@ -4,7 +4,7 @@
 -- ARGV  1 to mend or '', 1 to compare what waits or '', 1 to compare what runs or '', then for each queue its name, its
 --       mark as an earlier call returned it or '', and how many are COMPLETED, FAILED, DEAD, CANCELLED and EXPIRED
 -- Returns {mark of each queue}, {kind of damage, queue, …}, {queues of which something was not compared}.
-local MOST_LANES, MOST_LEASES = 2000, 20000
+local MOST_LANES, MOST_LEASES = 1000, 5000 -- which one script counts
 local waits, runs = ARGV[2] == '1', ARGV[3] == '1'
 local marks, passed_over = {}, {}
 

@@ -364,6 +364,7 @@ class TestReach:
         assert (broken.sample, broken.is_repairable) == (tuple(sorted(ids[:2])), False)
         mended = await bench.backend.diagnosis.repair(None)
         assert mended[Damage.UNPLACED] == 2
+        assert Damage.UNREADABLE not in mended
         outside.xdel(keys_of(bench).part("lane", bench.queue, "1:"), entries[0][0])
         assert sorted(await bench.take_ids(10)) == sorted(ids[2:])
 
