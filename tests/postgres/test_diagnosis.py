@@ -139,6 +139,14 @@ class TestRuns:
         await bench.apply(runs, Complete())
         assert await drain(bench) == [waits]
 
+    async def test_slots_are_given_only_to_what_still_runs(self, bench: Bench) -> None:
+        runs, _ = await one_waits(bench)
+        await sql(bench, "delete from holder")
+        ended = bench.apply(runs, Complete())
+        await asyncio.gather(ended, *(bench.backend.diagnosis.repair() for _ in range(4)))
+        assert await found(bench) == {}
+        assert await sql(bench, "select 1 from holder") == []
+
     async def test_a_slot_that_is_freed_lets_others_run_at_once(self, bench: Bench) -> None:
         runs, waits = await one_waits(bench)
         await sql(bench, "insert into holder select gate, %(id)s from holder", id=GONE)
@@ -216,6 +224,16 @@ class TestParents:
         await sql(bench, "delete from edge")
         await mend(bench, Damage.UNTOLD, second, third)
         assert await drain(bench) == [first, second, third]
+
+    async def test_a_member_that_a_flow_holds_starts_when_it_is_closed(self, bench: Bench) -> None:
+        flow = new_id()
+        await bench.backend.flows.create(NewFlow(id=flow, kind=FlowKind.WORKFLOW, is_held=True))
+        id = (await bench.put(flow=flow, parents=(Edge(flow),))).id
+        await sql(bench, "delete from edge")
+        await mend(bench, Damage.UNTOLD, id)
+        assert await drain(bench) == []
+        await bench.backend.flows.close(flow)
+        assert await drain(bench) == [id]
 
     @pytest.mark.parametrize("by", [1, -1])
     async def test_a_flow_that_counts_wrongly(self, bench: Bench, by: int) -> None:

@@ -296,6 +296,18 @@ class TestParents:
         await bench.backend.diagnosis.repair(None)
         assert await drain(bench) == [child]
 
+    async def test_a_member_that_a_flow_holds_starts_when_it_is_closed(
+        self, bench: Bench, outside: redis.Redis
+    ) -> None:
+        flow = new_id(bench.backend.shard_of(bench.queue))
+        await bench.backend.flows.create(NewFlow(id=flow, kind=FlowKind.WORKFLOW, is_held=True))
+        id = (await bench.put(flow=flow, parents=(Edge(flow),))).id
+        outside.delete(keys_of(bench).prefix + f"children:{flow}")
+        await mend(bench, Damage.UNTOLD, id)
+        assert await drain(bench) == []
+        await bench.backend.flows.close(flow)
+        assert await drain(bench) == [id]
+
     async def test_a_flow_that_counts_wrongly(self, bench: Bench, outside: redis.Redis) -> None:
         flow = new_id(bench.backend.shard_of(bench.queue))
         await bench.backend.flows.create(NewFlow(id=flow, kind=FlowKind.BATCH))
