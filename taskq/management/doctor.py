@@ -86,7 +86,7 @@ class DoctorDesk(Desk):
         found = [
             *await _or_fault("store", backend.diagnosis.servers()),
             *await _or_fault("records", backend.diagnosis.examine(most)),
-            *await _or_fault("queues", fleet.examine(self.app, backend)),
+            *await _or_fault("queues", fleet.examine(backend)),
         ]
         # Servers say again, by names of their own, what keeps a store from being trusted.
         said = {finding.detail for finding in found}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from taskq.app import App
 from taskq.domain.state import WAITING, TaskState
 from taskq.management.explain import few, knowing_workers, serving_workers, span
 from taskq.ports import Backend, Finding, FindingStatus, TaskQuery, WorkerInfo, WorkerState
@@ -20,12 +19,11 @@ DUE_SCHEDULES = 100
 """Schedules that are due, of which an examination looks at so many."""
 
 
-async def examine(app: App, backend: Backend) -> list[Finding]:
+async def examine(backend: Backend) -> list[Finding]:
     """All findings about queues, workers and schedules.
 
     Arguments:
-        app: the application; its own queues are looked at too.
-        backend: its store.
+        backend: the store that keeps them.
     """
     workers = sorted(await backend.registry.workers(), key=lambda worker: (worker.name, worker.id))
     queues = await Queues(backend).alist()

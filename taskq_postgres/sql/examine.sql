@@ -1,8 +1,8 @@
 -- A page of live tasks in the order of their ids, after one, so many of them: the kind of damage
--- (taskq.ports.diagnosis.Damage) and the id for each that is wrong, and a row without a kind for each that was looked at.
+-- (taskq.ports.diagnosis.Damage) and the id for each that is wrong, and a row without a kind for each of the page.
 with page as materialized (
-    select t.id, t.state, t.lease_until, t.due_at, t.front, t.queue, t.waits_at, t.worker, t.claim_no, t.parents, t.waits,
-            t.flow, t.gates, t.unique_key, t.unique_until, t.unique_ttl, t.fence
+    select t.id, t.state, t.lease_until, t.due_at, t.front, t.queue, t.waits_at, t.worker, t.claim_no, t.parents,
+            t.waits, t.flow, t.gates, t.unique_key, t.unique_until, t.unique_ttl, t.fence
         from {schema}.task t where t.id > %b::uuid order by t.id limit %b::int
 )
 select null, p.id::text from page p
@@ -24,7 +24,8 @@ select 'parents', p.id::text from page p
     where p.state = 3 and not exists (select 1 from {schema}.flow f where f.id = p.flow and f.cancel_reason is not null)
         and (coalesce(p.waits, 0) < 1
             or p.waits <> (
-                select count(*) from (select distinct substr(x, 2)::uuid as id from unnest(string_to_array(p.parents, ',')) x) u
+                select count(*) from (
+                        select distinct substr(x, 2)::uuid as id from unnest(string_to_array(p.parents, ',')) x) u
                     join {schema}.edge e on e.parent = u.id and e.child = p.id)
             or exists (
                 select 1 from unnest(string_to_array(p.parents, ',')) x

@@ -1,7 +1,7 @@
 -- How much queues count too few of each state, coded as in `change`, by the day of the end.
 with actual as (
-    select t.queue, case when t.state in (0, 4, 5) then 20 + t.priority else t.state end as state, null::date as day,
-            count(*) as number
+    select t.queue, case when t.state in (0, 4, 5) then 20 + t.priority else t.state end as state,
+            null::date as day, count(*) as number
         from {schema}.task t group by 1, 2
     union all
     select f.queue, f.state, (f.completed_at at time zone 'UTC')::date, count(*) from {schema}.finished f group by 1, 2, 3

@@ -4,7 +4,8 @@ with named as materialized (
         from {schema}.task t, unnest(string_to_array(t.parents, ',')) x
         where t.id = any(%(ids)b::uuid[]) and t.state = 3
 ), bound as (
-    insert into {schema}.edge (parent, child, on_failure) select n.parent, n.child, n.policy from named n on conflict do nothing
+    insert into {schema}.edge (parent, child, on_failure) select n.parent, n.child, n.policy from named n
+    on conflict do nothing
 ), told as (
     insert into {schema}.outbox (parent, state)
         select distinct on (n.parent) n.parent, coalesce(r.state, 10) from named n

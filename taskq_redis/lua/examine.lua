@@ -19,7 +19,7 @@ local function is_placed(id, v)
     and call('SISMEMBER', key('rooms', v.rm), v.q) == 1
 end
 
--- Back to where it was. What cannot be there any more goes to the tail of its lane. Nothing is counted: recount.lua does.
+-- Back to where it was. What cannot be there any more goes to the tail of its lane. recount.lua counts it.
 local function put_back(id, v)
   local task = key('task', id)
   if v.s == 's' or v.s == 't' then

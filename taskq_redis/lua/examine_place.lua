@@ -4,7 +4,9 @@
 --       begins, how many to look at
 -- Returns where the next page begins or '', {kind of damage, id, …}, how many were looked at.
 local kind, name, part, cursor, most = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
-local STATES_OF = {front = 'f', cleared = 'a', room = 'g', due = 's', retry = 't', blocked = 'b', lane = 'p', unsure = 'b'}
+local STATES_OF = {
+  lane = 'p', front = 'f', cleared = 'a', room = 'g', due = 's', retry = 't', blocked = 'b', unsure = 'b',
+}
 
 local function id_of(member)
   if kind == 'front' or kind == 'cleared' or kind == 'room' then return string.sub(member, 7) end

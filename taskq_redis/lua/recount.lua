@@ -1,5 +1,5 @@
--- Compare what queues count with what is there: what waits and what runs; and what has ended, where the caller has counted
--- that while nothing ended or was forgotten.
+-- Compare what queues count with what is there: what waits and what runs; and what has ended, where the caller has
+-- counted that while nothing ended or was forgotten.
 -- KEYS  meta, nothing
 -- ARGV  1 to mend or '', 1 to compare what waits or '', 1 to compare what runs or '', then for each queue its name, its
 --       mark as an earlier call returned it or '', and how many are COMPLETED, FAILED, DEAD, CANCELLED and EXPIRED
@@ -41,8 +41,8 @@ local function count_running()
   return running
 end
 
--- What is other than it was when tasks of a queue have ended, or were forgotten, or begun anew. (What is forgotten leaves a
--- tombstone in one of two sets of the shard.)
+-- What is other than it was when tasks of a queue have ended, or were forgotten, or begun anew. (What is forgotten
+-- leaves a tombstone in one of two sets of the shard.)
 local bucket = math.floor(now / TOMBSTONE)
 local forgotten = {bucket, call('SCARD', P .. 'gone:' .. bucket), call('SCARD', P .. 'gone:' .. bucket - 1)}
 local function mark_of(name)
