@@ -11,6 +11,7 @@ from typing import Self
 from taskq.ports import BackendOptions, Capability
 from taskq_memory.annotations import MemoryAnnotations
 from taskq_memory.broker import MemoryBroker
+from taskq_memory.diagnosis import MemoryDiagnosis
 from taskq_memory.documents import MemoryDocuments
 from taskq_memory.events import MemoryEvents
 from taskq_memory.flows import MemoryFlows
@@ -61,6 +62,7 @@ class MemoryBackend:
         self.search = MemorySearch(store)
         self.metrics = MemoryMetrics(store)
         self.tenants = MemoryTenants(store)
+        self.diagnosis = MemoryDiagnosis(store)
         self.registry = registry or MemoryRegistry(store)
         self.events = MemoryEvents(store)
 

@@ -83,6 +83,15 @@ class Joins:
             if parent in waits:
                 self._children.setdefault(parent, {})[task.id] = on_failure
 
+    def is_heard(self, task: Task) -> bool:
+        """Whether a BLOCKED task waits for something, all of which will tell it of its end."""
+        return bool(task.waits) and all(
+            (parent in self._store.tasks or parent in self.flows)
+            and self._state_of(parent) is None
+            and task.id in self._children.get(parent, {})
+            for parent in task.waits
+        )
+
     def rebind(self) -> None:
         """After a snapshot was read, find the children of each parent, and the callbacks that had found no room."""
         for task in self._store.tasks.values():

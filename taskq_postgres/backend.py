@@ -11,6 +11,7 @@ from taskq.ports import BackendOptions, Capability, Enqueued
 from taskq_postgres import durability, migrate, transaction
 from taskq_postgres.annotations import PostgresAnnotations
 from taskq_postgres.broker import CHUNK, PostgresBroker
+from taskq_postgres.diagnosis import PostgresDiagnosis
 from taskq_postgres.documents import PostgresDocuments
 from taskq_postgres.events import PostgresEvents
 from taskq_postgres.flows import PostgresFlows
@@ -64,6 +65,7 @@ class PostgresBackend:
         self.journal = PostgresJournal(store)
         self.metrics = PostgresMetrics(store)
         self.tenants = PostgresTenants(store)
+        self.diagnosis = PostgresDiagnosis(store)
         self.search = PostgresSearch(store)
         self.registry = PostgresRegistry(store)
         self.events = PostgresEvents(store, hints)

@@ -5,6 +5,7 @@ For those who run their own: `sql(schema)` gives the text, `sql(schema, from_ver
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from hashlib import sha256
@@ -30,6 +31,10 @@ create table if not exists {schema}.migration (
 
 
 APPLIED = "select version, checksum, oldest_speaking from {schema}.migration order by version"
+_COMMENT = re.compile(r"--.*")
+_TABLE = re.compile(r"create (?:unlogged )?table \{schema\}\.(\w+) \(([^;]*)")
+_INDEX = re.compile(r"create (?:unique )?index (\w+) on")
+_DROPPED = re.compile(r"drop index \{schema\}\.(\w+)")
 
 
 class Applied(NamedTuple):
@@ -76,6 +81,18 @@ def newest() -> int:
 
 OLDEST_SPOKEN = 14
 """The oldest version with which this release works."""
+
+
+@cache
+def indexes() -> frozenset[str]:
+    """The indexes that a schema must have: those that the migrations make by name, and the primary keys.
+
+    >>> "task_lane" in indexes(), "task_pkey" in indexes()
+    (True, True)
+    """
+    text = _COMMENT.sub("", "\n".join(step.text for step in migrations()))
+    keys = {f"{name}_pkey" for name, body in _TABLE.findall(text) if "primary key" in body}
+    return frozenset(keys | set(_INDEX.findall(text))) - set(_DROPPED.findall(text))
 
 
 def sql(schema: str = "taskq", from_version: int = 0) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -12,17 +13,21 @@ from uuid import uuid4
 from taskq.errors import BackendUnavailable, NotApplied, OutcomeUnknown
 from taskq.ports import BackendOptions
 from taskq_postgres.errors import LostConnection, NoPartition, map_errors
-from taskq_postgres.pool import Pool
+from taskq_postgres.pool import Connection, Pool, close
 from taskq_postgres.statements import statements
 from taskq_postgres.url import Target
 
 Answer = TypeVar("Answer")
 Row = tuple[Any, ...]
 Parameters = Sequence[Any] | Mapping[str, Any]
+Runs = Callable[..., Awaitable[list[Row]]]
+"""The name of a statement, and its parameters."""
 
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 2.0
 DAYS_AHEAD = 7
+LONGEST = 600
+"""Seconds for a statement that reads all there is."""
 
 
 def new_token() -> str:
@@ -104,3 +109,33 @@ class Store:
                 prepare = True if self.target.is_listening else None
                 cursor = await connection.execute(self._statements[name], parameters, prepare=prepare, binary=True)
                 return await cursor.fetchall() if cursor.description is not None else [(cursor.rowcount,)]
+
+    @asynccontextmanager
+    async def transaction(self, *, is_long: bool = False) -> AsyncIterator[Runs]:
+        """Run several statements in one transaction, once: what it is given takes a name and parameters.
+
+        Arguments:
+            is_long: on a connection of its own, on which a statement may take LONGEST seconds.
+
+        Raises:
+            LostConnection: saying all of it again may help.
+        """
+        async with self._apart() if is_long else self.pool.connection() as connection:
+            with map_errors():
+                async with connection.transaction():
+                    if is_long:
+                        await connection.execute(f"set local statement_timeout = {LONGEST * 1000}".encode())
+
+                    async def run(name: str, parameters: Parameters = ()) -> list[Row]:
+                        cursor = await connection.execute(self._statements[name], parameters, binary=True)
+                        return await cursor.fetchall() if cursor.description is not None else [(cursor.rowcount,)]
+
+                    yield run
+
+    @asynccontextmanager
+    async def _apart(self) -> AsyncIterator[Connection]:
+        connection = await self.pool.connect()
+        try:
+            yield connection
+        finally:
+            await close(connection)

@@ -12,6 +12,7 @@ from taskq.ports import BackendOptions, Capability
 from taskq_redis import checks
 from taskq_redis.annotations import RedisAnnotations
 from taskq_redis.broker import RedisBroker
+from taskq_redis.diagnosis import RedisDiagnosis
 from taskq_redis.documents import RedisDocuments
 from taskq_redis.errors import ConnectionLost, map_error
 from taskq_redis.events import RedisEvents
@@ -52,6 +53,7 @@ class RedisBackend:
         self.journal = RedisJournal(self._store)
         self.metrics = RedisMetrics(self._store)
         self.tenants = RedisTenants(self._store)
+        self.diagnosis = RedisDiagnosis(self._store)
         self.search = RedisSearch(self._store, self.inspector.get_many)
         self.registry = RedisRegistry(self._store)
         self.events = RedisEvents(self._store, self._listening)

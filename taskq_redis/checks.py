@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from hiredis import ReplyError
 
 from taskq.errors import ConfigError, UnsafeStore
-from taskq.ports import BackendOptions
+from taskq.ports import BackendOptions, Finding, FindingStatus
 from taskq_redis.connection import Connection
 
 OLDEST_REDIS = (7, 0)
@@ -52,20 +52,33 @@ def judge(facts: Facts, has_config: bool, options: BackendOptions, where: str) -
     Raises:
         UnsafeStore: it would lose acknowledged tasks as it is configured.
     """
-    _check_version(facts, where)
+    found = findings(facts, has_config, options, where)
+    for finding in found:
+        if finding.status is FindingStatus.FAULT:
+            raise UnsafeStore(finding.detail)
+    return [finding.detail for finding in found if finding.status is FindingStatus.WARNING]
+
+
+def findings(facts: Facts, has_config: bool, options: BackendOptions, where: str) -> list[Finding]:
+    """The same as findings, one for each thing that decides whether a server may be trusted."""
+    found = [_version(facts, where)]
     if facts.get("role") == "slave":
-        raise UnsafeStore(f"{where} is a replica: write the address of its master, or of the sentinels")
-    warnings = _eviction(facts, where) + _persistence(facts, options, where)
+        found.append(
+            _fault("redis.role", f"{where} is a replica: write the address of its master, or of the sentinels")
+        )
+    found += [_eviction(facts, where), _persistence(facts, options, where)]
     if not has_config:
-        warnings.append(
-            f"{where} does not allow CONFIG GET: appendfsync and hash-max-listpack-value could not be checked"
-        )
+        what = "appendfsync and hash-max-listpack-value could not be checked"
+        found.append(_warning("redis.config", f"{where} does not allow CONFIG GET: {what}"))
     elif int(facts.get("hash-max-listpack-value", LISTPACK_VALUE)) < LISTPACK_VALUE:
-        warnings.append(
-            f"{where} has hash-max-listpack-value {facts['hash-max-listpack-value']}: a waiting task takes twice the "
-            f"memory that it needs; set it to {LISTPACK_VALUE}"
+        value = facts["hash-max-listpack-value"]
+        cost = "a waiting task takes twice the memory that it needs"
+        found.append(
+            _warning(
+                "redis.listpack", f"{where} has hash-max-listpack-value {value}: {cost}; set it to {LISTPACK_VALUE}"
+            )
         )
-    return warnings
+    return found
 
 
 def version_of(facts: Facts) -> tuple[int, ...]:
@@ -77,40 +90,55 @@ def version_of(facts: Facts) -> tuple[int, ...]:
     return tuple(int(part) for part in facts.get("redis_version", "0").split(".")[:3] if part.isdecimal())
 
 
-def _check_version(facts: Facts, where: str) -> None:
+def _version(facts: Facts, where: str) -> Finding:
     valkey = facts.get("valkey_version")
     if valkey is not None:
         version = tuple(int(part) for part in valkey.split(".")[:3] if part.isdecimal())
         if version < OLDEST_VALKEY:
-            raise UnsafeStore(f"{where} is Valkey {valkey}: taskq needs 7.2 or newer")
-    elif version_of(facts) < OLDEST_REDIS:
-        raise UnsafeStore(f"{where} is Redis {facts.get('redis_version', '?')}: taskq needs 7.0 or newer")
+            return _fault("redis.version", f"{where} is Valkey {valkey}: taskq needs 7.2 or newer")
+        return Finding(check="redis.version", detail=f"{where} is Valkey {valkey}")
+    redis = facts.get("redis_version", "?")
+    if version_of(facts) < OLDEST_REDIS:
+        return _fault("redis.version", f"{where} is Redis {redis}: taskq needs 7.0 or newer")
+    return Finding(check="redis.version", detail=f"{where} is Redis {redis}")
 
 
-def _eviction(facts: Facts, where: str) -> list[str]:
+def _eviction(facts: Facts, where: str) -> Finding:
     policy = facts.get("maxmemory-policy", "noeviction")
     if policy in ("noeviction", ""):
-        return []
+        return Finding(check="redis.eviction", detail=f"{where} evicts nothing")
     if int(facts.get("maxmemory", "0")) > 0:
-        raise UnsafeStore(
+        return _fault(
+            "redis.eviction",
             f"{where} may evict tasks when its memory is full (maxmemory-policy {policy}): "
-            "set `maxmemory-policy noeviction`; taskq then refuses new tasks and still drains"
+            "set `maxmemory-policy noeviction`; taskq then refuses new tasks and still drains",
         )
-    return [f"{where} has maxmemory-policy {policy}, harmless only while maxmemory is 0: set it to noeviction"]
+    harmless = "harmless only while maxmemory is 0: set it to noeviction"
+    return _warning("redis.eviction", f"{where} has maxmemory-policy {policy}, {harmless}")
 
 
-def _persistence(facts: Facts, options: BackendOptions, where: str) -> list[str]:
+def _persistence(facts: Facts, options: BackendOptions, where: str) -> Finding:
+    check = "redis.persistence"
     if facts.get("appendonly") != "yes":
         advice = f"{where} keeps no append-only file: a restart loses every task; set `appendonly yes`"
         if options.durability != "process":
-            raise UnsafeStore(f"{advice} (durability={options.durability!r} was asked for)")
-        return [advice]
+            return _fault(check, f"{advice} (durability={options.durability!r} was asked for)")
+        return _warning(check, advice)
     fsync = facts.get("appendfsync", "")
     if options.durability == "disk" and fsync not in ("always", "") and version_of(facts) < FIRST_WAITAOF:
-        raise UnsafeStore(
+        return _fault(
+            check,
             f"{where} cannot say when a task is on its disk (durability='disk'): set `appendfsync always`, "
-            "or run Redis 7.2 or newer"
+            "or run Redis 7.2 or newer",
         )
     if options.durability == "process" and fsync == "no":
-        return [f"{where} leaves it to the system when tasks reach its disk: set `appendfsync everysec`"]
-    return []
+        return _warning(check, f"{where} leaves it to the system when tasks reach its disk: set `appendfsync everysec`")
+    return Finding(check=check, detail=f"{where} keeps an append-only file ({fsync or 'appendfsync unknown'})")
+
+
+def _fault(check: str, detail: str) -> Finding:
+    return Finding(check=check, status=FindingStatus.FAULT, detail=detail)
+
+
+def _warning(check: str, detail: str) -> Finding:
+    return Finding(check=check, status=FindingStatus.WARNING, detail=detail)

@@ -28,7 +28,7 @@ from taskq.cli.commands import LazyGroup, says_errors, says_lost_output
         "limits": "taskq.cli.limits",
         "config": "taskq.cli.config",
         "migrate": "taskq.cli.store",
-        "doctor": "taskq.cli.store",
+        "doctor": "taskq.cli.doctor",
     },
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -2,6 +2,7 @@
 
 from taskq.management.access import PERMISSIONS, Actor, Forbidden, Permission, Role
 from taskq.management.audit import AuditEntry, AuditTrail, Head, Verification
+from taskq.management.doctor import Repaired
 from taskq.management.finding import Count, TaskPage
 from taskq.management.keys import Key, KeyNotFound, Keys, NewKey
 from taskq.management.manager import Management
@@ -21,6 +22,7 @@ __all__ = [
     "Management",
     "NewKey",
     "Permission",
+    "Repaired",
     "Role",
     "TaskPage",
     "Verification",

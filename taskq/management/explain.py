@@ -16,6 +16,8 @@ PEEKED = 1000
 """Tasks ahead of one that are counted."""
 SHOWN = 5
 """Tasks and workers that a sentence names."""
+STOPPED = frozenset({WorkerState.PAUSED, WorkerState.SHUTTING_DOWN, WorkerState.PRESSED})
+"""The states in which a worker takes no tasks."""
 
 
 class Check(NamedTuple):
@@ -95,7 +97,7 @@ async def _key(backend: Backend, record: TaskRecord) -> list[Check]:
 
 
 def _running(record: TaskRecord, workers: Sequence[WorkerInfo], now: datetime) -> Check:
-    since = "" if record.started_at is None else f" for {_span(now - record.started_at)}"
+    since = "" if record.started_at is None else f" for {span(now - record.started_at)}"
     worker = next((worker for worker in workers if worker.id == record.worker), None)
     if worker is None:
         silent = "which is silent: when the lease is over it runs again"
@@ -111,7 +113,7 @@ async def _parents(backend: Backend, record: TaskRecord) -> list[Check]:
     if not waits:
         return [Check("parents", True, "what it waits for has ended, and it is about to be told", ids=ids)]
     named = [f"{parent.name} ({id}, {parent.state})" for id, parent in waits]
-    return [Check("parents", True, f"it waits for {_few(named)}", ids=[id for id, _ in waits])]
+    return [Check("parents", True, f"it waits for {few(named)}", ids=[id for id, _ in waits])]
 
 
 def _times(record: TaskRecord, now: datetime) -> list[Check]:
@@ -119,11 +121,11 @@ def _times(record: TaskRecord, now: datetime) -> list[Check]:
     if record.due_at is not None:
         why = "its next attempt" if record.state is TaskState.RETRYING else "it"
         if record.due_at > now:
-            checks.append(Check("due", True, f"{why} is due in {_span(record.due_at - now)}", record.due_at))
+            checks.append(Check("due", True, f"{why} is due in {span(record.due_at - now)}", record.due_at))
         else:
             checks.append(Check("due", False, f"{why} is due"))
     if record.expires_at is not None:
-        checks.append(Check("expires", False, f"it expires in {_span(record.expires_at - now)}"))
+        checks.append(Check("expires", False, f"it expires in {span(record.expires_at - now)}"))
     return checks
 
 
@@ -166,7 +168,7 @@ def _gate(limit: Limit, state: GateState, now: datetime, record: TaskRecord) -> 
         return Check("limit", True, f"{text}one start in {wait:.1f} s", now + timedelta(seconds=wait))
     if isinstance(limit, Slots):
         text = f"{len(state.holders):,} of {limit.limit:,} slots of {name} are taken"
-        by = f" by {_few(state.holders)}" if state.holders else ""
+        by = f" by {few(state.holders)}" if state.holders else ""
         return Check("limit", len(state.holders) >= limit.limit, f"{text}{by}", ids=state.holders)
     return _breaker(limit, state, now, name)
 
@@ -183,20 +185,29 @@ def _breaker(limit: Circuit, state: GateState, now: datetime, name: str) -> Chec
 # ---------------------------------------------------------------- workers, and the place
 
 
+def serving_workers(queue: str, workers: Sequence[WorkerInfo]) -> list[WorkerInfo]:
+    """Those that serve a queue."""
+    return [worker for worker in workers if queue in worker.queues]
+
+
+def knowing_workers(task: str, workers: Sequence[WorkerInfo]) -> list[WorkerInfo]:
+    """Those that know a task of that name, or do not say what they know."""
+    return [worker for worker in workers if not worker.tasks or task in worker.tasks]
+
+
 def _crew(record: TaskRecord, workers: Sequence[WorkerInfo]) -> list[Check]:
-    serving = [worker for worker in workers if record.queue in worker.queues]
+    serving = serving_workers(record.queue, workers)
     if not serving:
-        elsewhere = f"; those that live serve {_few(sorted({q for w in workers for q in w.queues}))}" if workers else ""
+        elsewhere = f"; those that live serve {few(sorted({q for w in workers for q in w.queues}))}" if workers else ""
         return [Check("workers", True, f"no live worker serves the queue {record.queue}{elsewhere}")]
-    knowing = [worker for worker in serving if not worker.tasks or record.name in worker.tasks]
+    knowing = knowing_workers(record.name, serving)
     ids = [worker.id for worker in knowing]
     if not knowing:
         text = f"no worker that serves {record.queue} ({len(serving):,} do) knows the task {record.name}"
         return [Check("workers", True, text, ids=[worker.id for worker in serving])]
-    stopped = {WorkerState.PAUSED, WorkerState.SHUTTING_DOWN, WorkerState.PRESSED}
-    able = [worker for worker in knowing if worker.state not in stopped]
+    able = [worker for worker in knowing if worker.state not in STOPPED]
     if not able:
-        why = _few([f"{worker.name} is {worker.pressure or worker.state}" for worker in knowing])
+        why = few([f"{worker.name} is {worker.pressure or worker.state}" for worker in knowing])
         return [Check("workers", True, f"no worker takes tasks now: {why}", ids=ids)]
     free = [worker for worker in able if worker.running < worker.concurrency]
     if not free:
@@ -217,18 +228,19 @@ async def _place(backend: Backend, record: TaskRecord) -> list[Check]:
     return [Check("place", True, f"{come} before it in {record.queue}", ids=ahead[: min(number, SHOWN)])]
 
 
-def _few(names: Sequence[str]) -> str:
+def few(names: Sequence[str]) -> str:
+    """Some names, the first SHOWN of them."""
     rest = len(names) - SHOWN
     return ", ".join(names[:SHOWN]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
-def _span(span: timedelta) -> str:
+def span(duration: timedelta) -> str:
     """A duration in words: the two largest units.
 
-    >>> _span(timedelta(days=2, hours=3, minutes=4)), _span(timedelta(seconds=61.5)), _span(timedelta(seconds=0.25))
+    >>> span(timedelta(days=2, hours=3, minutes=4)), span(timedelta(seconds=61.5)), span(timedelta(seconds=0.25))
     ('2 d 3 h', '1 min 1 s', '0.2 s')
     """
-    seconds = max(0.0, span.total_seconds())
+    seconds = max(0.0, duration.total_seconds())
     if seconds < 10:
         return f"{seconds:.1f} s"
     units = [("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)]

@@ -8,6 +8,7 @@ from taskq.app import App
 from taskq.management.access import Actor
 from taskq.management.audit_desk import AuditDesk
 from taskq.management.dead_letters import DeadLetterDesk
+from taskq.management.doctor import DoctorDesk
 from taskq.management.flows import FlowDesk
 from taskq.management.jobs import JobDesk
 from taskq.management.keys import KeyDesk
@@ -86,6 +87,11 @@ class Management:
     def tenants(self) -> TenantDesk:
         """Tenants: what each has, and what it may have."""
         return TenantDesk(self.app, self.actor)
+
+    @cached_property
+    def doctor(self) -> DoctorDesk:
+        """What is wrong with stores, queues and workers, and mending what is damaged."""
+        return DoctorDesk(self.app, self.actor)
 
     @cached_property
     def audit(self) -> AuditDesk:

@@ -16,6 +16,7 @@ from taskq.ports.broker import (
     SettleStatus,
 )
 from taskq.ports.clock import Clock, SystemClock
+from taskq.ports.diagnosis import MOST_RECORDS, Damage, Diagnosis, Finding, FindingStatus
 from taskq.ports.documents import DOCUMENT_LIMIT, Document, DocumentPage, Documents
 from taskq.ports.events import Event, EventBus
 from taskq.ports.flows import FlowPage, Flows, MemberPage, NewFlow
@@ -33,6 +34,7 @@ from taskq.ports.tenants import TenantLoad, TenantPage, Tenants
 __all__ = [
     "DOCUMENT_LIMIT",
     "MOST_NAMES",
+    "MOST_RECORDS",
     "Annotations",
     "Backend",
     "BackendOptions",
@@ -43,6 +45,8 @@ __all__ = [
     "Clock",
     "Committed",
     "Counted",
+    "Damage",
+    "Diagnosis",
     "Document",
     "DocumentPage",
     "Documents",
@@ -58,6 +62,8 @@ __all__ = [
     "Fetched",
     "FigureRow",
     "Fill",
+    "Finding",
+    "FindingStatus",
     "Finished",
     "FlowPage",
     "Flows",

@@ -12,6 +12,7 @@ from taskq.domain.message import Message
 from taskq.ports.annotations import Annotations
 from taskq.ports.broker import Broker, Enqueued
 from taskq.ports.clock import Clock, SystemClock
+from taskq.ports.diagnosis import Diagnosis
 from taskq.ports.documents import Documents
 from taskq.ports.events import EventBus
 from taskq.ports.flows import Flows
@@ -105,6 +106,8 @@ class Backend(Protocol):
     def metrics(self) -> MetricsStore: ...
     @property
     def tenants(self) -> Tenants: ...
+    @property
+    def diagnosis(self) -> Diagnosis: ...
 
     def shard_of(self, queue: str) -> int:
         """The shard that holds a queue: the last byte of the ids of its tasks (0 where there is one shard)."""

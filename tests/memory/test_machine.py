@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from taskq.ports import Backend, BackendOptions
 from taskq.testing.clock import VirtualClock
 from taskq.testing.conformance import BackendConformance
 from taskq.testing.conformance import commands as do
 from taskq.testing.conformance.machine import PLAIN, QueueMachine
 from taskq_memory import create_backend
+from taskq_memory.backend import MemoryBackend
 
 
 class Kit(BackendConformance):
@@ -61,3 +64,11 @@ def test_what_becomes_due_between_two_commands_was_ready_before_what_the_second_
             run.send([do.Reap(1000.0)])
         for _ in range(2):
             run.send([claim()])
+
+
+def test_a_store_that_is_not_sound_after_its_run_fails() -> None:
+    with pytest.raises(AssertionError, match=r"places\.missing"), machine() as run:
+        run.send([do.Enqueue("mail", PLAIN)])
+        backend = run.memory.backend
+        assert isinstance(backend, MemoryBackend)
+        backend._store.lanes.clear()

@@ -12,7 +12,7 @@ import redis
 
 from taskq.domain.outcome import Complete
 from taskq.domain.state import TaskState
-from taskq.ports import BackendOptions, Settled
+from taskq.ports import BackendOptions, Damage, Settled
 from taskq.testing.conformance import Bench, Kit
 from taskq.testing.conformance.bench import new_worker
 from taskq_redis import RedisBackend, create_backend
@@ -92,6 +92,26 @@ async def test_a_shard_moves_to_another_node_under_load(two_nodes: TwoNodes) -> 
     served = [node.execute_command("CLUSTER COUNTKEYSINSLOT", moved) for node in two_nodes.nodes]
     assert served[0] == 0
     assert served[1] > len(ids)
+
+
+async def test_each_node_is_examined_and_mended(two_nodes: TwoNodes, options: BackendOptions) -> None:
+    await until(two_nodes.is_ready)
+    port = two_nodes.nodes[0].connection_pool.connection_kwargs["port"]
+    async with create_backend(f"redis+cluster://127.0.0.1:{port}?shards=4", options) as backend:
+        benches = [Bench(Kit(), backend, f"queue-{n}") for n in range(20)]
+        ids = {(await bench.put()).id: bench for bench in benches}
+        moved = backend._store.keys[backend.shard_of("queue-0")]
+        await asyncio.to_thread(lambda: list(two_nodes.move_slot(moved.slot)))
+        assert len({f.detail for f in await backend.diagnosis.servers() if f.check == "redis.version"}) == 2
+        for bench in benches:
+            keys = backend._store.keys[backend.shard_of(bench.queue)]
+            await backend._store.command(keys.shard, "DEL", keys.part("lane", bench.queue, "1:"))
+        [lost, reached] = await backend.diagnosis.examine(None)
+        assert (lost.check, lost.number, reached.number) == (Damage.UNPLACED, 20, 20)
+        assert await backend.diagnosis.repair(None) == {Damage.UNPLACED: 20}
+        assert [finding.check for finding in await backend.diagnosis.examine(None)] == ["records"]
+        for id, bench in ids.items():
+            assert await bench.take_ids(2) == [id]
 
 
 class Sentinel(RedisServer):

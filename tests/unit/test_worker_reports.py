@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 import taskq_postgres.registry
 import taskq_redis.registry
-from taskq.cli import store
-from taskq.ports import WorkerInfo, WorkerState
+from taskq.management import fleet
+from taskq.ports import FindingStatus, WorkerInfo, WorkerState
 
 INFO = WorkerInfo(
     id="w1",
@@ -45,12 +43,8 @@ def test_reports_of_other_releases_are_read(backend: str) -> None:
     assert (earlier.unresponsive, earlier.pressure, earlier.runs) == ((), "", {})
 
 
-async def test_the_doctor_names_what_a_worker_cannot_end_and_why_it_takes_no_tasks() -> None:
-    async def workers() -> list[WorkerInfo]:
-        return [INFO]
-
-    backend: Any = SimpleNamespace(registry=SimpleNamespace(workers=workers))
-    status, detail = await store._workers(backend)
-    assert status == "warning"
-    assert "mailer (w1) cannot end 5b" in detail
-    assert "mailer (w1) takes no tasks: memory 512 MiB of 400 MiB" in detail
+def test_the_doctor_names_what_a_worker_cannot_end_and_why_it_takes_no_tasks() -> None:
+    found = {finding.check: finding for finding in fleet._staff([INFO])}
+    assert found["workers.stuck"].detail == "mailer (w1) cannot end 5b"
+    assert found["workers.pressed"].detail == "mailer (w1) takes no tasks: memory 512 MiB of 400 MiB"
+    assert {finding.status for finding in found.values()} == {FindingStatus.OK, FindingStatus.WARNING}

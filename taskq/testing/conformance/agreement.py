@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from taskq.domain.record import AttemptOutcome, TaskRecord
 from taskq.domain.state import TaskState
+from taskq.testing.conformance.model import QueueModel
 from taskq.testing.conformance.model_task import Entry, Task
 
 _MESSAGE = (
@@ -117,3 +119,12 @@ def _expected_instants(task: Task, origin: float | None) -> dict[str, Any]:
         name: None if instant is None else True if origin is None else round(instant, 3)
         for name, instant in instants.items()
     }
+
+
+def distinct(models: Sequence[QueueModel]) -> list[QueueModel]:
+    """Models without those that say the same as another."""
+    kept: list[QueueModel] = []
+    for model in models:
+        if all(vars(model) != vars(other) for other in kept):
+            kept.append(model)
+    return kept

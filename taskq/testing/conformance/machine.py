@@ -19,11 +19,12 @@ from taskq.domain.record import Failure
 from taskq.domain.unique import UniqueKey, Until
 from taskq.domain.workflow import OnParentFailure
 from taskq.testing.conformance import commands as do
-from taskq.testing.conformance.agreement import agree
+from taskq.testing.conformance.agreement import agree, distinct
 from taskq.testing.conformance.bench import LONG, SILENCE, Hooks
 from taskq.testing.conformance.kit import FreshBackend
 from taskq.testing.conformance.model import QueueModel
 from taskq.testing.conformance.remembered import Choice, Command, Memory, Step
+from taskq.testing.conformance.soundness import unsound
 
 Answer = TypeVar("Answer")
 
@@ -163,9 +164,13 @@ class _Driver(RuleBasedStateMachine):
         self.log: list[str] = []
 
     def teardown(self) -> None:
-        """Close the store."""
-        self.ask(self.opened.__aexit__(None, None, None))
-        self.runner.close()
+        """Close the store, which must be sound after all that."""
+        try:
+            found = self.ask(unsound(self.memory.backend))
+            assert not found, "\n".join([*map(str, found), "Sent:", *self.log])
+        finally:
+            self.ask(self.opened.__aexit__(None, None, None))
+            self.runner.close()
 
     def send(self, drawn: Sequence[Command]) -> None:
         """Send commands, all at once, and keep the models that explain the answers."""
@@ -249,7 +254,7 @@ class _Driver(RuleBasedStateMachine):
             # Hypothesis tells the steps too, unless they happen to go well when it does them again.
             first.add_note("\n".join(["Sent until then:", *self.log]))
             raise first
-        self.models = _distinct(kept)
+        self.models = distinct(kept)
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass in the store and in the models."""
@@ -369,14 +374,6 @@ async def _gather(steps: Sequence[Step]) -> list[Any]:
 
 def _same(found: Any, expected: Any) -> None:
     assert found == expected
-
-
-def _distinct(models: Sequence[QueueModel]) -> list[QueueModel]:
-    kept: list[QueueModel] = []
-    for model in models:
-        if all(vars(model) != vars(other) for other in kept):
-            kept.append(model)
-    return kept
 
 
 def run_machine(kit: Settings, fresh_backend: FreshBackend) -> None:

@@ -26,6 +26,7 @@ from taskq.testing.conformance.results import ResultStoreRules, WaitForResultRul
 from taskq.testing.conformance.scheduling import ScheduleRules
 from taskq.testing.conformance.settle import HistoryRules, SettleAnswerRules, SettleRules
 from taskq.testing.conformance.sharing import BackendRules, CloneRules, ConcurrencyRules, NamespaceRules
+from taskq.testing.conformance.soundness import DiagnosisRules
 from taskq.testing.conformance.steering import CapacityRules, MovingRules, QueueLimitRules, SettingsRules, StandingRules
 from taskq.testing.conformance.tenants import FairRules, LoadRules, QuotaRules
 from taskq.testing.conformance.transitions import TransitionRules
@@ -107,6 +108,7 @@ class BackendConformance(
     DocumentRules,
     JournalRules,
     FigureRules,
+    DiagnosisRules,
     RandomRules,
 ):
     """Subclass it, give it `fresh_backend`, and every rule of docs/backend-contract.md is tried.
