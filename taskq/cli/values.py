@@ -1,4 +1,4 @@
-"""What is typed for a time, and how tables and what stands in them are printed."""
+"""What is typed for a time, and how what stands in tables is written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 import click
 
 from taskq.domain.spans import parse_duration, parse_instant
-from taskq.telemetry.logs import printable
 
 WIDEST = 80
 """Characters of a text in a table."""
@@ -42,25 +41,6 @@ def moment(ctx: click.Context, param: click.Parameter, given: str | None) -> dat
         return None if given is None else parse_duration(given)
     except ValueError:
         return instant(ctx, param, given)
-
-
-def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows under their head, each column as wide as it must be; without rows nothing is printed."""
-    for line in table(head, rows):
-        click.echo(line)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """The lines of a table; none without rows.
-
-    >>> table(("name", "n"), [("a", 1), ("longer", 2)])
-    ['name    n', 'a       1', 'longer  2']
-    """
-    if not rows:
-        return []
-    lines = [[printable(str(cell)) for cell in row] for row in (head, *rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return ["  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
 def seconds_of(instant: datetime | None) -> str:
