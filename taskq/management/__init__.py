@@ -3,7 +3,9 @@
 from taskq.management.access import PERMISSIONS, Actor, Forbidden, Permission, Role
 from taskq.management.audit import AuditEntry, AuditTrail, Head, Verification
 from taskq.management.finding import Count, TaskPage
+from taskq.management.looks import Look
 from taskq.management.manager import Management
+from taskq.management.overview import Overview
 from taskq.management.workers import WorkerNotFound
 
 __all__ = [
@@ -14,7 +16,9 @@ __all__ = [
     "Count",
     "Forbidden",
     "Head",
+    "Look",
     "Management",
+    "Overview",
     "Permission",
     "Role",
     "TaskPage",
