@@ -14,6 +14,7 @@ from taskq.cli.commands import LazyGroup, says_errors, says_lost_output
         "beat": "taskq.cli.beat",
         "dev": "taskq.cli.dev",
         "enqueue": "taskq.cli.tasks",
+        "top": "taskq.cli.top",
         "tasks": "taskq.cli.task_acts",
         "workers": "taskq.cli.workers",
         "audit": "taskq.cli.audit",

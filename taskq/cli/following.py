@@ -45,6 +45,7 @@ class Face(Generic[T]):
         notes: what is said of it on standard error.
         has_silent_json: whether the notes are said beside JSON too, because nothing of them is in it.
         keys: what is pressed to see it otherwise while it is watched, and what is done then.
+        legend: what is said of the keys.
     """
 
     plain: Callable[[T], Any]
@@ -53,13 +54,14 @@ class Face(Generic[T]):
     notes: Callable[[T], Sequence[str]] = _nothing
     has_silent_json: bool = False
     keys: Mapping[str, Callable[[], None]] = field(default_factory=dict)
+    legend: Callable[[], str] = str
 
 
 class Away(NamedTuple):
     """A store that was there and is away."""
 
     since: datetime
-    error: str
+    error: BackendUnavailable
     before: Any
     """What was found last."""
 
@@ -159,13 +161,13 @@ async def looks(look: Callable[[], Awaitable[T]], every: float) -> AsyncGenerato
         except BackendUnavailable as error:
             if last is None:
                 raise
-            last = _away(last, str(error))
+            last = _away(last, error)
         took = time.monotonic() - began
         yield last
         await asyncio.sleep(max(every - took, took))
 
 
-def _away(last: object, error: str) -> Away:
+def _away(last: object, error: BackendUnavailable) -> Away:
     return last._replace(error=error) if isinstance(last, Away) else Away(datetime.now(UTC), error, last)
 
 
@@ -202,9 +204,10 @@ def watch(app: App, changes: AsyncGenerator[T | Away], face: Face[T], as_json: b
 
 
 def _picture(face: Face[T], seen: T | Away) -> View:
+    foot: View = ["", Line("   ".join(text for text in ("q quit", face.legend()) if text), Tone.ASIDE)]
     if isinstance(seen, Away):
-        return [Line(str(seen), Tone.BAD), *face.view(seen.before)]
-    return [*face.view(seen), *(Line(note, Tone.ASIDE) for note in face.notes(seen))]
+        return [Line(str(seen), Tone.BAD), *face.view(seen.before), *foot]
+    return [*face.view(seen), *(Line(note, Tone.ASIDE) for note in face.notes(seen)), *foot]
 
 
 async def _in_blocks(changes: AsyncGenerator[T | Away], face: Face[T], as_json: bool) -> None:
@@ -223,7 +226,7 @@ async def _in_blocks(changes: AsyncGenerator[T | Away], face: Face[T], as_json: 
 
 def _tell_away(away: Away, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({"away_since": away.since.isoformat(), "error": away.error}))
+        click.echo(json.dumps({"away_since": away.since.isoformat(), "error": str(away.error)}))
     else:
         _note(str(away))
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import astuple, dataclass, field
 
 from taskq.domain.record import TaskRecord
 from taskq.domain.state import FINAL, WAITING, TaskState
@@ -33,7 +32,8 @@ class Look:
     """Whether those are all."""
 
 
-class Rates(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Rates:
     """Tasks a second between two looks."""
 
     arrived: float
@@ -48,12 +48,15 @@ class Rates(NamedTuple):
     """By how many there are more that are ready; below 0: fewer."""
 
 
-class QueueView(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class QueueView:
     """How a queue stands."""
 
     name: str
+    ready: int
+    """Tasks that wait for nothing but their turn, a worker or a limit."""
     pending: tuple[int, ...]
-    """Ready, by priority: low, normal, high, critical."""
+    """Those by priority: low, normal, high, critical."""
     later: int
     """Waiting for their time, or their next attempt."""
     blocked: int
@@ -64,6 +67,8 @@ class QueueView(NamedTuple):
     """For how many seconds the first is ready that only a worker is missing for; None: there is none."""
     rates: Rates | None
     """None: it was looked at once only, or has begun anew since."""
+    to_drain: float | None
+    """In how many seconds nothing is ready any more, at these rates; None: never, or nobody knows."""
     workers: int
     """That serve it."""
     fill: float | None
@@ -73,22 +78,9 @@ class QueueView(NamedTuple):
     warns: bool
     """Whether it is as full as gives warning."""
 
-    @property
-    def ready(self) -> int:
-        """How many tasks wait for nothing but their turn, a worker or a limit."""
-        return sum(self.pending)
 
-    @property
-    def to_drain(self) -> float | None:
-        """In how many seconds nothing is ready any more, at these rates; None: never, or nobody knows."""
-        if not self.ready:
-            return 0.0
-        if self.rates is None or self.rates.grown >= 0:
-            return None
-        return self.ready / -self.rates.grown
-
-
-class WorkerView(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class WorkerView:
     """How a worker stands."""
 
     id: str
@@ -105,7 +97,8 @@ class WorkerView(NamedTuple):
     """How many seconds ago it reported."""
 
 
-class RunView(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RunView:
     """A task that runs."""
 
     id: str
@@ -117,7 +110,8 @@ class RunView(NamedTuple):
     """For how long."""
 
 
-class Totals(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Totals:
     """All queues together."""
 
     running: int
@@ -140,21 +134,30 @@ def queue_view(name: str, before: Look | None, now: Look) -> QueueView:
     """
     counts, settings = now.counts.get(name, {}), now.settings.get(name)
     standing = now.standings.get(name, Standing())
+    ready, rates = sum(standing.pending), None if before is None else _rates(name, before, now)
     waiting = sum(counts.get(state, 0) for state in WAITING)
     return QueueView(
         name=name,
+        ready=ready,
         pending=standing.pending,
         later=counts.get(TaskState.SCHEDULED, 0) + counts.get(TaskState.RETRYING, 0),
         blocked=counts.get(TaskState.BLOCKED, 0),
         running=counts.get(TaskState.RUNNING, 0),
         dead=counts.get(TaskState.DEAD, 0),
         oldest=standing.oldest,
-        rates=None if before is None else _rates(name, before, now),
+        rates=rates,
+        to_drain=_to_drain(ready, rates),
         workers=sum(name in info.queues and info.state is not WorkerState.SHUTTING_DOWN for info in now.workers),
         fill=None if settings is None else waiting / settings.max_size,
         paused=None if settings is None else settings.paused_reason,
         warns=settings is not None and waiting >= settings.warn_at * settings.max_size,
     )
+
+
+def _to_drain(ready: int, rates: Rates | None) -> float | None:
+    if not ready:
+        return 0.0
+    return None if rates is None or rates.grown >= 0 else ready / -rates.grown
 
 
 def _rates(name: str, before: Look, now: Look) -> Rates | None:
@@ -220,5 +223,5 @@ def totals_of(queues: Sequence[QueueView]) -> Totals:
         blocked=sum(queue.blocked for queue in queues),
         dead=sum(queue.dead for queue in queues),
         oldest=max(ages, default=None),
-        rates=Rates(*map(sum, zip(*rates, strict=True))) if rates else None,
+        rates=Rates(*map(sum, zip(*map(astuple, rates), strict=True))) if rates else None,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import doctest
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,7 +65,7 @@ def look(
 def rates(before: Look, now: Look) -> tuple[float, ...] | None:
     """The rates of the queue mail: arrived, ended, failed, done, grown."""
     [queue] = Overview.of(before, now).queues
-    return queue.rates and tuple(round(rate, 2) for rate in queue.rates)
+    return None if queue.rates is None else tuple(round(rate, 2) for rate in astuple(queue.rates))
 
 
 def said(now: Look, before: Look | None = None) -> str:
@@ -304,7 +304,7 @@ async def test_two_looks_at_a_store(app: App, management: Management) -> None:
     mail, sms = found.queues
     assert (mail.name, mail.ready, mail.later, mail.running, mail.dead) == ("mail", 2, 1, 1, 1)
     assert mail.rates is not None
-    assert tuple(round(rate, 1) for rate in mail.rates) == (0.1, 0.2, 0.1, 0.1, -0.3)
+    assert tuple(round(rate, 1) for rate in astuple(mail.rates)) == (0.1, 0.2, 0.1, 0.1, -0.3)
     assert (sms.name, sms.ready, sms.fill) == ("sms", 0, 0.0)
     [run] = found.runs
     assert (run.id, run.name, run.queue, run.worker, run.attempt) == (runs.id, "mail.send", "mail", "w", 1)
