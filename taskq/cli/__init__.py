@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
-from taskq.cli.commands import LazyGroup, says_errors, says_lost_output
+from taskq.cli.commands import COMPLETE, LazyGroup, says_errors, says_lost_output
 
 
 @click.group(
@@ -27,17 +29,35 @@ from taskq.cli.commands import LazyGroup, says_errors, says_lost_output
         "limits": "taskq.cli.limits",
         "migrate": "taskq.cli.store",
         "doctor": "taskq.cli.store",
+        "completion": "taskq.cli.completion",
+    },
+    sections={
+        "Look": ("top", "limits", "audit"),
+        "Look and act": (
+            *("tasks", "queues", "workers", "dlq", "schedules", "workflows", "batches", "jobs"),
+            "enqueue",
+        ),
+        "Run": ("worker", "beat", "dev"),
+        "Set up": ("migrate", "doctor", "completion"),
     },
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="pytaskq", prog_name="taskq")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """A distributed task queue: nothing lost, on Redis, Postgres or in memory."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        ctx.color = False
 
 
 @says_errors()
 def main() -> None:
     """Run the command line."""
+    if COMPLETE in os.environ:
+        from taskq.cli.completing import quietly  # for a shell that asks, and nobody else
+
+        with quietly():
+            cli(prog_name="taskq")
     with says_lost_output():
         cli(prog_name="taskq")
 

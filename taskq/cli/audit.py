@@ -109,8 +109,9 @@ def verify(app_path: str | None, url: str | None, known: Head | None, as_json: b
 @audit.command()
 @app_option(required=False)
 @backend_option
+@click.option("--json", "as_json", is_flag=True)
 @says_errors()
-def head(app_path: str | None, url: str | None) -> None:
+def head(app_path: str | None, url: str | None, as_json: bool) -> None:
     """Print the newest entry as NUMBER:DIGEST, to be kept where nobody can change it together with the trail."""
     app = store_app(app_path, url)
 
@@ -118,8 +119,8 @@ def head(app_path: str | None, url: str | None) -> None:
         async with opened_app(app):
             return await management(app).audit.head()
 
-    number, digest = run(look())
-    click.echo(f"{number}:{digest}")
+    number, digest = found = run(look())
+    click.echo(json.dumps(found._asdict()) if as_json else f"{number}:{digest}")
 
 
 @audit.command()

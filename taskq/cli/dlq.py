@@ -12,6 +12,7 @@ import msgspec
 
 from taskq.app import App
 from taskq.cli.commands import FAILED, app_option, backend_option, opened_app, run, says_errors, store_app
+from taskq.cli.completing import dead_reasons, queue_names, task_names
 from taskq.cli.following import Face, Watched, present, watch_option
 from taskq.cli.manage import management
 from taskq.cli.table import Table
@@ -23,6 +24,7 @@ from taskq.domain.record import Attempt, TaskRecord
 from taskq.errors import ConfigError
 from taskq.telemetry.logs import printable
 
+FORGET = "forget"
 _FILTERS = tuple(field.name for field in fields(DeadFilter))
 _UNTOLD = ("payload", "checkpoint", "headers")
 """What holds the user's own data, and is shown only where it is asked for."""
@@ -36,9 +38,20 @@ def _filtered(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say which dead letters are meant."""
     for option in reversed(
         [
-            click.option("--queue", "-q", metavar="NAME", help="That died in this queue."),
-            click.option("--name", "-n", metavar="PATTERN", help="Of this task, or of those like mail.*"),
-            click.option("--reason", metavar="REASON", help="exhausted, poison, rejected, undecodable, …"),
+            click.option("--queue", "-q", metavar="NAME", shell_complete=queue_names, help="That died in this queue."),
+            click.option(
+                "--name",
+                "-n",
+                metavar="PATTERN",
+                shell_complete=task_names,
+                help="Of this task, or of those like mail.*",
+            ),
+            click.option(
+                "--reason",
+                metavar="REASON",
+                shell_complete=dead_reasons,
+                help="exhausted, poison, rejected, undecodable, …",
+            ),
             click.option("--error", metavar="CLASS", help="Whose failure is of this class."),
             click.option("--fingerprint", metavar="HEX", help="Whose failure is this one (see `taskq dlq groups`)."),
             click.option("--since", callback=moment, metavar="2h|ISO", help="That died so long ago at the most."),
@@ -204,7 +217,13 @@ def _acting(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @dlq.command()
 @_acting
-@click.option("--to", "to_queue", metavar="QUEUE", help="The queue that they go to, instead of their own.")
+@click.option(
+    "--to",
+    "to_queue",
+    metavar="QUEUE",
+    shell_complete=queue_names,
+    help="The queue that they go to, instead of their own.",
+)
 @says_errors()
 def retry(app_path: str | None, url: str | None, to_queue: str | None, **said: Any) -> None:
     """Start dead letters anew: those with an ID, those that filters mean, or --all.
@@ -238,7 +257,7 @@ def purge(app_path: str | None, url: str | None, **said: Any) -> None:
     def act(which: Which, limit: int | None) -> Coroutine[Any, Any, Purge]:
         return management(app).dead_letters.purge(which, limit=limit)
 
-    done: Purge | None = _act(app, "forget", act, **said)
+    done: Purge | None = _act(app, FORGET, act, **said)
     if done is None:
         return
     _report(done, said["as_json"], f"{done.purged:,} were forgotten")
@@ -265,11 +284,21 @@ def _act(
     if dry_run:
         _rehearse(app, verb, which, limit, as_json)
         return None
-    if isinstance(which, DeadFilter) and not yes:
-        number = _number(_ask(app, management(app).dead_letters.groups(which)), limit)
-        if number != "0":
-            click.confirm(f"{verb} {number} dead letters?", abort=True, err=True)
+    if not yes:
+        _confirm(app, verb, which, limit)
     return _ask(app, act(which, limit))
+
+
+def _confirm(app: App, verb: str, which: tuple[str, ...] | DeadFilter, limit: int | None) -> None:
+    """Ask before much is done, or what cannot be undone."""
+    if isinstance(which, DeadFilter):
+        number = _number(_ask(app, management(app).dead_letters.groups(which)), limit)
+    elif verb == FORGET:
+        number = f"{_at_most(len(set(which)), limit):,}"
+    else:
+        return
+    if number != "0":
+        click.confirm(f"{verb} {number} dead letter{'' if number == '1' else 's'}?", abort=True, err=True)
 
 
 def _rehearse(app: App, verb: str, which: tuple[str, ...] | DeadFilter, limit: int | None, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import click
@@ -77,7 +78,7 @@ class Watched(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """See click.Command."""
-        pairs = zip(args, [*args[1:], ""], strict=True)
+        pairs = zip_longest(args, args[1:], fillvalue="")
         return super().parse_args(ctx, [f"{_FLAG}={self._pace}" if _is_bare(*pair) else pair[0] for pair in pairs])
 
     @property

@@ -10,6 +10,7 @@ import click
 
 from taskq.app import App
 from taskq.cli.commands import app_option, backend_option, opened_app, run, says_errors, store_app
+from taskq.cli.completing import queue_names, task_names
 from taskq.cli.following import Face, Watched, present, watch_option
 from taskq.cli.manage import management
 from taskq.cli.table import Table
@@ -34,10 +35,16 @@ def _of_task(command: Callable[..., Any]) -> Callable[..., Any]:
     """What the commands take."""
     for option in reversed(
         [
-            click.argument("name"),
+            click.argument("name", shell_complete=task_names),
             click.option("--key", metavar="JSON", help="Arguments of a run, for the limits that count by them."),
             click.option("--tenant", default="", help="The tenant of the run."),
-            click.option("--queue", "-q", metavar="NAME", help="As it is met there.  [default: the task's own]"),
+            click.option(
+                "--queue",
+                "-q",
+                metavar="NAME",
+                shell_complete=queue_names,
+                help="As it is met there.  [default: the task's own]",
+            ),
             click.option("--json", "as_json", is_flag=True),
         ]
     ):

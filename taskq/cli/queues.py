@@ -13,6 +13,7 @@ import msgspec
 
 from taskq.app import App
 from taskq.cli.commands import FAILED, app_option, backend_option, opened_app, run, says_errors, store_app
+from taskq.cli.completing import queue_names
 from taskq.cli.following import Face, Watched, present, watch_option
 from taskq.cli.manage import management
 from taskq.cli.table import Table
@@ -38,7 +39,7 @@ def queues() -> None:
 
 def _of_one(command: Callable[..., Any]) -> Callable[..., Any]:
     """The arguments of a command on one queue."""
-    return app_option(required=False)(backend_option(click.argument("name")(command)))
+    return app_option(required=False)(backend_option(click.argument("name", shell_complete=queue_names)(command)))
 
 
 # ------------------------------------------------------------ looking

@@ -13,6 +13,7 @@ import msgspec
 
 from taskq.app import App
 from taskq.cli.commands import app_option, backend_option, run, says_errors, store_app, within
+from taskq.cli.completing import queue_names, schedule_names, task_names
 from taskq.cli.following import Face, Watched, present, show_once, watch_option
 from taskq.cli.manage import management
 from taskq.cli.table import Table, View
@@ -36,7 +37,7 @@ def schedules() -> None:
 
 def _of_one(command: Command) -> Command:
     """The arguments of a command on one schedule."""
-    return app_option(required=False)(backend_option(click.argument("name")(command)))
+    return app_option(required=False)(backend_option(click.argument("name", shell_complete=schedule_names)(command)))
 
 
 def _steers(command: Command) -> Command:
@@ -48,7 +49,7 @@ def _fields(command: Command) -> Command:
     """What can be said of a schedule."""
     for option in (
         click.option("--priority", type=click.Choice(["low", "normal", "high", "critical"])),
-        click.option("--queue", "-q"),
+        click.option("--queue", "-q", shell_complete=queue_names),
         click.option("--end", callback=instant, metavar="ISO", help="It does not fire after."),
         click.option("--start", callback=instant, metavar="ISO", help="It does not fire before."),
         click.option("--jitter", type=float, metavar="SECONDS", help="Each fire is put off by a part of it."),
@@ -199,7 +200,7 @@ _FACE = Face(_plain, _view)
 
 @schedules.command()
 @_of_one
-@click.argument("task")
+@click.argument("task", shell_complete=task_names)
 @click.argument("payload", required=False, default="{}", metavar="[JSON]")
 @_fields
 @_steers
@@ -294,9 +295,13 @@ def run_now(app_path: str | None, url: str | None, name: str, as_json: bool) -> 
 
 @schedules.command()
 @_of_one
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @_steers
-def remove(app_path: str | None, url: str | None, name: str, as_json: bool) -> None:
+def remove(app_path: str | None, url: str | None, name: str, yes: bool, as_json: bool) -> None:
     """Forget the schedule NAME, unless code declares it."""
     app = store_app(app_path, url)
+    found = run(within(app, lambda: management(app).schedules.get(name)))
+    if not (yes or found.is_declared):
+        click.confirm(f"forget the schedule {printable(name)} of {printable(found.task)}?", abort=True, err=True)
     run(within(app, lambda: management(app).schedules.remove(name)))
     click.echo(json.dumps({"removed": name}) if as_json else f"{printable(name)} is forgotten")

@@ -12,6 +12,7 @@ import msgspec
 
 from taskq.app import App
 from taskq.cli.commands import app_option, backend_option, opened_app, run, says_errors, store_app, within
+from taskq.cli.completing import queue_names, task_names
 from taskq.cli.following import OFTEN, Face, Watched, follow, show_once, spaced, watch_option
 from taskq.cli.values import WIDEST, shortened
 from taskq.crypto import key_of, unescaped
@@ -46,9 +47,9 @@ def _retry(_ctx: click.Context, _param: click.Parameter, given: str | None) -> A
 @click.command()
 @app_option(required=False)
 @backend_option
-@click.argument("name")
+@click.argument("name", shell_complete=task_names)
 @click.argument("payload", required=False, default="{}", metavar="[JSON]")
-@click.option("--queue", "-q")
+@click.option("--queue", "-q", shell_complete=queue_names)
 @click.option("--priority", type=click.Choice(["low", "normal", "high", "critical"]))
 @click.option("--delay", type=float, metavar="SECONDS")
 @click.option("--expires", type=float, metavar="SECONDS")

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from taskq.cli.commands import app_option, backend_option, opened_app, run, says_errors, store_app
+from taskq.cli.completing import worker_names
 from taskq.cli.following import Face, Watched, present, watch_option
 from taskq.cli.manage import management
 from taskq.cli.table import Table
@@ -62,7 +63,9 @@ def _row(worker: WorkerInfo) -> tuple[object, ...]:
 def _of_one(command: Callable[..., Any]) -> Callable[..., Any]:
     """The arguments of a command to one worker, or to those of one name."""
     command = click.option("--json", "as_json", is_flag=True)(command)
-    return app_option(required=False)(backend_option(click.argument("worker", metavar="ID|NAME")(command)))
+    return app_option(required=False)(
+        backend_option(click.argument("worker", metavar="ID|NAME", shell_complete=worker_names)(command))
+    )
 
 
 @workers.command()
