@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from io import TextIOWrapper
 
 import click
 
@@ -58,6 +60,8 @@ def main() -> None:
 
         with quietly():
             cli(prog_name="taskq")
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.encoding.lower() != "utf-8":
+        sys.stdout.reconfigure(errors="backslashreplace")  # not every text that is shown is of this host
     with says_lost_output():
         cli(prog_name="taskq")
 

@@ -15,7 +15,7 @@ from taskq.telemetry.logs import printable
 
 GAP = 2
 """Spaces between two columns."""
-LEAST = 8
+LEAST = 12
 """Characters that a column with texts keeps at least, and the head of any other."""
 _TONES = {Tone.GOOD: "green", Tone.BAD: "bold red", Tone.ASIDE: "dim"}
 _WHOLE = {"id", "state"}

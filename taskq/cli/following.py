@@ -207,7 +207,8 @@ def watch(app: App, changes: AsyncGenerator[T | Away], face: Face[T], as_json: b
 def _picture(face: Face[T], seen: T | Away) -> View:
     foot: View = ["", Line("   ".join(text for text in ("q quit", face.legend()) if text), Tone.ASIDE)]
     if isinstance(seen, Away):
-        return [Line(str(seen), Tone.BAD), *face.view(seen.before), *foot]
+        text = str(seen)
+        return [Line(text[:1].upper() + text[1:], Tone.BAD), *face.view(seen.before), *foot]
     return [*face.view(seen), *(Line(note, Tone.ASIDE) for note in face.notes(seen)), *foot]
 
 

@@ -166,7 +166,7 @@ def view(now: Look) -> QueueView:
 
 def test_a_queue() -> None:
     settings = QueueSettings(max_size=20, warn_at=0.5, paused_reason="")
-    states = {"pending": 4, "scheduled": 3, "retrying": 2, "blocked": 1, "running": 5, "dead": 6}
+    states: dict[str, Any] = {"pending": 4, "scheduled": 3, "retrying": 2, "blocked": 1, "running": 5, "dead": 6}
     queue = view(look(settings=settings, **states))
     assert (queue.ready, queue.later, queue.blocked, queue.running, queue.dead) == (4, 5, 1, 5, 6)
     assert (queue.fill, queue.warns, queue.paused, queue.workers) == (0.5, True, "", 1)
