@@ -47,12 +47,12 @@ class LazyGroup(click.Group):
         self,
         *args: Any,
         commands_by_module: dict[str, str],
-        sections: Mapping[str, Sequence[str]] | None = None,
+        sections: Mapping[str, Sequence[str]],
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._modules = commands_by_module
-        self._sections = sections or {"Commands": ()}
+        self._sections = sections
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all commands."""
