@@ -15,8 +15,8 @@ from taskq.cli.commands import FAILED, app_option, backend_option, opened_app, r
 from taskq.cli.completing import dead_reasons, queue_names, task_names
 from taskq.cli.following import Face, Watched, present, watch_option
 from taskq.cli.manage import management
+from taskq.cli.showing import show as print_view
 from taskq.cli.table import Table
-from taskq.cli.table import show as print_view
 from taskq.cli.tasks import attempt_line, failure_line, plain
 from taskq.cli.values import few, moment, shortened
 from taskq.dead_letters import SCAN, DeadFilter, DeadGroups, DeadPage, Purge, Redrive, Which

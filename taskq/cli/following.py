@@ -17,7 +17,8 @@ import click
 
 from taskq.app import App
 from taskq.cli.commands import run, within
-from taskq.cli.table import Line, Tone, View, is_terminal, plain_lines, show
+from taskq.cli.showing import is_terminal, show
+from taskq.cli.table import Line, Tone, View, plain_lines
 from taskq.cli.values import seconds_of
 from taskq.errors import BackendUnavailable
 from taskq.telemetry.logs import printable

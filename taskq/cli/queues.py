@@ -16,8 +16,8 @@ from taskq.cli.commands import FAILED, app_option, backend_option, opened_app, r
 from taskq.cli.completing import queue_names
 from taskq.cli.following import Face, Watched, present, watch_option
 from taskq.cli.manage import management
+from taskq.cli.showing import show as print_view
 from taskq.cli.table import Table
-from taskq.cli.table import show as print_view
 from taskq.cli.values import duration, instant, seconds_of
 from taskq.config import check_identifier
 from taskq.domain.limits import Rate

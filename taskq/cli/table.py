@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-import click
-
 from taskq.cli.values import seconds_of
 from taskq.domain.spans import spoken
 from taskq.telemetry.logs import printable
-
-_DUMB = {"dumb", "unknown"}
 
 
 class Tone(StrEnum):
@@ -51,22 +45,6 @@ class Table:
 
 View = Sequence[str | Line | Table]
 """What is shown, from the top to the bottom; a text is one line."""
-
-
-def is_terminal() -> bool:
-    """Whether standard output is a terminal that can be painted on."""
-    return sys.stdout.isatty() and os.environ.get("TERM") not in _DUMB
-
-
-def show(view: View) -> None:
-    """Print something for people: drawn on a terminal, else plain."""
-    if is_terminal():
-        from taskq.cli.drawing import draw  # rich takes its time, and pipes do not need it
-
-        draw(view)
-        return
-    for line in plain_lines(view):
-        click.echo(line)
 
 
 def plain_lines(view: View) -> list[str]:

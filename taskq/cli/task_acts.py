@@ -17,8 +17,8 @@ from taskq.cli.completing import query_terms, queue_names
 from taskq.cli.following import Face, Watched, present, watch_option
 from taskq.cli.jobs import plain_job
 from taskq.cli.manage import management
+from taskq.cli.showing import show as print_view
 from taskq.cli.table import Table
-from taskq.cli.table import show as print_view
 from taskq.cli.tasks import failure_line, tasks
 from taskq.domain.record import TaskRecord
 from taskq.errors import ConfigError

@@ -17,6 +17,7 @@ from taskq.cli import top
 from taskq.cli.table import Line, Table, Tone, plain_lines
 from taskq.cli.top import Board, plain
 from taskq.management import Look, Overview
+from taskq.management.overview_desk import OverviewDesk
 from taskq.ports import QueueSettings, Standing, WorkerInfo, WorkerState
 from taskq.testing.conformance.fleet import worker_info
 from tests.cli.support import Shell, taskq
@@ -273,14 +274,14 @@ def test_a_store_that_goes_away_is_told_and_found_again(shell: Shell) -> None:
 
 def test_where_it_is_away_at_the_second_look_once_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     with RedisServer() as server:
-        glance = top.management(App(server.url)).overview.__class__.glance
+        glance = OverviewDesk.glance
 
-        async def look_and_kill(desk: Any) -> Look:
+        async def look_and_kill(desk: OverviewDesk) -> Look:
             found = await glance(desk)
             server.kill()
             return found
 
-        monkeypatch.setattr("taskq.management.overview_desk.OverviewDesk.glance", look_and_kill)
+        monkeypatch.setattr(OverviewDesk, "glance", look_and_kill)
         result = taskq("top", "--backend", server.url, "--once", "--every", "0.2")
     assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (1, "", 1)
 
