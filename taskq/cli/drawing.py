@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from rich.cells import cell_len
@@ -37,25 +37,28 @@ def console() -> Console:
 def draw(view: View) -> None:
     """Print something for people."""
     screen = console()
-    screen.print(drawn(view, screen.width))
+    for part in _parts(view, screen.width, None):
+        screen.print(part, soft_wrap=isinstance(part, Text))  # a line can be copied from the terminal as one line
 
 
 def drawn(view: View, width: int, height: int | None = None) -> RenderableType:
-    """What is shown, ready to be printed.
+    """What is shown, ready to be painted.
 
     Arguments:
         width: of the terminal, in characters.
         height: lines that there are; where it takes more, rows of tables are left out. None: any number.
     """
+    return Group(*_parts(view, width, height))
+
+
+def _parts(view: View, width: int, height: int | None) -> Iterator[RenderableType]:
     now = datetime.now(UTC)
     rows = iter(_rows_for(view, width, height))
-    parts: list[RenderableType] = []
     for part in view:
         if not isinstance(part, Table):
-            parts.append(Text(printable(text_of(part)), _TONES[part.tone] if isinstance(part, Line) else ""))
+            yield Text(printable(text_of(part)), _TONES[part.tone] if isinstance(part, Line) else "")
         elif part.rows:
-            parts += _table(part, width, next(rows), now, height is not None)
-    return Group(*parts)
+            yield from _table(part, width, next(rows), now, height is not None)
 
 
 def shares(wants: Sequence[int], room: int) -> list[int]:

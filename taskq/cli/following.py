@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import zip_longest
@@ -24,8 +24,8 @@ from taskq.errors import BackendUnavailable
 from taskq.telemetry.logs import printable
 
 T = TypeVar("T")
-INTERRUPTED, TERMINATED = 130, 143
-"""The exit statuses of what SIGINT and SIGTERM have ended, as a shell tells it: 128 and their number."""
+INTERRUPTED = 130
+"""The exit status of what SIGINT has ended, as a shell tells it: 128 and its number."""
 OFTEN, SELDOM = 0.2, 2.0
 """Seconds from one look to the next: at least, and where nothing is said."""
 _NUMBER = re.compile(r"\d*\.?\d+", re.ASCII)
@@ -102,11 +102,12 @@ def watch_option(
         pace: seconds, where none are said.
     """
     return click.option(
-        _FLAG, "every", is_flag=False, flag_value=str(pace), callback=_seconds, metavar="[SECONDS]", help=help
+        _FLAG, "every", is_flag=False, flag_value=str(pace), callback=seconds, metavar="[SECONDS]", help=help
     )
 
 
-def _seconds(_ctx: click.Context, _param: click.Parameter, given: str | None) -> float | None:
+def seconds(_ctx: click.Context, _param: click.Parameter, given: str | None) -> float | None:
+    """The value of an option that is how much time passes from one look to the next."""
     if given is None:
         return None
     if not _NUMBER.fullmatch(given) or float(given) < OFTEN:
@@ -201,8 +202,6 @@ def watch(app: App, changes: AsyncGenerator[T | Away], face: Face[T], as_json: b
             run(within(app, lambda: _in_blocks(changes, face, as_json)))
     except KeyboardInterrupt:
         return
-    except asyncio.CancelledError:
-        raise SystemExit(TERMINATED) from None
 
 
 def _picture(face: Face[T], seen: T | Away) -> View:
@@ -267,12 +266,14 @@ async def _in_place(changes: AsyncGenerator[T], face: Face[T]) -> None:
     from rich.live import Live
 
     from taskq.cli.drawing import console, drawn
+    from taskq.cli.screen import given_back
 
     async with aclosing(changes):  # or the end of the loop would close it and what it goes through at the same time
-        terminal = console()
-        with Live(console=terminal, auto_refresh=False) as live:
+        screen = console()
+        with ExitStack() as terminal, given_back(terminal):
+            live = terminal.enter_context(Live(console=screen, auto_refresh=False))
             async for seen in changes:
-                live.update(drawn(face.view(seen), terminal.width), refresh=True)
+                live.update(drawn(face.view(seen), screen.width), refresh=True)
 
 
 async def _in_lines(changes: AsyncGenerator[T], said: Callable[[T], str]) -> None:

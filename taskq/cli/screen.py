@@ -8,7 +8,7 @@ import signal
 import sys
 import termios
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager
 from typing import Generic, TypeVar
 
 from rich.live import Live
@@ -40,23 +40,23 @@ class Screen(Generic[T]):
         """Show each of the changes, until they end or somebody leaves.
 
         Raises:
-            CancelledError: SIGTERM came.
             Whatever the changes raise.
         """
-        terminal = console()
-        with Live(console=terminal, screen=True, auto_refresh=False) as live, self._heard(), _keys(self._press):
-            taking = asyncio.create_task(self._take(changes))
+        screen = console()
+        taking = asyncio.create_task(self._take(changes))
+        with ExitStack() as terminal, given_back(terminal), _resizing(self._told.set):
+            live = terminal.enter_context(Live(console=screen, screen=True, auto_refresh=False))
+            terminal.enter_context(_keys(self._press))
             try:
                 while not (self._is_left or taking.done()):
                     await self._told.wait()
                     self._told.clear()
                     for seen in self._seen:
-                        live.update(drawn(self._picture(seen), *terminal.size), refresh=True)
+                        live.update(drawn(self._picture(seen), *screen.size), refresh=True)
             finally:
-                taking.cancel()
-                await asyncio.wait([taking])
-            if not taking.cancelled():
-                taking.result()
+                await _ended(taking)
+        if not taking.cancelled():
+            taking.result()
 
     async def _take(self, changes: AsyncGenerator[T]) -> None:
         try:
@@ -74,18 +74,44 @@ class Screen(Generic[T]):
             self._keys[key]()
         self._told.set()
 
-    @contextmanager
-    def _heard(self) -> Iterator[None]:
-        """Hear of a terminal that changes its size, and end in good order where the process is told to."""
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None
-        loop.add_signal_handler(signal.SIGWINCH, self._told.set)
-        loop.add_signal_handler(signal.SIGTERM, task.cancel)
-        try:
-            yield
-        finally:
-            loop.remove_signal_handler(signal.SIGWINCH)
-            loop.remove_signal_handler(signal.SIGTERM)
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel a task, again where it has taken that for the cancellation of something else."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=0.5)
+
+
+@contextmanager
+def given_back(terminal: ExitStack) -> Iterator[None]:
+    """Give a terminal back before SIGTERM ends the process.
+
+    Arguments:
+        terminal: what is closed then.
+    """
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        terminal.close()
+        loop.remove_signal_handler(signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    loop.add_signal_handler(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+@contextmanager
+def _resizing(told: Callable[[], None]) -> Iterator[None]:
+    """Have it told when the terminal changes its size."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGWINCH, told)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGWINCH)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import msgspec
 
 from taskq.app import App
 from taskq.cli.commands import app_option, backend_option, run, says_errors, store_app, within
-from taskq.cli.following import OFTEN, Away, Face, looks, show_once, watch
+from taskq.cli.following import Away, Face, looks, seconds, show_once, watch
 from taskq.cli.manage import management
 from taskq.cli.table import Line, Table, Tone, View
 from taskq.cli.values import few
@@ -31,8 +31,8 @@ MOST = 100
 @click.command()
 @app_option(required=False)
 @backend_option
-@click.option("--every", type=click.FloatRange(OFTEN), default=1.0, show_default=True, metavar="SECONDS",
-              help="From one look to the next.")  # fmt: skip
+@click.option("--every", default="1", callback=seconds, show_default=True, metavar="SECONDS",
+              help="From one look to the next, 0.2 at the least.")  # fmt: skip
 @click.option("--once", is_flag=True, help="Look twice, as far apart, print what that tells, and end.")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON for each look.")
 @says_errors()

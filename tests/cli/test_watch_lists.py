@@ -168,7 +168,7 @@ def test_sigterm_gives_the_terminal_back(shell: Shell, redis_url: str) -> None:
     with Terminal(shell.folder, "queues", "list", "--backend", redis_url, "--watch") as terminal:
         terminal.until_it_says("q quit")
         terminal.process.terminate()
-        assert terminal.until_it_ends() == 143
+        assert terminal.until_it_ends() == -signal.SIGTERM
         assert terminal.is_clean
 
 
@@ -198,6 +198,12 @@ def test_a_list_is_a_table_on_a_terminal(shell: Shell, redis_url: str) -> None:
     assert "\x1b" not in plain
     assert id in plain
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]", once(shell, *arguments, NO_COLOR="1"))
+
+
+def test_a_long_line_is_one_line_on_a_terminal(shell: Shell, redis_url: str) -> None:
+    text = "no route " * 40
+    id = shell.output("enqueue", "mail.send", f'{{"text": "{text}"}}', "--backend", redis_url)
+    assert text in once(shell, "tasks", "show", id, "--backend", redis_url)
 
 
 def test_colours_of_words_are_those_that_are_wanted(shell: Shell, redis_url: str) -> None:
