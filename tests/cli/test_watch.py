@@ -38,6 +38,12 @@ def here(shell: Shell, shared_url: str) -> tuple[str, ...]:
     return here
 
 
+def end(shell: Shell, here: tuple[str, ...], id: str) -> None:
+    """Have a task end, for which its worker would wait."""
+    (shell.folder / "go").touch()
+    shell.output("tasks", "show", *here, id, "--watch")
+
+
 def test_a_line_for_each_change(shell: Shell, here: tuple[str, ...]) -> None:
     id = shell.output("enqueue", *here, "steps.copy")
     watch = shell.start("tasks", "show", *here, id, "--watch")
@@ -79,7 +85,7 @@ def test_sigterm_gives_the_terminal_back(shell: Shell, here: tuple[str, ...]) ->
         terminal.process.terminate()
         assert terminal.until_it_ends() == -signal.SIGTERM
         assert terminal.text.count(HIDDEN) == terminal.text.count(SEEN) == 1
-    (shell.folder / "go").touch()
+    end(shell, here, id)
 
 
 def test_what_is_not_there_is_said_in_one_line(shell: Shell, here: tuple[str, ...]) -> None:
@@ -93,7 +99,7 @@ def test_it_can_be_left_where_there_is_no_terminal(shell: Shell, here: tuple[str
     watch.until_it_says("40%")
     assert watch.stop(signal.SIGINT) == 130
     assert {line.split()[0] for line in watch.log.splitlines()} <= {"pending", "running"}
-    (shell.folder / "go").touch()
+    end(shell, here, id)
 
 
 def test_a_pipe_that_is_closed_ends_it_quietly(shell: Shell, here: tuple[str, ...]) -> None:
