@@ -18,7 +18,7 @@ GAP = 2
 LEAST = 12
 """Characters that a column with texts keeps at least, and the head of any other."""
 _TONES = {Tone.GOOD: "green", Tone.BAD: "bold red", Tone.ASIDE: "dim"}
-_WHOLE = {"id", "state"}
+_WHOLE = {"id", "state", "example", "fingerprint"}
 """Columns of texts that are never cut: who reads them copies them."""
 _STATES = {
     **dict.fromkeys(("completed", "done", "idle", "closed"), "green"),

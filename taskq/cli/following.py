@@ -20,7 +20,7 @@ from taskq.cli.commands import run, within
 from taskq.cli.showing import is_terminal, show
 from taskq.cli.table import Line, Tone, View, plain_lines
 from taskq.cli.values import seconds_of
-from taskq.errors import BackendUnavailable
+from taskq.errors import BackendUnavailable, OutcomeUnknown, TaskqError
 from taskq.telemetry.logs import printable
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class Away(NamedTuple):
     """A store that was there and is away."""
 
     since: datetime
-    error: BackendUnavailable
+    error: TaskqError
     before: Any
     """What was found last."""
 
@@ -154,14 +154,15 @@ async def looks(look: Callable[[], Awaitable[T]], every: float) -> AsyncGenerato
         every: seconds from one look to the next; more where a look takes long, so that the store is left in peace.
 
     Raises:
-        BackendUnavailable: the store is away at the first look; later that is told, and looked at again.
+        BackendUnavailable, OutcomeUnknown: the store is away at the first look; later that is told, and it is looked at
+            again.
     """
     last: T | Away | None = None
     while True:
         began = time.monotonic()
         try:
             last = await look()
-        except BackendUnavailable as error:
+        except (BackendUnavailable, OutcomeUnknown) as error:
             if last is None:
                 raise
             last = _away(last, error)
@@ -170,7 +171,7 @@ async def looks(look: Callable[[], Awaitable[T]], every: float) -> AsyncGenerato
         await asyncio.sleep(max(every - took, took))
 
 
-def _away(last: object, error: BackendUnavailable) -> Away:
+def _away(last: object, error: TaskqError) -> Away:
     return last._replace(error=error) if isinstance(last, Away) else Away(datetime.now(UTC), error, last)
 
 

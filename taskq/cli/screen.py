@@ -8,7 +8,7 @@ import signal
 import sys
 import termios
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import ExitStack, aclosing, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager, suppress
 from typing import Generic, TypeVar
 
 from rich.live import Live
@@ -128,7 +128,9 @@ def _keys(press: Callable[[str], None]) -> Iterator[None]:
     modes[_CHARACTERS][termios.VSUSP] = os.fpathconf(typed, "PC_VDISABLE").to_bytes(1, "big")
 
     def read() -> None:
-        keys = os.read(typed, 1024)
+        keys = b""
+        with suppress(OSError):  # the terminal is gone
+            keys = os.read(typed, 1024)
         for key in keys.decode("utf-8", "replace"):
             press(key)
         if not keys:

@@ -55,7 +55,7 @@ async def _second(app: App, every: float) -> Overview:
     """What two looks tell.
 
     Raises:
-        BackendUnavailable: the store was there at the first, and not at the second.
+        BackendUnavailable, OutcomeUnknown: the store was there at the first, and not at the second.
     """
     async with aclosing(_overviews(app, every)) as overviews:
         await anext(overviews)

@@ -55,7 +55,7 @@ def _hint(found: Sequence[WorkerInfo]) -> Sequence[str]:
 def _row(worker: WorkerInfo) -> tuple[object, ...]:
     stuck = f"cannot end {len(worker.unresponsive)}" if worker.unresponsive else ""
     note = "; ".join(part for part in (worker.pressure, stuck) if part) or "-"
-    seen = datetime.fromtimestamp(worker.seen_at, UTC)
+    seen = min(datetime.fromtimestamp(worker.seen_at, UTC), datetime.now(UTC))  # the clocks of two hosts
     ids = (worker.name, worker.id, worker.state, worker.running, worker.concurrency, few(worker.queues))
     return (*ids, worker.host, worker.pid, seen, worker.version or "-", note)
 

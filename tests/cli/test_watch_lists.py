@@ -7,10 +7,13 @@ import json
 import re
 import signal
 import subprocess
+from contextlib import aclosing
 
 import pytest
 
 from taskq import App
+from taskq.cli.following import Away, looks
+from taskq.errors import BackendUnavailable, OutcomeUnknown, TaskqError
 from tests.cli.support import TIMEOUT, Shell, command, environment, taskq
 from tests.cli.terminal import CTRL_C, Terminal
 from tests.servers import RedisServer
@@ -223,6 +226,25 @@ def test_a_text_that_the_output_cannot_write_is_escaped(shell: Shell, redis_url:
 
 
 # ------------------------------------------------------------ a store that is away
+
+
+async def test_a_look_whose_answer_was_lost_is_told_and_done_again() -> None:
+    found: list[int | TaskqError] = [1, OutcomeUnknown("cut"), BackendUnavailable("away"), 2, OutcomeUnknown("cut")]
+
+    async def look() -> int:
+        one = found.pop(0)
+        if isinstance(one, TaskqError):
+            raise one
+        return one
+
+    async with aclosing(looks(look, 0.0)) as seen:
+        first, cut, away, second, again = [await anext(seen) for _ in range(5)]
+    assert (first, second) == (1, 2)
+    assert isinstance(cut, Away)
+    assert isinstance(away, Away)
+    assert isinstance(again, Away)
+    assert (cut.since, cut.before, str(away.error)) == (away.since, 1, "away")
+    assert again.before == 2
 
 
 def test_a_store_that_is_away_from_the_beginning_is_an_error(shell: Shell) -> None:
