@@ -11,8 +11,10 @@ import click
 import msgspec
 
 from taskq.cli.commands import FAILED, app_option, backend_option, opened_app, run, says_errors, store_app
+from taskq.cli.following import Face, present
 from taskq.cli.manage import management
-from taskq.cli.values import duration, print_table, seconds_of, shortened
+from taskq.cli.table import Table
+from taskq.cli.values import duration, shortened
 from taskq.errors import ConfigError
 from taskq.management import AuditEntry, Head, Verification
 
@@ -32,20 +34,15 @@ def audit() -> None:
 def list_entries(app_path: str | None, url: str | None, limit: int, before: int | None, as_json: bool) -> None:
     """List the newest entries first."""
     app = store_app(app_path, url)
+    face = Face[Sequence[AuditEntry]](lambda found: [_plain(entry) for entry in found], lambda found: [_table(found)])
+    present(app, lambda: management(app).audit.newest(limit, before), face, as_json)
 
-    async def look() -> Sequence[AuditEntry]:
-        async with opened_app(app):
-            return await management(app).audit.newest(limit, before)
 
-    found = run(look())
-    if as_json:
-        click.echo(json.dumps([_plain(entry) for entry in found], indent=2))
-        return
+def _table(found: Sequence[AuditEntry]) -> Table:
     rows = [
-        (entry.number, seconds_of(entry.at), entry.actor, entry.action, _short(entry.on), _short(entry.after))
-        for entry in found
+        (entry.number, entry.at, entry.actor, entry.action, _short(entry.on), _short(entry.after)) for entry in found
     ]
-    print_table(("number", "at", "actor", "action", "on", "after"), rows)
+    return Table(("number", "at", "actor", "action", "on", "after"), rows, spare=("after",))
 
 
 def _plain(entry: AuditEntry) -> dict[str, Any]:
@@ -112,8 +109,9 @@ def verify(app_path: str | None, url: str | None, known: Head | None, as_json: b
 @audit.command()
 @app_option(required=False)
 @backend_option
+@click.option("--json", "as_json", is_flag=True)
 @says_errors()
-def head(app_path: str | None, url: str | None) -> None:
+def head(app_path: str | None, url: str | None, as_json: bool) -> None:
     """Print the newest entry as NUMBER:DIGEST, to be kept where nobody can change it together with the trail."""
     app = store_app(app_path, url)
 
@@ -121,8 +119,8 @@ def head(app_path: str | None, url: str | None) -> None:
         async with opened_app(app):
             return await management(app).audit.head()
 
-    number, digest = run(look())
-    click.echo(f"{number}:{digest}")
+    number, digest = found = run(look())
+    click.echo(json.dumps(found._asdict()) if as_json else f"{number}:{digest}")
 
 
 @audit.command()

@@ -14,7 +14,9 @@ import click
 from taskq.app import App
 from taskq.backends import redact
 from taskq.cli.commands import app_option, app_or_store, backend_option, run, says_errors, within
-from taskq.cli.values import few, print_table
+from taskq.cli.showing import show
+from taskq.cli.table import Table
+from taskq.cli.values import few
 from taskq.errors import NotApplied
 from taskq.ports import Capability
 
@@ -155,7 +157,7 @@ def _print(options: BenchOptions, figures: Figures) -> None:
         ("enqueue_many", "", "", f"{many.rate:,.0f}", f"{many.tasks:,} tasks"),
         ("drained by the worker", "", "", f"{drain.rate:,.0f}", f"{drain.tasks:,} tasks"),
     ]
-    print_table(("what", "p50 ms", "p95 ms", "tasks/s", "of"), rows)
+    show([Table(("what", "p50 ms", "p95 ms", "tasks/s", "of"), rows)])
 
 
 def _times(figure: Latency) -> tuple[str, str]:

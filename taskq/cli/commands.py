@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -29,6 +29,8 @@ from taskq.telemetry.logs import printable
 T = TypeVar("T")
 logger = logging.getLogger("taskq.worker")
 FAILED, WRONG_USAGE = 1, 2
+COMPLETE = "_TASKQ_COMPLETE"
+"""The variable of the environment by which a shell asks for completions."""
 IN_MEMORY = (
     "the tasks are kept in the memory of this process: nothing outside of it can reach them, or enqueue more; "
     "give --backend redis://… or postgres://…"
@@ -36,11 +38,23 @@ IN_MEMORY = (
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command's module when the command is used, so that `taskq worker` loads no other."""
+    """A group that imports a command's module when the command is used, so that `taskq worker` loads no other.
 
-    def __init__(self, *args: Any, commands_by_module: dict[str, str], **kwargs: Any) -> None:
+    Arguments:
+        commands_by_module: by the name of each command, where it is.
+        sections: by their titles the names of the commands, as the help lists them; what none names comes in the last.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        commands_by_module: dict[str, str],
+        sections: Mapping[str, Sequence[str]],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._modules = commands_by_module
+        self._sections = sections
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all commands."""
@@ -49,12 +63,26 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name."""
         module = self._modules.get(cmd_name)
+        if module is None and ctx.resilient_parsing:
+            return None  # a shell completes what follows a word that is none of ours
         if module is None:
             near = difflib.get_close_matches(cmd_name, self._modules, 1)
             hint = f" Did you mean {near[0]}?" if near else ""
             ctx.fail(f"there is no command {cmd_name!r}.{hint}")
         command: click.Command = getattr(importlib.import_module(module), cmd_name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands by section."""
+        named = {name for names in self._sections.values() for name in names}
+        sections = {title: list(names) for title, names in self._sections.items()}
+        sections[list(sections)[-1]] += [name for name in self.list_commands(ctx) if name not in named]
+        width = formatter.width - 6 - max(map(len, self._modules))
+        for title, names in sections.items():
+            commands = {name: self.get_command(ctx, name) for name in names}
+            rows = [(name, command.get_short_help_str(width)) for name, command in commands.items() if command]
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
 
 def app_option(required: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -10,7 +10,8 @@ import click
 
 from taskq.cli.commands import WRONG_USAGE, app_option, backend_option, says_errors
 from taskq.cli.configured import NAMED, config_file, given_arguments
-from taskq.cli.values import print_table
+from taskq.cli.showing import show as show_view
+from taskq.cli.table import Table
 from taskq.configuration import Configuration, load
 from taskq.errors import ConfigError
 from taskq.telemetry.logs import printable
@@ -46,10 +47,8 @@ def show(app_path: str | None, url: str | None, section: str | None, as_json: bo
         ]
         click.echo(json.dumps(rows, indent=2))
         return
-    print_table(
-        ("key", "value", "source", "change"),
-        [(v.key, text_of(v), v.origin, "live" if is_live(v.key) else "restart") for v in shown],
-    )
+    lines = [(v.key, text_of(v), str(v.origin), "live" if is_live(v.key) else "restart") for v in shown]
+    show_view([Table(("key", "value", "source", "change"), lines)])
 
 
 @config.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -12,14 +12,19 @@ import msgspec
 
 from taskq.app import App
 from taskq.cli.commands import FAILED, app_option, backend_option, opened_app, run, says_errors, store_app
+from taskq.cli.completing import dead_reasons, queue_names, task_names
+from taskq.cli.following import Face, Watched, present, watch_option
 from taskq.cli.manage import management
+from taskq.cli.showing import show as print_view
+from taskq.cli.table import Table
 from taskq.cli.tasks import attempt_line, failure_line, plain
-from taskq.cli.values import few, moment, print_table, seconds_of, shortened
+from taskq.cli.values import few, moment, shortened
 from taskq.dead_letters import SCAN, DeadFilter, DeadGroups, DeadPage, Purge, Redrive, Which
 from taskq.domain.record import Attempt, TaskRecord
 from taskq.errors import ConfigError
 from taskq.telemetry.logs import printable
 
+FORGET = "forget"
 _FILTERS = tuple(field.name for field in fields(DeadFilter))
 _UNTOLD = ("payload", "checkpoint", "headers")
 """What holds the user's own data, and is shown only where it is asked for."""
@@ -33,9 +38,20 @@ def _filtered(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say which dead letters are meant."""
     for option in reversed(
         [
-            click.option("--queue", "-q", metavar="NAME", help="That died in this queue."),
-            click.option("--name", "-n", metavar="PATTERN", help="Of this task, or of those like mail.*"),
-            click.option("--reason", metavar="REASON", help="exhausted, poison, rejected, undecodable, …"),
+            click.option("--queue", "-q", metavar="NAME", shell_complete=queue_names, help="That died in this queue."),
+            click.option(
+                "--name",
+                "-n",
+                metavar="PATTERN",
+                shell_complete=task_names,
+                help="Of this task, or of those like mail.*",
+            ),
+            click.option(
+                "--reason",
+                metavar="REASON",
+                shell_complete=dead_reasons,
+                help="exhausted, poison, rejected, undecodable, …",
+            ),
             click.option("--error", metavar="CLASS", help="Whose failure is of this class."),
             click.option("--fingerprint", metavar="HEX", help="Whose failure is this one (see `taskq dlq groups`)."),
             click.option("--since", callback=moment, metavar="2h|ISO", help="That died so long ago at the most."),
@@ -68,7 +84,7 @@ def dlq() -> None:
 # ------------------------------------------------------------ looking
 
 
-@dlq.command("list")
+@dlq.command("list", cls=Watched)
 @app_option(required=False)
 @backend_option
 @_filtered
@@ -76,21 +92,29 @@ def dlq() -> None:
 @click.option("--cursor", help="Where the list before ended.")
 @click.option("--scan", type=click.IntRange(1), default=SCAN, show_default=True, help="The most to look at.")
 @click.option("--json", "as_json", is_flag=True)
+@watch_option()
 @says_errors()
-def list_letters(app_path: str | None, url: str | None, as_json: bool, **said: Any) -> None:
+def list_letters(app_path: str | None, url: str | None, as_json: bool, every: float | None, **said: Any) -> None:
     """List dead letters, the newest first."""
     chosen, options = _split(said)
     app = store_app(app_path, url)
-    page: DeadPage = _ask(app, management(app).dead_letters.list(chosen, **options))
-    if as_json:
-        letters = [_told(record) for record in page.letters]
-        more = {"looked_at": page.looked_at, "is_complete": page.is_complete, "next_cursor": page.next_cursor}
-        click.echo(json.dumps({"letters": letters, **more}, indent=2))
-        return
-    rows = [(r.id, seconds_of(r.completed_at), r.queue, r.name, r.reason, failure_line(r)) for r in page.letters]
-    print_table(("id", "died", "queue", "name", "reason", "failure"), rows)
-    if not page.is_complete:
-        click.echo(f"taskq: {page.looked_at:,} were looked at; to go on: --cursor {page.next_cursor}", err=True)
+    face = Face(_plain_page, lambda page: [_table(page)], notes=_go_on)
+    present(app, lambda: management(app).dead_letters.list(chosen, **options), face, as_json, every)
+
+
+def _plain_page(page: DeadPage) -> dict[str, Any]:
+    letters = [_told(record) for record in page.letters]
+    more = {"looked_at": page.looked_at, "is_complete": page.is_complete, "next_cursor": page.next_cursor}
+    return {"letters": letters, **more}
+
+
+def _table(page: DeadPage) -> Table:
+    rows = [(r.id, r.completed_at, r.queue, r.name, r.reason, failure_line(r)) for r in page.letters]
+    return Table(("id", "died", "queue", "name", "reason", "failure"), rows, spare=("reason", "queue"))
+
+
+def _go_on(page: DeadPage) -> Sequence[str]:
+    return () if page.is_complete else (f"{page.looked_at:,} were looked at; to go on: --cursor {page.next_cursor}",)
 
 
 @dlq.command()
@@ -108,7 +132,7 @@ def groups(app_path: str | None, url: str | None, scan: int, as_json: bool, **sa
     if as_json:
         click.echo(json.dumps(_plain_groups(found), indent=2))
         return
-    _print_groups(found)
+    print_view([_groups(found)])
     if not found.is_complete:
         click.echo(f"taskq: only the newest {found.looked_at:,} were looked at; more: --scan N", err=True)
 
@@ -118,16 +142,16 @@ def _plain_groups(found: DeadGroups) -> dict[str, Any]:
     return {"groups": groups, "looked_at": found.looked_at, "is_complete": found.is_complete}
 
 
-def _print_groups(found: DeadGroups) -> None:
+def _groups(found: DeadGroups) -> Table:
     rows = [
         (
-            *(group.count, group.fingerprint or "-", seconds_of(group.first_seen), seconds_of(group.last_seen)),
+            *(group.count, group.fingerprint or None, group.first_seen, group.last_seen),
             *(few(sorted(group.queues)), few(sorted(group.names)), group.reason, group.example, shortened(group.error)),
         )
         for group in found.groups
     ]
     head = ("count", "fingerprint", "first", "last", "queues", "names", "reason", "example", "failure")
-    print_table(head, rows)
+    return Table(head, rows, spare=("example", "first", "queues", "reason", "names"))
 
 
 @dlq.command()
@@ -142,10 +166,13 @@ def show(app_path: str | None, url: str | None, id: str, with_payload: bool, as_
     app = store_app(app_path, url)
     record: TaskRecord = _ask(app, management(app).dead_letters.show(id))
     fields = plain(record) if with_payload else _told(record)
-    click.echo(json.dumps(fields, indent=2) if as_json else _text(record, fields))
+    if as_json:
+        click.echo(json.dumps(fields, indent=2))
+    else:
+        print_view(_lines(record, fields))
 
 
-def _text(record: TaskRecord, fields: Mapping[str, Any]) -> str:
+def _lines(record: TaskRecord, fields: Mapping[str, Any]) -> list[str]:
     shown = [(key, fields[key]) for key in _SHOWN if fields.get(key) not in (None, "")]
     lines = [f"{key.replace('_', ' '):13} {v if isinstance(v, str) else json.dumps(v)}" for key, v in shown]
     for attempt in record.attempts:
@@ -153,7 +180,7 @@ def _text(record: TaskRecord, fields: Mapping[str, Any]) -> str:
     newest = record.attempts[-1].failure if record.attempts else None
     if record.failure is not None and record.failure != newest:  # a lost lease, or nobody who knew the task
         lines += ["", failure_line(record, None)]
-    return "\n".join(printable(line) for line in lines)
+    return lines
 
 
 def _trace(attempt: Attempt) -> list[str]:
@@ -190,7 +217,13 @@ def _acting(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @dlq.command()
 @_acting
-@click.option("--to", "to_queue", metavar="QUEUE", help="The queue that they go to, instead of their own.")
+@click.option(
+    "--to",
+    "to_queue",
+    metavar="QUEUE",
+    shell_complete=queue_names,
+    help="The queue that they go to, instead of their own.",
+)
 @says_errors()
 def retry(app_path: str | None, url: str | None, to_queue: str | None, **said: Any) -> None:
     """Start dead letters anew: those with an ID, those that filters mean, or --all.
@@ -224,7 +257,7 @@ def purge(app_path: str | None, url: str | None, **said: Any) -> None:
     def act(which: Which, limit: int | None) -> Coroutine[Any, Any, Purge]:
         return management(app).dead_letters.purge(which, limit=limit)
 
-    done: Purge | None = _act(app, "forget", act, **said)
+    done: Purge | None = _act(app, FORGET, act, **said)
     if done is None:
         return
     _report(done, said["as_json"], f"{done.purged:,} were forgotten")
@@ -251,11 +284,21 @@ def _act(
     if dry_run:
         _rehearse(app, verb, which, limit, as_json)
         return None
-    if isinstance(which, DeadFilter) and not yes:
-        number = _number(_ask(app, management(app).dead_letters.groups(which)), limit)
-        if number != "0":
-            click.confirm(f"{verb} {number} dead letters?", abort=True, err=True)
+    if not yes:
+        _confirm(app, verb, which, limit)
     return _ask(app, act(which, limit))
+
+
+def _confirm(app: App, verb: str, which: tuple[str, ...] | DeadFilter, limit: int | None) -> None:
+    """Ask before much is done, or what cannot be undone."""
+    if isinstance(which, DeadFilter):
+        number = _number(_ask(app, management(app).dead_letters.groups(which)), limit)
+    elif verb == FORGET:
+        number = f"{_at_most(len(set(which)), limit):,}"
+    else:
+        return
+    if number != "0":
+        click.confirm(f"{verb} {number} dead letter{'' if number == '1' else 's'}?", abort=True, err=True)
 
 
 def _rehearse(app: App, verb: str, which: tuple[str, ...] | DeadFilter, limit: int | None, as_json: bool) -> None:
@@ -268,7 +311,7 @@ def _rehearse(app: App, verb: str, which: tuple[str, ...] | DeadFilter, limit: i
     if as_json:
         click.echo(json.dumps({"number": _at_most(found.total, limit), **_plain_groups(found)}, indent=2))
         return
-    _print_groups(found)
+    print_view([_groups(found)])
     click.echo(f"would {verb}: {_number(found, limit)}")
 
 

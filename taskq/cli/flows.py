@@ -13,9 +13,10 @@ import msgspec
 
 from taskq.app import App
 from taskq.cli.commands import app_option, backend_option, run, says_errors, store_app, within
-from taskq.cli.following import follow
+from taskq.cli.following import Face, Watched, follow, present, show_once, watch_option
+from taskq.cli.table import Table, View
 from taskq.cli.tasks import failure_line
-from taskq.cli.values import few, print_table, seconds_of, table
+from taskq.cli.values import few, seconds_of
 from taskq.dead_letters import SCAN
 from taskq.domain.flow import FlowKind, FlowRecord
 from taskq.domain.record import TaskRecord
@@ -23,7 +24,6 @@ from taskq.errors import TaskNotFound
 from taskq.flows.run import WorkflowRun
 from taskq.flows.view import FlowProgress, FlowView
 from taskq.following import LOOK_EVERY
-from taskq.telemetry.logs import printable
 
 Command = Callable[..., Any]
 PAGE = 100
@@ -93,26 +93,55 @@ def view(app: App, kind: FlowKind, id: str) -> FlowView:
 
 
 @in_both
-@click.command("list")
+@click.command("list", cls=Watched)
 @app_option(required=False)
 @backend_option
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @click.option("--scan", type=click.IntRange(1), default=SCAN, show_default=True,
               help="The most to look at, workflows and batches together.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True)
+@watch_option()
 @click.pass_obj
 @says_errors()
-def list_flows(kind: FlowKind, app_path: str | None, url: str | None, limit: int, scan: int, as_json: bool) -> None:
+def list_flows(
+    kind: FlowKind,
+    app_path: str | None,
+    url: str | None,
+    limit: int,
+    scan: int,
+    as_json: bool,
+    every: float | None,
+) -> None:
     """List them, the newest first."""
     app = store_app(app_path, url)
-    found, is_complete = run(within(app, lambda: _newest(app, kind, limit, scan)))
-    if as_json:
-        click.echo(json.dumps([plain_flow(flow) for flow in found], indent=2))
-    else:
-        rows = [(flow.id, flow.name, flow.state, *_counts(flow).values(), *_instants(flow)) for flow in found]
-        print_table(("id", "name", "state", *_COUNTS, "created", "ended"), rows)
-    if not is_complete:
-        click.echo(f"taskq: only the newest {scan:,} workflows and batches were looked at; more: --scan N", err=True)
+
+    def notes(found: _Newest) -> Sequence[str]:
+        partly = f"only the newest {scan:,} workflows and batches were looked at; more: --scan N"
+        return () if found.is_complete else (partly,)
+
+    face = Face(_plain_flows, lambda found: [_table(found)], notes=notes, has_silent_json=True)
+    present(app, lambda: _newest(app, kind, limit, scan), face, as_json, every)
+
+
+class _Newest(NamedTuple):
+    """The newest of a kind."""
+
+    flows: Sequence[FlowRecord]
+    is_complete: bool
+    """Whether they are as many as were asked for, or all that there are."""
+
+
+def _plain_flows(found: _Newest) -> list[dict[str, Any]]:
+    return [plain_flow(flow) for flow in found.flows]
+
+
+def _table(found: _Newest) -> Table:
+    rows = [
+        (flow.id, flow.name, flow.state, *_counts(flow).values(), flow.created_at, flow.ended_at)
+        for flow in found.flows
+    ]
+    head = ("id", "name", "state", *_COUNTS, "created", "ended")
+    return Table(head, rows, spare=("ended", "cancelled", "created", "completed", "total"))
 
 
 def _counts(flow: FlowRecord) -> dict[str, int]:
@@ -120,65 +149,61 @@ def _counts(flow: FlowRecord) -> dict[str, int]:
     return {name: getattr(progress, name) for name in _COUNTS}
 
 
-def _instants(flow: FlowRecord) -> tuple[str, str]:
-    return seconds_of(flow.created_at), seconds_of(flow.ended_at)
-
-
-async def _newest(app: App, kind: FlowKind, limit: int, scan: int) -> tuple[Sequence[FlowRecord], bool]:
-    """The newest of a kind, and whether they are as many as were asked for, or all that there are."""
+async def _newest(app: App, kind: FlowKind, limit: int, scan: int) -> _Newest:
     flows = (await app.backend()).flows
     found: list[FlowRecord] = []
     cursor, looked_at = None, 0
     while len(found) < limit:
         if looked_at >= scan:
-            return found, False
+            return _Newest(found, False)
         page = await flows.list(min(PAGE, scan - looked_at), cursor)
         found += [flow for flow in page.records if flow.kind is kind]
         cursor, looked_at = page.next_cursor, looked_at + len(page.records)
         if cursor is None:
             break
-    return found[:limit], True
+    return _Newest(found[:limit], True)
 
 
 def _shows(command: Command) -> Command:
     """How one is shown."""
-    watch = click.option("--watch", "is_watched", is_flag=True, help="Go on until it has ended.")
+    watch = watch_option(
+        "Go on until it has ended; it is looked at every SECONDS, 1 unless told otherwise.", LOOK_EVERY
+    )
     plain = click.option("--json", "as_json", is_flag=True, help="With --watch, a line for each change.")
     return plain(watch(says_errors()(command)))
 
 
-@workflows.command("show")
+@workflows.command("show", cls=Watched)
 @of_one
 @_shows
-def show_workflow(app_path: str | None, url: str | None, id: str, as_json: bool, is_watched: bool) -> None:
+def show_workflow(app_path: str | None, url: str | None, id: str, as_json: bool, every: float | None) -> None:
     """Show how far the workflow ID is, and each of its tasks."""
-    _show(store_app(app_path, url), FlowKind.WORKFLOW, id, as_json, is_watched)
+    _show(store_app(app_path, url), FlowKind.WORKFLOW, id, as_json, every)
 
 
-@batches.command("show")
+@batches.command("show", cls=Watched)
 @of_one
 @click.option("--failed", type=click.IntRange(1, 10_000), default=20, show_default=True, metavar="N",
               help="Tasks that have ended otherwise than completed to show at most.")  # fmt: skip
 @_shows
-def show_batch(app_path: str | None, url: str | None, id: str, failed: int, as_json: bool, is_watched: bool) -> None:
+def show_batch(app_path: str | None, url: str | None, id: str, failed: int, as_json: bool, every: float | None) -> None:
     """Show how far the batch ID is, and the tasks of it that have failed or were cancelled."""
-    _show(store_app(app_path, url), FlowKind.BATCH, id, as_json, is_watched, failed)
+    _show(store_app(app_path, url), FlowKind.BATCH, id, as_json, every, failed)
 
 
-def _show(app: App, kind: FlowKind, id: str, as_json: bool, is_watched: bool, failed: int = 0) -> None:
-    if is_watched:
-        follow(app, _changes(app, kind, id, failed), as_json, plain=_plain, line=_line, text=_text)
-        return
-    seen = run(within(app, lambda: _look(app, kind, id, failed)))
-    click.echo(json.dumps(_plain(seen), indent=2) if as_json else _text(seen))
+def _show(app: App, kind: FlowKind, id: str, as_json: bool, every: float | None, failed: int = 0) -> None:
+    if every is not None:
+        follow(app, _changes(app, kind, id, failed, every), _FACE, as_json)
+    else:
+        show_once(run(within(app, lambda: _look(app, kind, id, failed))), _FACE, as_json)
 
 
-async def _changes(app: App, kind: FlowKind, id: str, failed: int) -> AsyncGenerator[_Seen]:
+async def _changes(app: App, kind: FlowKind, id: str, failed: int, every: float) -> AsyncGenerator[_Seen]:
     """How it is, again and again until it has ended."""
     while True:
         began = time.monotonic()
         seen = await _look(app, kind, id, failed)
-        pause = max(LOOK_EVERY, REST * (time.monotonic() - began))
+        pause = max(every, REST * (time.monotonic() - began))
         yield seen
         if seen.flow.ended_at is not None:
             return
@@ -236,7 +261,7 @@ def _plain(seen: _Seen) -> dict[str, Any]:
     return {**plain_flow(seen.flow), key: msgspec.to_builtins(tasks)}
 
 
-def _text(seen: _Seen) -> str:
+def _view(seen: _Seen) -> View:
     """All that is shown, for people."""
     flow = seen.flow
     fields = {
@@ -252,9 +277,9 @@ def _text(seen: _Seen) -> str:
     }
     if flow.is_partial:
         fields["whole"] = "no: it was cancelled before all of it was there"
-    lines = [f"{name:10} {printable(value)}" for name, value in fields.items()]
-    tasks = table(_COLUMNS[flow.kind], _rows(seen))
-    return "\n".join([*lines, *([""] if tasks else []), *tasks, *_missing(seen)])
+    tasks = Table(_COLUMNS[flow.kind], _rows(seen), spare=("reason", "attempt", "waits for", "ended"))
+    lines = [f"{name:10} {value}" for name, value in fields.items()]
+    return [*lines, *((("", tasks)) if tasks.rows else ()), *_missing(seen)]
 
 
 def _rows(seen: _Seen) -> list[list[object]]:
@@ -267,9 +292,9 @@ def _rows(seen: _Seen) -> list[list[object]]:
             "task": record.name,
             "state": record.state,
             "attempt": record.attempt,
-            "waits for": few(list(parents[record.id].values())) or "-",
-            "ended": seconds_of(record.completed_at),
-            "reason": _with_names(record.reason, parents[record.id]) or "-",
+            "waits for": few(list(parents[record.id].values())) or None,
+            "ended": record.completed_at,
+            "reason": _with_names(record.reason, parents[record.id]) or None,
             "failure": failure_line(record),
         }
         for name, record in seen.tasks
@@ -308,6 +333,9 @@ def _missing(seen: _Seen) -> list[str]:
 
 def _line(seen: _Seen) -> str:
     return summary(seen.flow)
+
+
+_FACE = Face(_plain, _view, _line)
 
 
 def summary(flow: FlowRecord) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import click
 import msgspec
 
+from taskq.app import App
 from taskq.cli.commands import app_option, backend_option, run, says_errors, store_app, within
+from taskq.cli.following import Face, Watched, follow, present, show_once, watch_option
 from taskq.cli.manage import management
-from taskq.cli.values import print_table, seconds_of, shortened
+from taskq.cli.table import Table
+from taskq.cli.values import shortened
 from taskq.management.jobs import Job
 
 
@@ -27,47 +30,56 @@ def plain_job(job: Job) -> dict[str, Any]:
     return {**known, **fields, "done": job.done}
 
 
-@jobs.command("list")
+@jobs.command("list", cls=Watched)
 @app_option(required=False)
 @backend_option
 @click.option("--json", "as_json", is_flag=True)
+@watch_option()
 @says_errors()
-def list_jobs(app_path: str | None, url: str | None, as_json: bool) -> None:
+def list_jobs(app_path: str | None, url: str | None, as_json: bool, every: float | None) -> None:
     """List the jobs of the last week, the newest first."""
     app = store_app(app_path, url)
-    found: Sequence[Job] = run(within(app, lambda: management(app).jobs.list()))
-    if as_json:
-        click.echo(json.dumps([plain_job(job) for job in found], indent=2))
-        return
+    face = Face[Sequence[Job]](lambda found: [plain_job(job) for job in found], lambda found: [_table(found)])
+    present(app, lambda: management(app).jobs.list(), face, as_json, every)
+
+
+def _table(found: Sequence[Job]) -> Table:
+    head = ("id", "action", "state", "done", "actor", "made", "query")
     rows = [
-        (
-            job.id,
-            job.action,
-            job.state,
-            f"{job.done:,} of {job.counted:,}",
-            job.actor,
-            seconds_of(job.created_at),
-            _of(job),
-        )
+        (job.id, job.action, job.state, f"{job.done:,} of {job.counted:,}", job.actor, job.created_at, _of(job))
         for job in found
     ]
-    print_table(("id", "action", "state", "done", "actor", "made", "query"), rows)
+    return Table(head, rows, spare=("actor", "made"))
 
 
 def _of(job: Job) -> str:
     return shortened(job.query or "(all)")
 
 
-@jobs.command()
+@jobs.command(cls=Watched)
 @app_option(required=False)
 @backend_option
 @click.argument("id")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="With --watch, a line for each change.")
+@watch_option("Go on until the job has ended; it is looked at every SECONDS, 2 if not said.")
 @says_errors()
-def show(app_path: str | None, url: str | None, id: str, as_json: bool) -> None:
+def show(app_path: str | None, url: str | None, id: str, as_json: bool, every: float | None) -> None:
     """Show how far the job ID is."""
     app = store_app(app_path, url)
-    _print(run(within(app, lambda: management(app).jobs.get(id))), as_json)
+    if every is not None:
+        follow(app, _changes(app, id, every), _FACE, as_json)
+    else:
+        show_once(run(within(app, lambda: management(app).jobs.get(id))), _FACE, as_json)
+
+
+async def _changes(app: App, id: str, every: float) -> AsyncGenerator[Job]:
+    """How the job is, again and again until it has ended."""
+    while True:
+        job = await management(app).jobs.get(id)
+        yield job
+        if job.ended_at is not None:
+            return
+        await asyncio.sleep(every)
 
 
 @jobs.command()
@@ -79,7 +91,7 @@ def show(app_path: str | None, url: str | None, id: str, as_json: bool) -> None:
 def cancel(app_path: str | None, url: str | None, id: str, as_json: bool) -> None:
     """Have the job ID end; what it has done stays done."""
     app = store_app(app_path, url)
-    _print(run(within(app, lambda: management(app).jobs.cancel(id))), as_json)
+    show_once(run(within(app, lambda: management(app).jobs.cancel(id))), _FACE, as_json)
 
 
 @jobs.command("run")
@@ -91,15 +103,14 @@ def cancel(app_path: str | None, url: str | None, id: str, as_json: bool) -> Non
 def run_job(app_path: str | None, url: str | None, id: str, as_json: bool) -> None:
     """Do the job ID to its end, or go on with it where somebody died over it."""
     app = store_app(app_path, url)
-    _print(run(within(app, lambda: management(app).jobs.run(id))), as_json)
+    show_once(run(within(app, lambda: management(app).jobs.run(id))), _FACE, as_json)
 
 
-def _print(job: Job, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(plain_job(job), indent=2))
-        return
+def _lines(job: Job) -> list[str]:
     answers = ", ".join(f"{number:,} {answer}" for answer, number in sorted(job.answers.items())) or "nothing yet"
     asked = ", told to end" if job.is_told_to_end and job.ended_at is None else ""
-    click.echo(f"{job.action} {_of(job)}: {job.state}{asked}, {answers}, of {job.counted:,}")
-    for id, answer in job.left.items():
-        click.echo(f"{id}  {answer}")
+    line = f"{job.action} {_of(job)}: {job.state}{asked}, {answers}, of {job.counted:,}"
+    return [line, *(f"{id}  {answer}" for id, answer in job.left.items())]
+
+
+_FACE = Face(plain_job, _lines)

@@ -12,7 +12,9 @@ import msgspec
 
 from taskq.cli.commands import app_option, backend_option, run, says_errors, store_app, within
 from taskq.cli.manage import management
-from taskq.cli.values import moment, print_table, seconds_of
+from taskq.cli.showing import show
+from taskq.cli.table import Table
+from taskq.cli.values import moment, seconds_of
 from taskq.management import Key, Permission, Role
 
 
@@ -82,16 +84,13 @@ def list_keys(app_path: str | None, url: str | None, as_json: bool) -> None:
     now = datetime.now(UTC)
     rows = [
         (
-            *(key.prefix, key.name, ",".join(key.roles), key.tenant or "-", "yes" if _sees_payloads(key) else "no"),
-            *(key.state(now), seconds_of(key.created_at), key.created_by),
-            *(seconds_of(key.expires_at), seconds_of(key.used_at)),
+            *(key.prefix, key.name, ",".join(key.roles), key.tenant or None, "yes" if _sees_payloads(key) else "no"),
+            *(key.state(now), key.created_at, key.created_by, key.expires_at, key.used_at),
         )
         for key in found
     ]
-    print_table(
-        ("key", "name", "roles", "tenant", "payloads", "state", "made", "by", "expires", "used"),
-        rows,
-    )
+    head = ("key", "name", "roles", "tenant", "payloads", "state", "made", "by", "expires", "used")
+    show([Table(head, rows, spare=("by", "used", "payloads"))])
 
 
 @keys.command()

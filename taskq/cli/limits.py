@@ -10,9 +10,12 @@ import click
 
 from taskq.app import App
 from taskq.cli.commands import app_option, backend_option, opened_app, run, says_errors, store_app
+from taskq.cli.completing import queue_names, task_names
+from taskq.cli.following import Face, Watched, present, watch_option
 from taskq.cli.manage import management
+from taskq.cli.table import Table
 from taskq.cli.tasks import read_arguments
-from taskq.cli.values import print_table, seconds_of
+from taskq.cli.values import seconds_of
 from taskq.config import check_identifier
 from taskq.domain.limits import Circuit, Limit, Rate, Slots
 from taskq.errors import ConfigError, TaskNotRegistered
@@ -32,10 +35,16 @@ def _of_task(command: Callable[..., Any]) -> Callable[..., Any]:
     """What the commands take."""
     for option in reversed(
         [
-            click.argument("name"),
+            click.argument("name", shell_complete=task_names),
             click.option("--key", metavar="JSON", help="Arguments of a run, for the limits that count by them."),
             click.option("--tenant", default="", help="The tenant of the run."),
-            click.option("--queue", "-q", metavar="NAME", help="As it is met there.  [default: the task's own]"),
+            click.option(
+                "--queue",
+                "-q",
+                metavar="NAME",
+                shell_complete=queue_names,
+                help="As it is met there.  [default: the task's own]",
+            ),
             click.option("--json", "as_json", is_flag=True),
         ]
     ):
@@ -43,19 +52,25 @@ def _of_task(command: Callable[..., Any]) -> Callable[..., Any]:
     return app_option()(backend_option(command))
 
 
-@limits.command()
+@limits.command(cls=Watched)
 @_of_task
+@watch_option()
 @says_errors()
-def show(app_path: str, url: str | None, as_json: bool, **said: Any) -> None:
+def show(app_path: str, url: str | None, as_json: bool, every: float | None, **said: Any) -> None:
     """Show how the limits of the task NAME stand."""
     app = store_app(app_path, url)
     task, queue, meant = _meant(app, **said)
-    found = run(_within(app, lambda: management(app).limits.gauges(queue, meant)))
-    if as_json:
-        click.echo(json.dumps([_plain(gauge) for gauge in found], indent=2))
-    else:
-        print_table(("gate", "limit", "stands", "waiting"), [_row(gauge) for gauge in found])
-    _note_keyed(task, said["key"])
+    notes = _keyed(task, said["key"])
+    face = Face(_plains, lambda found: [_table(found)], notes=lambda _: notes, has_silent_json=True)
+    present(app, lambda: management(app).limits.gauges(queue, meant), face, as_json, every)
+
+
+def _plains(found: Sequence[Gauge]) -> list[dict[str, Any]]:
+    return [_plain(gauge) for gauge in found]
+
+
+def _table(found: Sequence[Gauge]) -> Table:
+    return Table(("gate", "limit", "stands", "waiting"), [_row(gauge) for gauge in found])
 
 
 @limits.command()
@@ -68,7 +83,8 @@ def reset(app_path: str, url: str | None, as_json: bool, **said: Any) -> None:
     run(_within(app, lambda: management(app).limits.reset(queue, meant)))
     gates = [limit.gate for limit in meant]
     click.echo(json.dumps({"reset": gates}) if as_json else f"reset: {', '.join(gates) or 'none'}")
-    _note_keyed(task, said["key"])
+    for note in _keyed(task, said["key"]):
+        click.echo(f"taskq: {note}", err=True)
 
 
 async def _within(app: App, act: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
@@ -94,12 +110,14 @@ def _meant(
     return task, check_identifier("queue", queue or task.queue), limits_of(task, arguments, tenant)
 
 
-def _note_keyed(task: Task[..., Any], key: str | None) -> None:
+def _keyed(task: Task[..., Any], key: str | None) -> Sequence[str]:
+    """What is to be said where limits are not shown."""
     if task.terms.breaker is None and not task.terms.has_limits:
-        click.echo(f"taskq: {task.name} has no limits", err=True)
-    elif key is None and (keyed := keyed_of(task)):
+        return (f"{task.name} has no limits",)
+    if key is None and (keyed := keyed_of(task)):
         which = "one counts" if keyed == 1 else f"{keyed} count"
-        click.echo(f"taskq: {which} by the arguments of a run: give them with --key JSON", err=True)
+        return (f"{which} by the arguments of a run: give them with --key JSON",)
+    return ()
 
 
 def _row(gauge: Gauge) -> tuple[object, ...]:

@@ -13,8 +13,12 @@ import msgspec
 
 from taskq.app import App
 from taskq.cli.commands import FAILED, app_option, backend_option, opened_app, run, says_errors, store_app
+from taskq.cli.completing import queue_names
+from taskq.cli.following import Face, Watched, present, watch_option
 from taskq.cli.manage import management
-from taskq.cli.values import duration, instant, print_table, seconds_of
+from taskq.cli.showing import show as print_view
+from taskq.cli.table import Table
+from taskq.cli.values import duration, instant, pairs_of, seconds_of
 from taskq.config import check_identifier
 from taskq.domain.limits import Rate
 from taskq.domain.record import TaskRecord
@@ -24,7 +28,6 @@ from taskq.management.queues import QueueDesk
 from taskq.ports import QueueSettings
 from taskq.queue_settings import queue_config
 from taskq.queues import QueueState
-from taskq.telemetry.logs import printable
 
 _COUNTED = (TaskState.PENDING, TaskState.SCHEDULED, TaskState.RETRYING, TaskState.RUNNING, TaskState.DEAD)
 
@@ -36,33 +39,36 @@ def queues() -> None:
 
 def _of_one(command: Callable[..., Any]) -> Callable[..., Any]:
     """The arguments of a command on one queue."""
-    return app_option(required=False)(backend_option(click.argument("name")(command)))
+    return app_option(required=False)(backend_option(click.argument("name", shell_complete=queue_names)(command)))
 
 
 # ------------------------------------------------------------ looking
 
 
-@queues.command("list")
+@queues.command("list", cls=Watched)
 @app_option(required=False)
 @backend_option
 @click.option("--json", "as_json", is_flag=True)
+@watch_option()
 @says_errors()
-def list_queues(app_path: str | None, url: str | None, as_json: bool) -> None:
+def list_queues(app_path: str | None, url: str | None, as_json: bool, every: float | None) -> None:
     """List the queues that hold tasks, and those of the application."""
     app = store_app(app_path, url)
-    found = run(_states(app))
-    if as_json:
-        click.echo(json.dumps([_plain(state) for state in found], indent=2))
-        return
+    face = Face[Sequence[QueueState]](lambda found: [_plain(state) for state in found], lambda found: [_table(found)])
+    present(app, lambda: _known(app), face, as_json, every)
+
+
+def _table(found: Sequence[QueueState]) -> Table:
     rows = [
         (state.name, *(state.counts.get(counted, 0) for counted in _COUNTED), *_limits(state.settings))
         for state in found
     ]
-    print_table(("queue", *_COUNTED, "paused", "max_size", "workers", "rate"), rows)
+    head = ("queue", *map(str, _COUNTED), "paused", "max_size", "workers", "rate")
+    return Table(head, rows, spare=("rate", "workers", "max_size", "retrying", "scheduled"))
 
 
 def _limits(settings: QueueSettings) -> tuple[object, ...]:
-    return _pause(settings), settings.max_size, settings.workers or "-", _rate(settings.rate)
+    return _pause(settings), settings.max_size, settings.workers, _rate(settings.rate)
 
 
 def _pause(settings: QueueSettings) -> str:
@@ -97,57 +103,67 @@ def _plain(state: QueueState) -> dict[str, Any]:
     return {"name": state.name, "counts": counts, "is_paused": state.is_paused, "settings": settings}
 
 
-@queues.command()
+@queues.command(cls=Watched)
 @_of_one
 @click.option("--json", "as_json", is_flag=True)
+@watch_option()
 @says_errors()
-def show(app_path: str | None, url: str | None, name: str, as_json: bool) -> None:
+def show(app_path: str | None, url: str | None, name: str, as_json: bool, every: float | None) -> None:
     """Show how full the queue NAME is, and what is set for it."""
     app = store_app(app_path, url)
-    found = run(_states(app, check_identifier("queue", name)))
-    [state] = [state for state in found if state.name == name]
-    if as_json:
-        click.echo(json.dumps(_plain(state), indent=2))
-        return
-    _note_stranger(app, name, found)
-    for counted in (counted for counted in TaskState if state.counts.get(counted)):
-        click.echo(f"{counted:13} {state.counts[counted]}")
-    _print_settings(state.settings)
+    check_identifier("queue", name)
+
+    def one(found: Sequence[QueueState]) -> QueueState:
+        return next(state for state in found if state.name == name)
+
+    face = Face[Sequence[QueueState]](
+        plain=lambda found: _plain(one(found)),
+        view=lambda found: _lines(one(found)),
+        notes=lambda found: _stranger(app, name, found),
+    )
+    present(app, lambda: _known(app, name), face, as_json, every)
 
 
-def _print_settings(settings: QueueSettings) -> None:
-    click.echo(f"{'paused':13} {printable(_pause(settings))}")
+def _lines(state: QueueState) -> list[str]:
+    counts = [f"{counted:13} {state.counts[counted]}" for counted in TaskState if state.counts.get(counted)]
+    return [*counts, *_settings(state.settings)]
+
+
+def _settings(settings: QueueSettings) -> list[str]:
+    lines = [f"{'paused':13} {_pause(settings)}"]
     for field in QueueSettings.__slots__:
         value = getattr(settings, field)
         if field.startswith("paused") or value is None:
             continue
         shown = _rate(value) if isinstance(value, Rate) else json.dumps(value)
         mark = "" if value == getattr(QueueSettings(), field) else "  (set)"
-        click.echo(f"{field:13} {shown}{mark}")
+        lines.append(f"{field:13} {shown}{mark}")
+    return lines
 
 
-@queues.command()
+@queues.command(cls=Watched)
 @_of_one
 @click.option("--limit", type=click.IntRange(1, 1000), default=10, show_default=True)
 @click.option("--json", "as_json", is_flag=True)
+@watch_option()
 @says_errors()
-def peek(app_path: str | None, url: str | None, name: str, limit: int, as_json: bool) -> None:
+def peek(app_path: str | None, url: str | None, name: str, limit: int, as_json: bool, every: float | None) -> None:
     """Show the tasks that the next claims would take of the queue NAME, without taking them."""
     app = store_app(app_path, url)
     check_identifier("queue", name)
 
-    async def look() -> Sequence[TaskRecord]:
-        async with opened_app(app):
-            return await management(app).tasks.peek(name, limit)
+    face = Face[Sequence[TaskRecord]](lambda found: [_next(record) for record in found], lambda found: [_peeked(found)])
+    present(app, lambda: management(app).tasks.peek(name, limit), face, as_json, every)
 
-    records = run(look())
-    if as_json:
-        told = [{"id": r.id, "name": r.name, "priority": r.priority.name.lower()} for r in records]
-        waits = [{"waits_at": r.waits_at, "created_at": r.created_at.isoformat()} for r in records]
-        click.echo(json.dumps([{**one, **wait} for one, wait in zip(told, waits, strict=True)], indent=2))
-        return
-    rows = [(r.id, r.name, r.priority.name.lower(), seconds_of(r.created_at), r.waits_at or "-") for r in records]
-    print_table(("id", "name", "priority", "enqueued", "waits at"), rows)
+
+def _next(record: TaskRecord) -> dict[str, Any]:
+    told = {"id": record.id, "name": record.name, "priority": record.priority.name.lower()}
+    return {**told, "waits_at": record.waits_at, "created_at": record.created_at.isoformat()}
+
+
+def _peeked(found: Sequence[TaskRecord]) -> Table:
+    rows = [(r.id, r.name, r.priority.name.lower(), r.created_at, r.waits_at or None) for r in found]
+    return Table(("id", "name", "priority", "enqueued", "waits at"), rows, spare=("waits at", "priority"))
 
 
 # ------------------------------------------------------------ steering
@@ -193,34 +209,9 @@ def set_(app_path: str | None, url: str | None, name: str, settings: tuple[str, 
     timeout=30          seconds; for tasks that say nothing themselves, as
     soft_timeout=25     expires=3600   retry='{"strategy":"fixed","delay":5}'
     """
-    given = _pairs(settings)
+    given = pairs_of(settings)
     queue_config(**given)  # what is wrong with them is said before the store is asked
     _steer(app_path, url, name, lambda queues: queues.configure(name, **given))
-
-
-def _pairs(settings: Sequence[str]) -> dict[str, Any]:
-    """What was typed, by its key.
-
-    Raises:
-        ConfigError: something is no KEY=VALUE, or a key is given twice.
-    """
-    pairs: dict[str, Any] = {}
-    for text in settings:
-        key, mark, value = text.partition("=")
-        if not (key and mark and value):
-            raise ConfigError(f"{text!r} is not of the form KEY=VALUE, such as max_size=1000")
-        if key in pairs:
-            raise ConfigError(f"{key} is given twice")
-        pairs[key] = _value(value)
-    return pairs
-
-
-def _value(text: str) -> Any:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text  # "100/s", "default"
-    return text if value is None else value
 
 
 def _steer(app_path: str | None, url: str | None, name: str, act: Callable[[QueueDesk], Any]) -> None:
@@ -233,18 +224,20 @@ def _steer(app_path: str | None, url: str | None, name: str, act: Callable[[Queu
             return await _known(app, name)
 
     found = run(steer())
-    _note_stranger(app, name, found)
+    for line in _stranger(app, name, found):
+        click.echo(f"taskq: {line}", err=True)
     [state] = [state for state in found if state.name == name]
-    _print_settings(state.settings)
+    print_view(_settings(state.settings))
 
 
-def _note_stranger(app: App, name: str, found: Sequence[QueueState]) -> None:
-    """Say where a name may be misspelt; it may as well be of a queue that is to be used."""
+def _stranger(app: App, name: str, found: Sequence[QueueState]) -> Sequence[str]:
+    """What to say where a name may be misspelt; it may as well be of a queue that is to be used."""
     known = {state.name for state in found if state.counts} | {task.queue for task in app.tasks}
-    if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        click.echo(f"taskq: no task is in the queue {name} yet{hint}", err=True)
+    if name in known:
+        return ()
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return (f"no task is in the queue {name} yet{hint}",)
 
 
 @queues.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -13,9 +13,12 @@ import msgspec
 
 from taskq.app import App
 from taskq.cli.commands import app_option, backend_option, run, says_errors, store_app, within
+from taskq.cli.completing import queue_names, schedule_names, task_names
+from taskq.cli.following import Face, Watched, present, show_once, watch_option
 from taskq.cli.manage import management
+from taskq.cli.table import Table, View
 from taskq.cli.tasks import read_arguments
-from taskq.cli.values import duration, instant, print_table, seconds_of
+from taskq.cli.values import duration, instant, seconds_of
 from taskq.domain.schedule import Misfire, Overlap
 from taskq.domain.timing import At, Cron, Every, Timing
 from taskq.errors import ConfigError, TaskNotRegistered
@@ -34,7 +37,7 @@ def schedules() -> None:
 
 def _of_one(command: Command) -> Command:
     """The arguments of a command on one schedule."""
-    return app_option(required=False)(backend_option(click.argument("name")(command)))
+    return app_option(required=False)(backend_option(click.argument("name", shell_complete=schedule_names)(command)))
 
 
 def _steers(command: Command) -> Command:
@@ -46,7 +49,7 @@ def _fields(command: Command) -> Command:
     """What can be said of a schedule."""
     for option in (
         click.option("--priority", type=click.Choice(["low", "normal", "high", "critical"])),
-        click.option("--queue", "-q"),
+        click.option("--queue", "-q", shell_complete=queue_names),
         click.option("--end", callback=instant, metavar="ISO", help="It does not fire after."),
         click.option("--start", callback=instant, metavar="ISO", help="It does not fire before."),
         click.option("--jitter", type=float, metavar="SECONDS", help="Each fire is put off by a part of it."),
@@ -83,20 +86,23 @@ def _timing(cron: str | None, timezone: str | None, every: timedelta | None, at:
 # ------------------------------------------------------------ looking
 
 
-@schedules.command("list")
+@schedules.command("list", cls=Watched)
 @app_option(required=False)
 @backend_option
 @click.option("--json", "as_json", is_flag=True)
+@watch_option()
 @says_errors()
-def list_schedules(app_path: str | None, url: str | None, as_json: bool) -> None:
+def list_schedules(app_path: str | None, url: str | None, as_json: bool, every: float | None) -> None:
     """List all schedules."""
     app = store_app(app_path, url)
-    found = run(within(app, lambda: management(app).schedules.list()))
-    if as_json:
-        click.echo(json.dumps([_plain(schedule) for schedule in found], indent=2))
-        return
+    face = Face[Sequence[Schedule]](lambda found: [_plain(one) for one in found], lambda found: [_table(found)])
+    present(app, lambda: management(app).schedules.list(), face, as_json, every)
+
+
+def _table(found: Sequence[Schedule]) -> Table:
     rows = [(one.name, one.task, one.queue, _when(one), _made_by(one), _next(one), _last(one)) for one in found]
-    print_table(("name", "task", "queue", "when", "made by", "next", "last"), rows)
+    head = ("name", "task", "queue", "when", "made by", "next", "last")
+    return Table(head, rows, spare=("made by", "queue", "task"))
 
 
 @schedules.command()
@@ -105,7 +111,7 @@ def list_schedules(app_path: str | None, url: str | None, as_json: bool) -> None
 def show(app_path: str | None, url: str | None, name: str, as_json: bool) -> None:
     """Show the schedule NAME: what holds, its next and last fires, and what did not fire as it should."""
     app = store_app(app_path, url)
-    _print(run(within(app, lambda: management(app).schedules.get(name))), as_json)
+    show_once(run(within(app, lambda: management(app).schedules.get(name))), _FACE, as_json)
 
 
 def _when(schedule: Schedule) -> str:
@@ -117,14 +123,14 @@ def _when(schedule: Schedule) -> str:
     return f"at {seconds_of(cast('At', timing).instant)}"
 
 
-def _next(schedule: Schedule) -> str:
+def _next(schedule: Schedule) -> datetime | str:
     if schedule.paused_reason is not None:
         return f"paused: {schedule.paused_reason}" if schedule.paused_reason else "paused"
-    return "ended" if schedule.next_at is None else seconds_of(schedule.next_at)
+    return schedule.next_at or "ended"
 
 
-def _last(schedule: Schedule) -> str:
-    return seconds_of(schedule.fired[-1].at if schedule.fired else None)
+def _last(schedule: Schedule) -> datetime | None:
+    return schedule.fired[-1].at if schedule.fired else None
 
 
 def _made_by(schedule: Schedule) -> str:
@@ -159,10 +165,7 @@ def _plain(schedule: Schedule) -> dict[str, Any]:
     return told
 
 
-def _print(schedule: Schedule, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(_plain(schedule), indent=2))
-        return
+def _view(schedule: Schedule) -> View:
     rules = schedule.rules
     lines = {
         "name": schedule.name,
@@ -177,22 +180,19 @@ def _print(schedule: Schedule, as_json: bool) -> None:
         "payload": "encrypted" if schedule.payload is None else json.dumps(schedule.payload),
         "options": json.dumps(schedule.options),
         "made by": _made_by(schedule),
-        "next": ", ".join(seconds_of(one) for one in schedule.upcoming(UPCOMING)) or _next(schedule),
+        "next": ", ".join(seconds_of(one) for one in schedule.upcoming(UPCOMING)) or str(_next(schedule)),
     }
-    for name, value in lines.items():
-        click.echo(f"{name:8} {printable(str(value))}")
+    view: list[str | Table] = [f"{name:8} {value}" for name, value in lines.items()]
     if schedule.fired:
-        click.echo("\nfired")
-        print_table(
-            ("for", "at", "task"),
-            [(seconds_of(fired.instant), seconds_of(fired.at), fired.id) for fired in schedule.fired],
-        )
+        rows = [(fired.instant, fired.at, fired.id) for fired in schedule.fired]
+        view += ["", "fired", Table(("for", "at", "task"), rows)]
     if schedule.notes:
-        click.echo("\nnot as it should")
-        print_table(
-            ("why", "from", "to", "number"),
-            [(note.why, seconds_of(note.first), seconds_of(note.last), note.number) for note in schedule.notes],
-        )
+        notes = [(note.why, note.first, note.last, note.number) for note in schedule.notes]
+        view += ["", "not as it should", Table(("why", "from", "to", "number"), notes)]
+    return view
+
+
+_FACE = Face(_plain, _view)
 
 
 # ------------------------------------------------------------ steering
@@ -200,7 +200,7 @@ def _print(schedule: Schedule, as_json: bool) -> None:
 
 @schedules.command()
 @_of_one
-@click.argument("task")
+@click.argument("task", shell_complete=task_names)
 @click.argument("payload", required=False, default="{}", metavar="[JSON]")
 @_fields
 @_steers
@@ -218,7 +218,7 @@ def put(
     made = run(within(app, lambda: management(app).schedules.put(name, timing, task, arguments, **given)))
     if app_path is not None:
         _note_stranger(app, task)
-    _print(made, as_json)
+    show_once(made, _FACE, as_json)
 
 
 def _note_stranger(app: App, task: str) -> None:
@@ -248,7 +248,7 @@ def change(
     if not given:
         raise ConfigError("nothing is to be changed: see taskq schedules change --help")
     app = store_app(app_path, url)
-    _print(run(within(app, lambda: management(app).schedules.change(name, **given))), as_json)
+    show_once(run(within(app, lambda: management(app).schedules.change(name, **given))), _FACE, as_json)
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def _given(fields: dict[str, Any]) -> dict[str, Any]:
 def reset(app_path: str | None, url: str | None, name: str, as_json: bool) -> None:
     """Take back what was changed of the schedule NAME, which code declares."""
     app = store_app(app_path, url)
-    _print(run(within(app, lambda: management(app).schedules.reset(name))), as_json)
+    show_once(run(within(app, lambda: management(app).schedules.reset(name))), _FACE, as_json)
 
 
 @schedules.command()
@@ -271,7 +271,7 @@ def reset(app_path: str | None, url: str | None, name: str, as_json: bool) -> No
 def pause(app_path: str | None, url: str | None, name: str, reason: str, as_json: bool) -> None:
     """Have the schedule NAME not fire; what is due meanwhile does not fire later either."""
     app = store_app(app_path, url)
-    _print(run(within(app, lambda: management(app).schedules.pause(name, reason))), as_json)
+    show_once(run(within(app, lambda: management(app).schedules.pause(name, reason))), _FACE, as_json)
 
 
 @schedules.command()
@@ -280,7 +280,7 @@ def pause(app_path: str | None, url: str | None, name: str, reason: str, as_json
 def resume(app_path: str | None, url: str | None, name: str, as_json: bool) -> None:
     """End the pause of the schedule NAME."""
     app = store_app(app_path, url)
-    _print(run(within(app, lambda: management(app).schedules.resume(name))), as_json)
+    show_once(run(within(app, lambda: management(app).schedules.resume(name))), _FACE, as_json)
 
 
 @schedules.command("run")
@@ -295,9 +295,13 @@ def run_now(app_path: str | None, url: str | None, name: str, as_json: bool) -> 
 
 @schedules.command()
 @_of_one
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @_steers
-def remove(app_path: str | None, url: str | None, name: str, as_json: bool) -> None:
+def remove(app_path: str | None, url: str | None, name: str, yes: bool, as_json: bool) -> None:
     """Forget the schedule NAME, unless code declares it."""
     app = store_app(app_path, url)
+    found = run(within(app, lambda: management(app).schedules.get(name)))
+    if not (yes or found.is_declared):
+        click.confirm(f"forget the schedule {printable(name)} of {printable(found.task)}?", abort=True, err=True)
     run(within(app, lambda: management(app).schedules.remove(name)))
     click.echo(json.dumps({"removed": name}) if as_json else f"{printable(name)} is forgotten")

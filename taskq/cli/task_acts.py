@@ -7,16 +7,19 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from taskq.app import App
 from taskq.cli.commands import FAILED, app_option, backend_option, opened_app, run, says_errors, store_app, within
+from taskq.cli.completing import query_terms, queue_names
+from taskq.cli.following import Face, Watched, present, watch_option
 from taskq.cli.jobs import plain_job
 from taskq.cli.manage import management
+from taskq.cli.showing import show as print_view
+from taskq.cli.table import Table
 from taskq.cli.tasks import failure_line, tasks
-from taskq.cli.values import print_table, seconds_of
 from taskq.domain.record import TaskRecord
 from taskq.errors import ConfigError
 from taskq.management import Count, Management, TaskPage
@@ -28,7 +31,7 @@ from taskq.telemetry.logs import printable
 
 def _queried(command: Callable[..., Any]) -> Callable[..., Any]:
     """The query of a command: its words, as the shell has parted them."""
-    words = click.argument("words", nargs=-1, metavar="[QUERY]…")
+    words = click.argument("words", nargs=-1, metavar="[QUERY]…", shell_complete=query_terms)
     return app_option(required=False)(backend_option(words(command)))
 
 
@@ -44,12 +47,13 @@ def _word(word: str) -> str:
     return f'{field}:"{value}"' if colon and " " not in field else f'"{word}"'
 
 
-@tasks.command("list", context_settings={"ignore_unknown_options": True})  # -state:dead is a term
+@tasks.command("list", cls=Watched, context_settings={"ignore_unknown_options": True})  # -state:dead is a term
 @_queried
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @click.option("--cursor", help="Where to go on, of an earlier page.")
 @click.option("--count", "is_counted", is_flag=True, help="Say only how many there are.")
 @click.option("--json", "as_json", is_flag=True)
+@watch_option()
 @says_errors()
 def list_tasks(
     app_path: str | None,
@@ -59,6 +63,7 @@ def list_tasks(
     cursor: str | None,
     is_counted: bool,
     as_json: bool,
+    every: float | None,
 ) -> None:
     """List the tasks that a QUERY means, those that have not ended first.
 
@@ -72,27 +77,32 @@ def list_tasks(
     app = store_app(app_path, url)
     query = _query(words)
 
-    async def look() -> tuple[TaskPage | None, Count]:
-        async with opened_app(app):
-            desk = management(app).tasks
-            page = None if is_counted else await desk.find(query, limit=limit, cursor=cursor)
-            return page, await desk.count(query)
+    async def look() -> _Found:
+        desk = management(app).tasks
+        page = None if is_counted else await desk.find(query, limit=limit, cursor=cursor)
+        return _Found(await desk.count(query), page)
 
-    page, count = run(look())
+    present(app, look, Face(_plain, _view, notes=_notes), as_json, every)
+
+
+class _Found(NamedTuple):
+    """The tasks that a query means."""
+
+    number: Count
+    page: TaskPage | None
+    """None: only their number was asked for."""
+
+
+def _plain(found: _Found) -> dict[str, Any]:
+    count, page = found
     if page is None:
-        click.echo(json.dumps(count._asdict()) if as_json else str(count))
-    elif as_json:
-        click.echo(json.dumps({**_plain(page), "total": count._asdict()}, indent=2))
-    else:
-        _print(page, count)
-
-
-def _plain(page: TaskPage) -> dict[str, Any]:
+        return count._asdict()
     return {
         "tasks": [_brief(record) for record in page.records],
         "looked_at": page.looked_at,
         "next_cursor": page.next_cursor,
         "notes": list(page.notes),
+        "total": count._asdict(),
     }
 
 
@@ -110,15 +120,17 @@ def _brief(record: TaskRecord) -> dict[str, Any]:
     }
 
 
-def _print(page: TaskPage, count: Count) -> None:
-    _print_tasks(page.records)
-    for note in page.notes:
-        click.echo(f"taskq: {note}", err=True)
+def _view(found: _Found) -> list[str | Table]:
+    return [str(found.number)] if found.page is None else [_table(found.page.records)]
+
+
+def _notes(found: _Found) -> Sequence[str]:
+    count, page = found
+    if page is None:
+        return ()
     if page.next_cursor is not None:
-        looked_at = f"looked at {page.looked_at:,}"
-        click.echo(f"taskq: {looked_at} of {count}; go on with --cursor {page.next_cursor}", err=True)
-    elif not page.records:
-        click.echo("taskq: no task is meant", err=True)
+        return (*page.notes, f"looked at {page.looked_at:,} of {count}; go on with --cursor {page.next_cursor}")
+    return page.notes if page.records else (*page.notes, "no task is meant")
 
 
 @tasks.command()
@@ -150,12 +162,12 @@ def _text(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat()
 
 
-def _print_tasks(records: Sequence[TaskRecord]) -> None:
+def _table(records: Sequence[TaskRecord]) -> Table:
     rows = [
-        (r.id, r.name, r.queue, r.state, r.attempt, seconds_of(r.completed_at or r.created_at), failure_line(r))
-        for r in records
+        (r.id, r.name, r.queue, r.state, r.attempt, r.completed_at or r.created_at, failure_line(r)) for r in records
     ]
-    print_table(("id", "task", "queue", "state", "attempt", "ended or enqueued", "failure"), rows)
+    head = ("id", "task", "queue", "state", "attempt", "ended or enqueued", "failure")
+    return Table(head, rows, spare=("attempt", "queue", "failure"))
 
 
 # ------------------------------------------------------------ acting
@@ -202,7 +214,13 @@ def _cancelled(status: CancelStatus) -> str:
 
 @tasks.command()
 @_acting
-@click.option("--to", "to_queue", metavar="QUEUE", help="The queue that they go to, instead of their own.")
+@click.option(
+    "--to",
+    "to_queue",
+    metavar="QUEUE",
+    shell_complete=queue_names,
+    help="The queue that they go to, instead of their own.",
+)
 @says_errors()
 def retry(app_path: str | None, url: str | None, to_queue: str | None, **said: Any) -> None:
     """Start tasks anew that failed, died, expired or were cancelled: those with an ID, or those that a query means."""
@@ -276,7 +294,7 @@ def _act_on_query(
             sample = [_brief(record) for record in plan.sample]
             click.echo(json.dumps({"number": counted.number, "is_exact": counted.is_exact, "sample": sample}, indent=2))
         else:
-            _print_tasks(plan.sample)
+            print_view([_table(plan.sample)])
             click.echo(f"would {verb}: {counted}")
         return
     if counted.number and not yes:

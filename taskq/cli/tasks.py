@@ -12,7 +12,8 @@ import msgspec
 
 from taskq.app import App
 from taskq.cli.commands import app_option, backend_option, opened_app, run, says_errors, store_app, within
-from taskq.cli.following import follow
+from taskq.cli.completing import queue_names, task_names
+from taskq.cli.following import OFTEN, Face, Watched, follow, show_once, spaced, watch_option
 from taskq.cli.values import WIDEST, shortened
 from taskq.crypto import key_of, unescaped
 from taskq.domain.envelope import unseal
@@ -46,9 +47,9 @@ def _retry(_ctx: click.Context, _param: click.Parameter, given: str | None) -> A
 @click.command()
 @app_option(required=False)
 @backend_option
-@click.argument("name")
+@click.argument("name", shell_complete=task_names)
 @click.argument("payload", required=False, default="{}", metavar="[JSON]")
-@click.option("--queue", "-q")
+@click.option("--queue", "-q", shell_complete=queue_names)
 @click.option("--priority", type=click.Choice(["low", "normal", "high", "critical"]))
 @click.option("--delay", type=float, metavar="SECONDS")
 @click.option("--expires", type=float, metavar="SECONDS")
@@ -115,22 +116,22 @@ def tasks() -> None:
     """Look at tasks."""
 
 
-@tasks.command()
+@tasks.command(cls=Watched)
 @app_option(required=False)
 @backend_option
 @click.argument("id")
 @click.option("--json", "as_json", is_flag=True, help="With --watch, a line for each change.")
-@click.option("--watch", "is_watched", is_flag=True, help="Go on until the task has ended.")
+@watch_option("Go on until the task has ended, at each change; SECONDS pass from one to the next at least.", OFTEN)
 @says_errors()
-def show(app_path: str | None, url: str | None, id: str, as_json: bool, is_watched: bool) -> None:
+def show(app_path: str | None, url: str | None, id: str, as_json: bool, every: float | None) -> None:
     """Show all that is known of the task ID."""
     app = store_app(app_path, url)
     handle = app.handle(id)
-    if is_watched:
-        follow(app, handle.awatch(), as_json, plain=plain, line=_line, text=_text)
-        return
-    record = run(within(app, handle.ainfo))
-    click.echo(json.dumps(plain(record), indent=2) if as_json else _text(record))
+    face = Face(plain, _view, line=_line)
+    if every is not None:
+        follow(app, spaced(handle.awatch(), every), face, as_json)
+    else:
+        show_once(run(within(app, handle.ainfo)), face, as_json)
 
 
 def _line(record: TaskRecord) -> str:
@@ -183,7 +184,7 @@ def _encrypted(data: bytes) -> str:
     return f"(encrypted with the key {key_of(data) or '?'})"
 
 
-def _text(record: TaskRecord) -> str:
+def _view(record: TaskRecord) -> list[str]:
     fields = plain(record)
     lines = [f"{key.replace('_', ' '):13} {_value(fields[key])}" for key in _SHOWN if fields.get(key) not in (None, "")]
     lines += [attempt_line(attempt) for attempt in record.attempts]
@@ -191,7 +192,7 @@ def _text(record: TaskRecord) -> str:
     if record.failure is not None:
         failure = f"{record.failure.type}: {record.failure.message}"
         lines += ["", *(record.failure.traceback.rstrip() or failure).splitlines()]
-    return "\n".join(printable(line) for line in lines)
+    return lines
 
 
 _SHOWN = (

@@ -1,4 +1,4 @@
-"""What is typed for a time, and how tables and what stands in them are printed."""
+"""What is typed for a time, and how what stands in tables is written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 import click
 
 from taskq.domain.spans import parse_duration, parse_instant
-from taskq.telemetry.logs import printable
 
 WIDEST = 80
 """Characters of a text in a table."""
@@ -44,25 +43,6 @@ def moment(ctx: click.Context, param: click.Parameter, given: str | None) -> dat
         return instant(ctx, param, given)
 
 
-def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows under their head, each column as wide as it must be; without rows nothing is printed."""
-    for line in table(head, rows):
-        click.echo(line)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """The lines of a table; none without rows.
-
-    >>> table(("name", "n"), [("a", 1), ("longer", 2)])
-    ['name    n', 'a       1', 'longer  2']
-    """
-    if not rows:
-        return []
-    lines = [[printable(str(cell)) for cell in row] for row in (head, *rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return ["  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-
-
 def seconds_of(instant: datetime | None) -> str:
     """An instant to the second, "-" for none."""
     return "-" if instant is None else instant.isoformat(timespec="seconds")
@@ -84,3 +64,28 @@ def shortened(text: str, most: int | None = WIDEST) -> str:
     'no route…'
     """
     return text if most is None or len(text) <= most else f"{text[: most - 1]}…"
+
+
+def pairs_of(settings: Sequence[str]) -> dict[str, Any]:
+    """Settings as they were typed, by their keys: numbers and JSON, and texts such as 100/s.
+
+    Raises:
+        ConfigError: something is no KEY=VALUE, or a key is given twice.
+    """
+    pairs: dict[str, Any] = {}
+    for text in settings:
+        key, mark, value = text.partition("=")
+        if not (key and mark and value):
+            raise ConfigError(f"{text!r} is not of the form KEY=VALUE, such as max_size=1000")
+        if key in pairs:
+            raise ConfigError(f"{key} is given twice")
+        pairs[key] = _value(value)
+    return pairs
+
+
+def _value(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text  # "100/s", "default"
+    return text if value is None else value

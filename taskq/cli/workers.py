@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from taskq.cli.commands import app_option, backend_option, opened_app, run, says_errors, store_app
+from taskq.cli.completing import worker_names
+from taskq.cli.following import Face, Watched, present, watch_option
 from taskq.cli.manage import management
-from taskq.cli.values import few, print_table
+from taskq.cli.table import Table
+from taskq.cli.values import few
 from taskq.management.workers import WorkerDesk
 from taskq.options import LOG_LEVELS
 from taskq.ports import WorkerInfo
@@ -23,35 +26,36 @@ def workers() -> None:
     """Look at workers and steer them."""
 
 
-@workers.command("list")
+@workers.command("list", cls=Watched)
 @app_option(required=False)
 @backend_option
 @click.option("--json", "as_json", is_flag=True)
+@watch_option()
 @says_errors()
-def list_workers(app_path: str | None, url: str | None, as_json: bool) -> None:
+def list_workers(app_path: str | None, url: str | None, as_json: bool, every: float | None) -> None:
     """List the workers that live."""
     app = store_app(app_path, url)
+    face = Face(_plain, lambda found: [_table(found)], notes=_hint)
+    present(app, lambda: management(app).workers.list(), face, as_json, every)
 
-    async def look() -> Sequence[WorkerInfo]:
-        async with opened_app(app):
-            return await management(app).workers.list()
 
-    found = run(look())
-    if as_json:
-        click.echo(json.dumps([asdict(worker) for worker in found], indent=2))
-        return
-    print_table(
-        ("name", "id", "state", "running", "slots", "queues", "host", "pid", "seen", "version", "note"),
-        [_row(worker) for worker in found],
-    )
-    if not found:
-        click.echo("taskq: no worker lives: start one with `taskq worker -A module:app`", err=True)
+def _plain(found: Sequence[WorkerInfo]) -> list[dict[str, Any]]:
+    return [asdict(worker) for worker in found]
+
+
+def _table(found: Sequence[WorkerInfo]) -> Table:
+    head = ("name", "id", "state", "running", "slots", "queues", "host", "pid", "seen", "version", "note")
+    return Table(head, [_row(worker) for worker in found], spare=("version", "pid", "host", "queues", "note", "slots"))
+
+
+def _hint(found: Sequence[WorkerInfo]) -> Sequence[str]:
+    return () if found else ("no worker lives: start one with `taskq worker -A module:app`",)
 
 
 def _row(worker: WorkerInfo) -> tuple[object, ...]:
     stuck = f"cannot end {len(worker.unresponsive)}" if worker.unresponsive else ""
     note = "; ".join(part for part in (worker.pressure, stuck) if part) or "-"
-    seen = f"{max(0.0, time.time() - worker.seen_at):.0f} s ago"
+    seen = min(datetime.fromtimestamp(worker.seen_at, UTC), datetime.now(UTC))  # the clocks of two hosts
     ids = (worker.name, worker.id, worker.state, worker.running, worker.concurrency, few(worker.queues))
     return (*ids, worker.host, worker.pid, seen, worker.version or "-", note)
 
@@ -59,7 +63,9 @@ def _row(worker: WorkerInfo) -> tuple[object, ...]:
 def _of_one(command: Callable[..., Any]) -> Callable[..., Any]:
     """The arguments of a command to one worker, or to those of one name."""
     command = click.option("--json", "as_json", is_flag=True)(command)
-    return app_option(required=False)(backend_option(click.argument("worker", metavar="ID|NAME")(command)))
+    return app_option(required=False)(
+        backend_option(click.argument("worker", metavar="ID|NAME", shell_complete=worker_names)(command))
+    )
 
 
 @workers.command()

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_SPOKEN = ((120.0, 1.0, "s"), (7200.0, 60.0, "min"), (172_800.0, 3600.0, "h"))
+"""Up to how many seconds a duration is told in which unit."""
 
 
 def parse_duration(text: str) -> timedelta:
@@ -30,6 +32,20 @@ def parse_duration(text: str) -> timedelta:
     if found < timedelta(0):
         raise ValueError(text)
     return found
+
+
+def spoken(seconds: float) -> str:
+    """A duration as it is told to people, in its greatest unit of which there are two.
+
+    >>> spoken(1.23), spoken(90), spoken(200), spoken(7200), spoken(200_000)
+    ('1.2 s', '90 s', '3 min', '2 h', '2 d')
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    for most, unit, name in _SPOKEN:
+        if seconds < most:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / _SECONDS['d']:,.0f} d"
 
 
 def parse_instant(text: str, zone: tzinfo | None = UTC) -> datetime:

@@ -5,7 +5,9 @@ from taskq.management.audit import AuditEntry, AuditTrail, Head, Verification
 from taskq.management.doctor import Repaired
 from taskq.management.finding import Count, TaskPage
 from taskq.management.keys import Key, KeyNotFound, Keys, NewKey
+from taskq.management.looks import Look
 from taskq.management.manager import Management
+from taskq.management.overview import Overview
 from taskq.management.workers import WorkerNotFound
 
 __all__ = [
@@ -19,8 +21,10 @@ __all__ = [
     "Key",
     "KeyNotFound",
     "Keys",
+    "Look",
     "Management",
     "NewKey",
+    "Overview",
     "Permission",
     "Repaired",
     "Role",

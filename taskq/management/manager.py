@@ -13,6 +13,7 @@ from taskq.management.flows import FlowDesk
 from taskq.management.jobs import JobDesk
 from taskq.management.keys import KeyDesk
 from taskq.management.limits import LimitDesk
+from taskq.management.overview_desk import OverviewDesk
 from taskq.management.queues import QueueDesk
 from taskq.management.schedules import ScheduleDesk
 from taskq.management.tasks import TaskDesk
@@ -42,6 +43,11 @@ class Management:
     def __init__(self, app: App, actor: Actor) -> None:
         self.app = app
         self.actor = actor
+
+    @cached_property
+    def overview(self) -> OverviewDesk:
+        """All of it at a glance: looks at the store, of which two make an Overview."""
+        return OverviewDesk(self.app, self.actor)
 
     @cached_property
     def tasks(self) -> TaskDesk:

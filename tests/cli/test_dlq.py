@@ -176,6 +176,15 @@ def test_ids_that_are_gone_fail_the_command(kept: str, bury: Burying) -> None:
     assert taskq("dlq", "retry", "--backend", kept, id).exit_code == 1
 
 
+def test_forgetting_asks_also_for_ids(kept: str, bury: Burying) -> None:
+    ids = [bury(), bury()]
+    refused = taskq("dlq", "purge", "--backend", kept, ids[0], ids[0], input="n\n")
+    assert (refused.exit_code, "forget 1 dead letter?" in refused.stderr) == (1, True), refused.output
+    assert counts(kept) == {"dead": 2}
+    result = taskq("dlq", "purge", "--backend", kept, *ids, input="y\n")
+    assert (result.exit_code, "forget 2 dead letters?" in result.stderr) == (0, True), result.output
+
+
 def test_a_held_key_is_told(kept: str, bury: Burying) -> None:
     async def hold() -> str:
         async with App(kept) as app:

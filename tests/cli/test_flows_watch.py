@@ -70,7 +70,7 @@ def test_on_a_terminal_it_is_shown_in_place_and_can_be_left(shell: Shell, shared
         assert terminal.until_it_ends() == 130
         assert not re.search("Traceback|Aborted", terminal.text)
     with Terminal(shell.folder, *command) as terminal:
-        terminal.until_it_says("load +take +blocked")
+        terminal.until_it_says(r"load +take +\S*blocked")
         go_on(shared_url, DONE, DEAD)
         assert terminal.until_it_ends() == 0
         assert "failed" in terminal.text

@@ -72,7 +72,9 @@ def test_one_is_changed_paused_and_forgotten(kept: str) -> None:
     act(kept, "pause", "tick")
     assert re.search(r"^next     paused$", text(kept, "show", "tick"), re.MULTILINE)
     assert act(kept, "resume", "tick")["paused_reason"] is None
-    assert text(kept, "remove", "tick") == "tick is forgotten\n"
+    aborted = taskq("schedules", "remove", "tick", "--backend", kept, input="n\n")
+    assert (aborted.exit_code, "forget the schedule tick of job? [y/N]" in aborted.stderr) == (1, True)
+    assert text(kept, "remove", "tick", "--yes") == "tick is forgotten\n"
     assert act(kept, "list") == []
     assert text(kept, "list") == ""
 
@@ -116,7 +118,7 @@ def test_one_fires_at_once(kept: str) -> None:
     shown = text(kept, "show", "tick")
     assert re.search(rf"^-    +\S+  {id}\n-    +\S+  {again}$", shown, re.MULTILINE)
     assert [fired["id"] for fired in act(kept, "show", "tick")["fired"]] == [id, again]
-    assert act(kept, "remove", "tick") == {"removed": "tick"}
+    assert act(kept, "remove", "tick", input="y\n") == {"removed": "tick"}
 
 
 @pytest.mark.parametrize(

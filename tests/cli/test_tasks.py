@@ -200,6 +200,7 @@ def test_a_whole_trail_is_verified(kept: str, ids: list[str]) -> None:
     act(kept, "tasks", "cancel", ids[1])
     head = act(kept, "audit", "head").strip()
     assert head.startswith("1:")
+    assert told(kept, "audit", "head") == {"number": 1, "digest": head.partition(":")[2]}
     assert act(kept, "audit", "verify", "--known", head) == f"1 entries, the newest {head}\n"
     assert told(kept, "audit", "verify")["faults"] == []
 

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click import Context
 
+from taskq.cli import cli
 from taskq.cli.commands import says_lost_output
-from tests.cli.support import TIMEOUT, Shell, command, environment
+from tests.cli.support import TIMEOUT, Shell, command, environment, taskq
 from tests.servers import RedisServer, free_port
 from tests.servers.postgres import create_database, drop_database
 
@@ -52,9 +54,21 @@ def test_version_and_help(shell: Shell) -> None:
     assert shell.output("--version").startswith("taskq, version ")
     for option in ("-h", "--help"):
         assert "worker" in shell.output(option)
-    looking = ("tasks", "dlq", "queues", "schedules", "workflows", "batches", "limits")
+    looking = ("tasks", "dlq", "queues", "schedules", "workflows", "batches", "limits", "top", "completion")
     for name in ("worker", "beat", "enqueue", *looking, "migrate", "doctor", "dev"):
         assert "Usage: taskq" in shell.output(name, "-h")
+
+
+def test_the_help_lists_each_command_once_by_what_it_is_for() -> None:
+    titles, listed = [], []
+    for line in taskq("--help").stdout.partition("Show this message and exit.")[2].splitlines():
+        if line.endswith(":") and not line.startswith(" "):
+            titles.append(line.removesuffix(":"))
+        elif line.startswith("  ") and not line.startswith("   "):
+            listed.append(line.split()[0])
+    assert titles == ["Look", "Look and act", "Run", "Set up"]
+    assert sorted(listed) == cli.list_commands(Context(cli))
+    assert listed[0] == "top"
 
 
 def test_a_misspelt_command_is_named_with_the_nearest(shell: Shell) -> None:

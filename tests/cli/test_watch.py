@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from tests.cli.support import Shell
-from tests.cli.terminal import CTRL_C, Terminal
+from tests.cli.terminal import CTRL_C, HIDDEN, SEEN, Terminal
 
 STEPS = """
 import asyncio
@@ -36,6 +36,12 @@ def here(shell: Shell, shared_url: str) -> tuple[str, ...]:
     here = ("-A", "steps:app", "--backend", shared_url)
     shell.start("worker", *here)
     return here
+
+
+def end(shell: Shell, here: tuple[str, ...], id: str) -> None:
+    """Have a task end, for which its worker would wait."""
+    (shell.folder / "go").touch()
+    shell.output("tasks", "show", *here, id, "--watch")
 
 
 def test_a_line_for_each_change(shell: Shell, here: tuple[str, ...]) -> None:
@@ -72,6 +78,16 @@ def test_on_a_terminal_it_is_shown_in_place_and_can_be_left(shell: Shell, here: 
         assert "completed" in terminal.text
 
 
+def test_sigterm_gives_the_terminal_back(shell: Shell, here: tuple[str, ...]) -> None:
+    id = shell.output("enqueue", *here, "steps.copy")
+    with Terminal(shell.folder, "tasks", "show", *here, id, "--watch") as terminal:
+        terminal.until_it_says("state +running")
+        terminal.process.terminate()
+        assert terminal.until_it_ends() == -signal.SIGTERM
+        assert terminal.text.count(HIDDEN) == terminal.text.count(SEEN) == 1
+    end(shell, here, id)
+
+
 def test_what_is_not_there_is_said_in_one_line(shell: Shell, here: tuple[str, ...]) -> None:
     result = shell.run("tasks", "show", *here, "0190a5c1-0000-7000-8000-000000000000", "--watch")
     assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
@@ -83,6 +99,7 @@ def test_it_can_be_left_where_there_is_no_terminal(shell: Shell, here: tuple[str
     watch.until_it_says("40%")
     assert watch.stop(signal.SIGINT) == 130
     assert {line.split()[0] for line in watch.log.splitlines()} <= {"pending", "running"}
+    end(shell, here, id)
 
 
 def test_a_pipe_that_is_closed_ends_it_quietly(shell: Shell, here: tuple[str, ...]) -> None:

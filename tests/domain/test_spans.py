@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from taskq.domain.spans import parse_duration, parse_instant
+from taskq.domain.spans import parse_duration, parse_instant, spoken
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,22 @@ def test_an_instant_without_a_zone_is_of_the_one_that_is_given() -> None:
 def test_what_is_no_instant(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_instant(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (9.9, "9.9 s"),
+        (10, "10 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7199, "120 min"),
+        (7200, "2 h"),
+        (172_799, "48 h"),
+        (172_800, "2 d"),
+        (86_400_000, "1,000 d"),
+    ],
+)
+def test_a_duration_is_told_in_its_greatest_unit(seconds: float, text: str) -> None:
+    assert spoken(seconds) == text
