@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import click
 
 from taskq.domain.spans import parse_duration, parse_instant
+from taskq.errors import ConfigError
 
 WIDEST = 80
 """Characters of a text in a table."""

@@ -178,7 +178,7 @@ def commands(group: click.Group, name: str = "taskq") -> Iterator[tuple[str, cli
 
 def test_each_command_takes_a_file() -> None:
     without = [name for name, command in commands(cli) if "config" not in {param.name for param in command.params}]
-    assert without == []
+    assert without == ["taskq completion"]  # which prints the same wherever it is run
 
 
 def test_a_shell_that_completes_what_is_typed_is_told_of_no_mistake(folder: Path) -> None:
