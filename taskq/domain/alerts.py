@@ -1,7 +1,8 @@
 """Alerts: when what was read of a store is raised, and when it is cleared again, once each.
 
-A rule has two bounds and two times, so that a value which swings about one bound tells of itself once: it is raised when
-the value has been over the bound for a while without a break, and cleared when it has been well below it for a while.
+A rule has two bounds and two times, so that a value which swings about one bound tells of itself once: it is raised
+when the value has been over the bound for a while without a break, and cleared when it has been well below it for a
+while.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from taskq.app import App
 from taskq.management.access import Actor
+from taskq.management.alert_desk import AlertDesk
 from taskq.management.audit_desk import AuditDesk
 from taskq.management.dead_letters import DeadLetterDesk
 from taskq.management.flows import FlowDesk
@@ -79,6 +80,11 @@ class Management:
     def limits(self) -> LimitDesk:
         """Limits: how they stand, and taking them back to where they began."""
         return LimitDesk(self.app, self.actor)
+
+    @cached_property
+    def alerts(self) -> AlertDesk:
+        """Alerts: what goes on, what is over, and who has seen to it."""
+        return AlertDesk(self.app, self.actor)
 
     @cached_property
     def audit(self) -> AuditDesk:
