@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
@@ -96,5 +97,6 @@ class AlertDesk(Desk):
         if kept is None:
             raise AlertNotFound(f"alert {alert.id} is over by now")
         log(Change.ACKNOWLEDGED, kept.alert)
-        await backend.events.publish([event_of(Change.ACKNOWLEDGED, kept.alert)])
+        with contextlib.suppress(TaskqError):  # it is a hint
+            await backend.events.publish([event_of(Change.ACKNOWLEDGED, kept.alert)])
         return kept.alert

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import smtplib
 import ssl
 from collections.abc import Sequence
@@ -47,10 +48,14 @@ def send(options: EmailOptions, notices: Sequence[Notice]) -> None:
     """
     mail = mail_of(options, notices)
     try:
-        with _connected(options) as server:
+        server = _connected(options)
+        try:
             if options.user:
                 server.login(options.user, options.password)
             server.send_message(mail)
+        finally:
+            with contextlib.suppress(smtplib.SMTPException, OSError):  # what it says now changes nothing of the mail
+                server.quit()
     except smtplib.SMTPResponseException as error:  # whose text is the server's, and may repeat what it was told
         raise MailFailed(f"{options.host} has answered {error.smtp_code} ({type(error).__name__})") from None
     except smtplib.SMTPException as error:

@@ -72,7 +72,8 @@ class EmailOptions:
     tls: Tls = "starttls"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "to", (self.to,) if isinstance(self.to, str) else tuple(self.to))
+        given: object = self.to
+        object.__setattr__(self, "to", (given,) if isinstance(given, str) else tuple(self.to))
         require(is_plain(self.host), "alerts.email.host must be a host name or an address", self.host)
         port: object = self.port
         in_range = is_whole(port) and port in ANY_PORT

@@ -179,7 +179,7 @@ class AlertBook:
         await self._documents.delete(KIND, document_id(alert.rule, alert.subject), row.version)
 
     async def note(self, alert: Alert) -> None:
-        """Write an alert into the past; where its document is not deleted after it, it is written twice and shown once."""
+        """Write an alert into the past; who writes one twice, having died before its document went, shows it once."""
         data = msgspec.json.encode(alert)
         while not await self._journal.append(JOURNAL, await self._journal.newest(JOURNAL) + 1, data):
             pass
