@@ -8,10 +8,12 @@ from taskq.app import App
 from taskq.management.access import Actor
 from taskq.management.alert_desk import AlertDesk
 from taskq.management.audit_desk import AuditDesk
+from taskq.management.autoscale import AutoscaleDesk
 from taskq.management.dead_letters import DeadLetterDesk
 from taskq.management.flows import FlowDesk
 from taskq.management.jobs import JobDesk
 from taskq.management.limits import LimitDesk
+from taskq.management.metrics import MetricsDesk
 from taskq.management.queues import QueueDesk
 from taskq.management.schedules import ScheduleDesk
 from taskq.management.tasks import TaskDesk
@@ -82,9 +84,19 @@ class Management:
         return LimitDesk(self.app, self.actor)
 
     @cached_property
+    def metrics(self) -> MetricsDesk:
+        """Figures over time, for charts."""
+        return MetricsDesk(self.app, self.actor)
+
+    @cached_property
     def alerts(self) -> AlertDesk:
         """Alerts: what goes on, what is over, and who has seen to it."""
         return AlertDesk(self.app, self.actor)
+
+    @cached_property
+    def autoscale(self) -> AutoscaleDesk:
+        """How many workers queues need."""
+        return AutoscaleDesk(self.app, self.actor)
 
     @cached_property
     def audit(self) -> AuditDesk:
