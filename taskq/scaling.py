@@ -126,15 +126,17 @@ def load_of(queues: Sequence[str], seen: Look) -> Load:
     return Load(
         arrival=sum(one.arrival for one in paces) if paces else None,
         drain=sum(one.drain for one in paces) if paces else None,
-        # What a limit holds back is ready too, but no worker more would help it.
-        waiting=sum(
-            n.get(TaskState.PENDING, 0) for n, s in zip(counts, standings, strict=True) if s.oldest is not None
-        ),
+        waiting=sum(_ready(states, standing) for states, standing in zip(counts, standings, strict=True)),
         oldest=max(standing.oldest or 0.0 for standing in standings),
         workers=len(serving),
         taken=min(len(serving), math.ceil(running / slots)) if slots else 0,
         expected=max(1.0, slots) / takes if takes else None,
     )
+
+
+def _ready(states: Mapping[TaskState, int], standing: Standing) -> int:
+    """What waits for a worker: what a limit holds back is ready too, but no worker more would help it."""
+    return 0 if standing.oldest is None else states.get(TaskState.PENDING, 0)
 
 
 def _hinted(queues: tuple[str, ...], scaling: Scaling, seen: Look, memory: Memory) -> _Kept:

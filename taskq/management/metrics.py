@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
@@ -134,10 +134,9 @@ class MetricsDesk(Desk):
         width = _width(row, last - first, step)
         last = min(last, now.timestamp() - INCOMING) if row.seconds == 1 else last
         found = await _rows(backend.metrics, row.seconds, width, first, last)
-        make = _MADE[kind]
-        made = [(point.at, make(about, before, point, _seconds(point, width, now))) for before, point in _pairs(found)]
-        shown_points = [ChartPoint(_instant(at), values) for at, values in made if values]
-        return Series(kind, width, _instant(first), _instant(last), shown_points)
+        made = [(at, _MADE[kind](about, stretch)) for at, stretch in _stretches(found, width, now)]
+        drawn = [ChartPoint(_instant(at), values) for at, values in made if values]
+        return Series(kind, width, _instant(first), _instant(last), drawn)
 
     async def latest(self) -> Latest:
         """How it stands, by the last minute."""
@@ -148,16 +147,16 @@ class MetricsDesk(Desk):
         whole: Frame = {}
         for point in found:
             add(whole, point.frame)
-        everything, minute = _About(None, None, None), Point(int(at - LATELY), whole)
+        everything, minute = _About(None, None, None), _Stretch(whole, LATELY)
         names = [name.partition(" ")[2] for name in whole if name.startswith(f"{QUEUE} ")]
         return Latest(
             now,
-            _throughput(everything, None, minute, LATELY) if whole else {},
-            _timed("duration", RUN)(everything, None, minute, LATELY),
-            _timed("wait", RUN)(everything, None, minute, LATELY),
-            _timed("store_latency", PROCESS)(everything, None, minute, LATELY),
+            _throughput(everything, minute) if whole else {},
+            _timed("duration", RUN)(everything, minute),
+            _timed("wait", RUN)(everything, minute),
+            _timed("store_latency", PROCESS)(everything, minute),
             {name: _queue_lately(name, found, minute) for name in sorted(names)},
-            _fleet(everything, None, minute, LATELY),
+            _fleet(everything, minute),
         )
 
     def _about(self, chart: Chart, about: _About) -> _About:
@@ -233,13 +232,16 @@ async def _rows(store: MetricsStore, row: int, width: int, first: float, last: f
     return [Point(at, found[at]) for at in sorted(found)][-MOST_POINTS:]
 
 
-def _pairs(found: Sequence[Point]) -> list[tuple[Point | None, Point]]:
-    return list(zip([None, *found[:-1]], found, strict=True))
-
-
-def _seconds(point: Point, width: int, now: datetime) -> float:
-    """For how long a stretch has lasted: the last is not over."""
-    return min(float(width), max(1.0, now.timestamp() - point.at))
+def _stretches(found: Sequence[Point], width: int, now: datetime) -> Iterator[tuple[int, _Stretch]]:
+    """Each stretch with the one before it, and when it begins."""
+    before: Point | None = None
+    for point in found:
+        seconds = min(float(width), max(1.0, now.timestamp() - point.at))  # the last is not over
+        if before is None:
+            yield point.at, _Stretch(point.frame, seconds)
+        else:
+            yield point.at, _Stretch(point.frame, seconds, before.frame, point.at + seconds - before.at - width)
+        before = point
 
 
 def _instant(seconds: float) -> datetime:
@@ -249,24 +251,36 @@ def _instant(seconds: float) -> datetime:
 # ---------------------------------------------------------------- what is drawn
 
 Values = dict[str, float]
-Make = Callable[[_About, Point | None, Point, float], Values]
-"""Makes the values of a stretch from the one before it, from it, and from the seconds that it has lasted."""
 
 
-def _throughput(about: _About, before: Point | None, point: Point, seconds: float) -> Values:
+class _Stretch(NamedTuple):
+    """A stretch of time, and the one before it."""
+
+    frame: Frame
+    seconds: float
+    """For how long it has lasted."""
+    before: Frame = {}  # noqa: RUF012 - nobody writes into it
+    apart: float = 0.0
+    """The seconds between the ends of both; 0 where nothing is known of one before."""
+
+
+Make = Callable[[_About, _Stretch], Values]
+
+
+def _throughput(about: _About, stretch: _Stretch) -> Values:
     if about.tenant is not None:
-        names = ENDS
-        whole = total(chosen(point.frame, TENANT, about.tenant))
+        names: Sequence[str] = ENDS
+        whole = total(chosen(stretch.frame, TENANT, about.tenant))
     else:
         names = THROUGHPUT
-        whole = total(chosen(point.frame, RUN, about.task, about.queue))
-    return {name: whole.counts.get(name, 0.0) / seconds for name in names}
+        whole = total(chosen(stretch.frame, RUN, about.task, about.queue))
+    return {name: whole.counts.get(name, 0.0) / stretch.seconds for name in names}
 
 
 def _timed(name: str, kind: str) -> Make:
-    def make(about: _About, before: Point | None, point: Point, seconds: float) -> Values:
+    def make(about: _About, stretch: _Stretch) -> Values:
         names = (about.task, about.queue) if kind == RUN else ()
-        return _spread(total(chosen(point.frame, kind, *names)), name)
+        return _spread(total(chosen(stretch.frame, kind, *names)), name)
 
     return make
 
@@ -280,8 +294,8 @@ def _spread(figures: Figures, name: str) -> Values:
     return {**found, "mean": figures.counts.get(name + SECONDS, 0.0) / number}
 
 
-def _standing(about: _About, before: Point | None, point: Point, seconds: float) -> Values:
-    some = list(chosen(point.frame, QUEUE, about.queue))
+def _standing(about: _About, stretch: _Stretch) -> Values:
+    some = list(chosen(stretch.frame, QUEUE, about.queue))
     whole = total(some)
     if not whole.levels:
         return {}
@@ -292,15 +306,13 @@ def _standing(about: _About, before: Point | None, point: Point, seconds: float)
     return values
 
 
-def _pace(about: _About, before: Point | None, point: Point, seconds: float) -> Values:
-    """From the stretch before, of which the levels are those at its end: without one nothing is known of what left."""
-    if before is None:
+def _pace(about: _About, stretch: _Stretch) -> Values:
+    """Levels are those at the end of a stretch: without one before it nothing is known of what has left."""
+    now, then = (total(chosen(frame, QUEUE, about.queue)) for frame in (stretch.frame, stretch.before))
+    if stretch.apart <= 0 or not now.levels or not then.levels:
         return {}
-    now, then = (total(chosen(one.frame, QUEUE, about.queue)) for one in (point, before))
-    if not now.levels or not then.levels:
-        return {}
-    span = max(seconds, point.at + seconds - (before.at + seconds))
-    over = pace(Level(0, _unfinished(then)), Level(int(now.counts.get("arrived", 0.0)), _unfinished(now)), span)
+    after = Level(int(now.counts.get("arrived", 0.0)), _unfinished(now))
+    over = pace(Level(0, _unfinished(then)), after, stretch.apart)
     return {"arrival": over.arrival, "drain": over.drain}
 
 
@@ -308,8 +320,8 @@ def _unfinished(figures: Figures) -> int:
     return int(sum(figures.levels.get(f"state.{state}", 0.0) for state in TaskState if not state.is_final))
 
 
-def _fleet(about: _About, before: Point | None, point: Point, seconds: float) -> Values:
-    levels = total(chosen(point.frame, FLEET)).levels
+def _fleet(about: _About, stretch: _Stretch) -> Values:
+    levels = total(chosen(stretch.frame, FLEET)).levels
     return {name.removeprefix("workers.").replace(" ", "_"): level for name, level in levels.items()}
 
 
@@ -325,15 +337,12 @@ _MADE: Mapping[Chart, Make] = {
 }
 
 
-def _queue_lately(name: str, found: Sequence[Point], minute: Point) -> Values:
+def _queue_lately(name: str, found: Sequence[Point], minute: _Stretch) -> Values:
     """How a queue stands, and its pace between the first and the last look of the minute."""
     about = _About(None, name, None)
     seen = [point for point in found if f"{QUEUE} {name}" in point.frame]
-    values = _standing(about, None, minute, LATELY)
-    span = seen[-1].at - seen[0].at
-    if span > 0:
-        later: Frame = {}
-        for point in seen[1:]:
-            add(later, point.frame)
-        values |= _pace(about, seen[0], Point(seen[0].at, later), float(span))
-    return values
+    later: Frame = {}
+    for point in seen[1:]:
+        add(later, point.frame)
+    between = _Stretch(later, LATELY, seen[0].frame, float(seen[-1].at - seen[0].at))
+    return {**_standing(about, minute), **_pace(about, between)}

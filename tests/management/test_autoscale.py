@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from taskq import App
+from taskq import App, RateLimit
 from taskq.domain.autoscale import STEADY, Scaling
 from taskq.domain.figures import Figures, Frame
 from taskq.errors import ConfigError, InvalidOption
@@ -90,12 +90,14 @@ async def test_what_waits_with_nobody_to_run_it_needs_one(app: App, management: 
 
 
 async def test_what_a_limit_holds_back_needs_no_worker(app: App, management: Management) -> None:
-    @app.task(name="slow", rate_limit="1/h")
+    @app.task(name="slow", rate_limit=RateLimit("1/h", burst=1))
     def slow() -> None: ...
 
     for _ in range(5):
         await slow.aenqueue()
     await claim(app)
+    again = {"worker": "w2", "lease": 30.0, "request_id": "r2"}
+    assert (await (await app.backend()).broker.fetch(["default"], 9, **again)).deliveries == []  # type: ignore[arg-type]
     found = await management.autoscale.hint(["default"], AT_ONCE)
     assert (found.desired, found.waiting) == (0, 0)
 
