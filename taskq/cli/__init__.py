@@ -24,6 +24,8 @@ from taskq.cli.commands import LazyGroup, says_errors, says_lost_output
         "workflows": "taskq.cli.flow_acts",
         "batches": "taskq.cli.flow_acts",
         "limits": "taskq.cli.limits",
+        "alerts": "taskq.cli.alerts",
+        "autoscale": "taskq.cli.autoscale",
         "migrate": "taskq.cli.store",
         "doctor": "taskq.cli.store",
     },

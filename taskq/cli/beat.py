@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from taskq.cli.beside import beside_of
 from taskq.cli.commands import WRONG_USAGE, app_option, backend_option, load_app, look_at_store, run, says_errors
 from taskq.cli.probing import probe_options, showing_of
 from taskq.errors import ConfigError
@@ -34,6 +35,6 @@ def beat(
             "memory:// is this process alone, where nothing would run: give --backend redis://… or postgres://…, "
             "or run taskq worker --beat, or taskq dev"
         )
-    showing = showing_of(metrics_port, metrics_host, health_file)
+    showing, beside = showing_of(metrics_port, metrics_host, health_file), beside_of(app)
     run(look_at_store(app, is_for_others=True))
-    run(serve_beat(app, showing))
+    run(serve_beat(app, showing, beside))

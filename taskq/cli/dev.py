@@ -17,6 +17,7 @@ import click
 
 from taskq.app import App
 from taskq.backends import redact
+from taskq.cli.beside import beside_of
 from taskq.cli.commands import WRONG_USAGE, app_option, backend_option, load_app, look_at_store, run, says_errors
 from taskq.config import WorkerOptions
 from taskq.telemetry import logs
@@ -68,7 +69,7 @@ async def _work(app: App) -> int:
     # A thread, because reading in the event loop would make the terminal non-blocking, also for the shell behind it.
     typing = threading.Thread(target=_enqueue_lines, args=(app, asyncio.get_running_loop()), daemon=True)
     typing.start()
-    return await serve(app, WorkerOptions(queues=queues, beat=True))
+    return await serve(app, WorkerOptions(queues=queues, beat=True), beside=beside_of(app))
 
 
 def _enqueue_lines(app: App, loop: asyncio.AbstractEventLoop) -> None:

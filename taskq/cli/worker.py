@@ -148,7 +148,12 @@ def _work(app: App, options: WorkerOptions, showing: Showing | None, said: Seque
     from taskq.runtime.process import serve
 
     run(look_at_store(app, said, is_for_others=True))
-    return run(serve(app, options, showing))
+    beside = None
+    if options.beat:
+        from taskq.cli.beside import beside_of  # most workers do without it
+
+        beside = beside_of(app)
+    return run(serve(app, options, showing, beside))
 
 
 def _work_alone(app_path: str, url: str | None, options: WorkerOptions, showing: Showing | None) -> NoReturn:

@@ -97,10 +97,13 @@ class AlertWatch:
         began = self._now()
         try:
             backend = await self._app.backend()
+            was_holder = self.is_holder
             self.is_holder = await backend.registry.take_duty(DUTY, self._holder, HELD)
             await self._write_down_absence(backend)
             if self.is_holder:
                 await self._look(backend)
+                if not was_holder:
+                    logger.info("this process looks for alerts from now on")
         except TaskqError as error:
             self._miss(began, error)
             return EVERY

@@ -93,8 +93,10 @@ class Beat:
         async with asyncio.TaskGroup() as group:
             group.create_task(every(self._declaring.tick, self._stopping, logger, "declaring schedules"))
             group.create_task(every(self.tick, self._stopping, logger, "the beat"))
-            for name, tick in self._beside:
-                group.create_task(every(tick, self._stopping, logger, name))
+            beside = [group.create_task(every(tick, self._stopping, logger, name)) for name, tick in self._beside]
+            await self._stopping.wait()
+            for task in beside:  # what one of them is at may take long, and is safe to be begun anew
+                task.cancel()
 
     def health(self) -> Health:
         """Whether it lives and the store answers it; from any thread."""

@@ -3,41 +3,56 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 from uuid import uuid4
 
 from taskq.app import App
 from taskq.config import WorkerOptions
 from taskq.domain.figures import Frame
 from taskq.domain.health import Health
+from taskq.errors import TaskqError
 from taskq.runtime.health import health_of
 from taskq.runtime.rolling import Rolling
+from taskq.runtime.service import Tick
 from taskq.runtime.signals import install
 from taskq.runtime.store_watch import StoreWatch
 from taskq.runtime.supervisor import DISMISSED, RESTART
 from taskq.runtime.worker import Worker
 
+FAREWELL = 2.0
+"""Seconds that the last words of a process may take."""
 logger = logging.getLogger("taskq.worker")
+
+
+class Beside(NamedTuple):
+    """What a process that has schedules fire does beside."""
+
+    ticks: Sequence[tuple[str, Tick]] = ()
+    """What is to be called again and again, with its name."""
+    farewell: Callable[[], Awaitable[None]] | None = None
+    """What is to be done at the end."""
 
 
 Showing = Callable[[Callable[[], Frame], Callable[[], Health]], AbstractContextManager[object]]
 """Shows the figures and the health of a process to others while it lasts; asks for them from any thread."""
 
 
-async def serve(app: App, options: WorkerOptions, showing: Showing | None = None) -> int:
+async def serve(app: App, options: WorkerOptions, showing: Showing | None = None, beside: Beside | None = None) -> int:
     """Run a worker until a signal stops it.
 
     Arguments:
         app: the application; it is closed at the end.
         options: queues, slots, lease and so on.
         showing: shows its figures, and those of the store where it is a beat too, and its health.
+        beside: what else it does.
 
     Returns:
         The exit status of the process: 0, RESTART where a fresh process is to take its place, DISMISSED where none is.
@@ -50,7 +65,8 @@ async def serve(app: App, options: WorkerOptions, showing: Showing | None = None
     # it is left with an empty pool.
     loop.set_default_executor(lent := ThreadPoolExecutor(thread_name_prefix="asyncio"))
     watch = StoreWatch(app) if options.beat and showing is not None else None
-    worker = Worker(app, options, [] if watch is None else [("the watch over the store", watch.tick)])
+    beside = beside or Beside()
+    worker = Worker(app, options, [*beside.ticks, *_watching(watch)])
     install(worker)
 
     def frame() -> Frame:
@@ -60,6 +76,7 @@ async def serve(app: App, options: WorkerOptions, showing: Showing | None = None
     try:
         with nullcontext() if showing is None else showing(frame, lambda: health_of(worker)):
             await worker.run()
+        await _say_farewell(beside)
     finally:
         await app.aclose()
         lent.shutdown(wait=False, cancel_futures=True)
@@ -69,12 +86,13 @@ async def serve(app: App, options: WorkerOptions, showing: Showing | None = None
     return RESTART if worker.wants_restart else 0
 
 
-async def serve_beat(app: App, showing: Showing | None = None) -> None:
+async def serve_beat(app: App, showing: Showing | None = None, beside: Beside | None = None) -> None:
     """Run a beat until a signal stops it.
 
     Arguments:
         app: the application; it is closed at the end.
         showing: shows the figures of the store, and the health of the beat.
+        beside: what else it does.
 
     Raises:
         CapabilityMissing: its store keeps no schedules.
@@ -82,17 +100,28 @@ async def serve_beat(app: App, showing: Showing | None = None) -> None:
     """
     from taskq.runtime.beat import Beat  # most workers have none
 
-    watch, rolling = StoreWatch(app), Rolling(app.backend, uuid4().hex)
-    ticks = [("the figures of the fleet", rolling.tick)]
-    beat = Beat(app, beside=ticks if showing is None else [*ticks, ("the watch over the store", watch.tick)])
+    watch, rolling, beside = StoreWatch(app), Rolling(app.backend, uuid4().hex), beside or Beside()
+    shown = () if showing is None else _watching(watch)
+    beat = Beat(app, beside=[("the figures of the fleet", rolling.tick), *beside.ticks, *shown])
     install(beat)
     try:
         await beat.check()
         with nullcontext() if showing is None else showing(watch.frame, beat.health):
             await beat.run()
         await rolling.farewell()
+        await _say_farewell(beside)
     finally:
         await app.aclose()
+
+
+def _watching(watch: StoreWatch | None) -> Sequence[tuple[str, Tick]]:
+    return () if watch is None else [("the watch over the store", watch.tick)]
+
+
+async def _say_farewell(beside: Beside) -> None:
+    if beside.farewell is not None:
+        with contextlib.suppress(TaskqError, TimeoutError):  # who does not hear of it finds out by itself
+            await asyncio.wait_for(beside.farewell(), FAREWELL)
 
 
 def leave(status: int, known: Collection[threading.Thread]) -> NoReturn:

@@ -1,0 +1,93 @@
+"""`taskq alerts …`: what goes on, what is over, and who has seen to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import click
+
+from taskq.cli.commands import app_option, backend_option, run, says_errors, store_app, within
+from taskq.cli.manage import management
+from taskq.cli.values import print_table, seconds_of, shortened
+from taskq.management.alerts import Alert, plain
+
+
+@click.group()
+def alerts() -> None:
+    """Look at alerts and acknowledge them; beats raise and clear them."""
+
+
+@alerts.command("list")
+@app_option(required=False)
+@backend_option
+@click.option("--json", "as_json", is_flag=True)
+@says_errors()
+def list_alerts(app_path: str | None, url: str | None, as_json: bool) -> None:
+    """List the alerts that go on, the newest first."""
+    app = store_app(app_path, url)
+    _print(run(within(app, lambda: management(app).alerts.list())), as_json)
+
+
+@alerts.command()
+@app_option(required=False)
+@backend_option
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option("--json", "as_json", is_flag=True)
+@says_errors()
+def history(app_path: str | None, url: str | None, limit: int, as_json: bool) -> None:
+    """List the alerts that are over, the last first."""
+    app = store_app(app_path, url)
+    _print(run(within(app, lambda: management(app).alerts.history(limit))), as_json)
+
+
+@alerts.command()
+@app_option(required=False)
+@backend_option
+@click.argument("id")
+@click.option("--note", default="", metavar="TEXT", help="What people are to know.")
+@click.option("--json", "as_json", is_flag=True)
+@says_errors()
+def ack(app_path: str | None, url: str | None, id: str, note: str, as_json: bool) -> None:
+    """Say that you see to the alert ID, so that it is told no more while it lasts; the first letters will do."""
+    app = store_app(app_path, url)
+    alert = run(within(app, lambda: management(app).alerts.acknowledge(id, note)))
+    by = f"{alert.acknowledged_by} sees to it{f': {alert.note}' if alert.note else ''}"
+    click.echo(json.dumps(plain(alert), indent=2) if as_json else f"{alert.rule} {alert.subject}: {by}")
+
+
+@alerts.command()
+@app_option(required=False)
+@backend_option
+@click.option("--json", "as_json", is_flag=True)
+@says_errors()
+def rules(app_path: str | None, url: str | None, as_json: bool) -> None:
+    """List the rules with their bounds; times are seconds."""
+    found = management(store_app(app_path, url)).alerts.rules()
+    if as_json:
+        click.echo(json.dumps({rule: asdict(bounds) for rule, bounds in found.items()}, indent=2))
+        return
+    rows = [(rule, f"{one.above:g}", f"{one.hold:g}", f"{one.clear_after:g}") for rule, one in found.items()]
+    print_table(("rule", "above", "for", "clear after"), rows)
+
+
+def _print(found: Sequence[Alert], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps([plain(alert) for alert in found], indent=2))
+        return
+    rows = [
+        (
+            alert.id,
+            alert.rule,
+            alert.subject,
+            seconds_of(alert.since),
+            seconds_of(alert.cleared_at),
+            alert.acknowledged_by or "-",
+            shortened(alert.text),
+        )
+        for alert in found
+    ]
+    print_table(("id", "rule", "subject", "since", "cleared", "seen by", "what"), rows)
+    if not found:
+        click.echo("taskq: no alert", err=True)
