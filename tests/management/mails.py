@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email import message_from_bytes, policy
@@ -18,6 +20,9 @@ class MailServer:
         self.recipients: list[str] = []
         self.refusals = 0
         """How many mails it is still to refuse."""
+        self.logins: list[str] = []
+        self.context: ssl.SSLContext | None = None
+        """With which it begins TLS when it is asked to."""
         self.port = 0
         self.conversations: set[asyncio.Task[None]] = set()
 
@@ -32,9 +37,11 @@ class MailServer:
             while line := (await reader.readline()).decode().strip():
                 writer.write(await self._answer(line, reader, writer))
                 await writer.drain()
+                if line.upper() == "STARTTLS" and self.context is not None:
+                    await writer.start_tls(self.context)
                 if line.upper() == "QUIT":
                     break
-        except ConnectionError:
+        except (ConnectionError, ssl.SSLError):
             pass  # the caller has seen enough
         finally:
             writer.close()
@@ -46,6 +53,13 @@ class MailServer:
         if verb == "MAIL FROM" and self.refusals:
             self.refusals -= 1
             return b"451 later, hush\r\n"
+        if verb.startswith("EHLO"):
+            return b"250-here\r\n250-STARTTLS\r\n250 AUTH PLAIN\r\n"
+        if verb.startswith("AUTH PLAIN"):
+            self.logins.append(b64decode(line.split()[-1]).decode())
+            return b"235 welcome\r\n" if self.logins[-1].endswith("hush") else b"535 no, not with hash\r\n"
+        if verb == "STARTTLS" and self.context is not None:
+            return b"220 go on\r\n"
         if verb != "DATA":
             return b"250 yes\r\n"
         writer.write(b"354 go on\r\n")
@@ -55,10 +69,16 @@ class MailServer:
 
 
 @asynccontextmanager
-async def mail_server() -> AsyncIterator[MailServer]:
-    """A server on a free port, until the end of the block."""
+async def mail_server(context: ssl.SSLContext | None = None, *, is_tls: bool = False) -> AsyncIterator[MailServer]:
+    """A server on a free port, until the end of the block.
+
+    Arguments:
+        context: of TLS, if it speaks it.
+        is_tls: whether it does from the first byte on.
+    """
     mails = MailServer()
-    server = await asyncio.start_server(mails.serve, "127.0.0.1", 0)
+    mails.context = None if is_tls else context
+    server = await asyncio.start_server(mails.serve, "127.0.0.1", 0, ssl=context if is_tls else None)
     mails.port = server.sockets[0].getsockname()[1]
     try:
         yield mails

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from taskq import App
+from taskq.errors import ConfigError, NotApplied
 from taskq.management import Actor, Forbidden, Management, Role
 from taskq.management.alert_desk import AlertNotFound
 from taskq.management.alert_rules import EmailOptions
@@ -292,3 +295,43 @@ async def test_a_task_that_runs_is_not_ready(app: App, management: Management) -
     watch, _ = watch_of(app, UNSERVED, Hands())
     await watch.tick()
     assert await management.alerts.list() == []
+
+
+async def test_an_id_that_several_have_is_refused(app: App, management: Management) -> None:
+    watch, _ = watch_of(app, UNSERVED)
+    for queue in ("mail", "web"):
+        await app.aenqueue("mail.send", {}, queue=queue)
+    await watch.tick()
+    with pytest.raises(NotApplied, match="2 alerts begin with '0': give more of the id"):
+        await management.alerts.acknowledge("0")
+    with pytest.raises(AlertNotFound):
+        await management.alerts.acknowledge("")
+    with pytest.raises(ConfigError, match="a note must have at most 500 characters"):
+        await management.alerts.acknowledge("0", "x" * 501)
+    with pytest.raises(ConfigError, match="limit must be from 1 to 1,000"):
+        await management.alerts.history(0)
+
+
+async def test_an_alert_that_is_over_meanwhile_is_not_acknowledged(
+    app: App, management: Management, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, _ = watch_of(app, UNSERVED)
+    await app.aenqueue("mail.send", {}, queue="mail")
+    await watch.tick()
+    [alert] = await management.alerts.list()
+    await lives(app, queues=("mail",))
+    act = management.alerts.act
+
+    @contextlib.asynccontextmanager
+    async def slowly(*said: Any, **more: Any) -> AsyncIterator[Any]:
+        async with act(*said, **more) as backend:
+            await watch.tick()
+            yield backend
+
+    monkeypatch.setattr(management.alerts, "act", slowly)
+    with pytest.raises(AlertNotFound, match=f"alert {alert.id} is over by now"):
+        await management.alerts.acknowledge(alert.id)
+    assert [entry.action for entry in await management.audit.newest()] == [
+        "alert.acknowledge.failed",
+        "alert.acknowledge",
+    ]
