@@ -90,6 +90,8 @@ class RedisBackend:
             found = checks.judge(facts, has_config, self._options, where)
             warnings += [warning for warning in found if warning not in warnings]
         await self.migrate()
+        for shard in self._store.shards:
+            await self._store.recognise(shard)
         return warnings
 
     async def migrate(self) -> list[str]:

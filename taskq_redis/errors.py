@@ -82,13 +82,18 @@ def map_error(error: Exception, what: str, *, was_sent: bool) -> TaskqError:
     return BackendUnavailable(f"{what}: Redis could not be reached ({error})")
 
 
+def regressed(what: str) -> UnsafeStore:
+    """The error of a store that is not the one that was opened."""
+    return UnsafeStore(
+        f"{what}: the store is not the one that this process opened: it came back empty, or from an older copy. "
+        "Nothing is claimed until somebody has looked; to go on with the store as it is, restart the workers"
+    )
+
+
 def _map_reply(error: ReplyError, what: str, *, was_sent: bool) -> TaskqError:
     code = code_of(error)
     if code == "TASKQEPOCH":
-        return UnsafeStore(
-            f"{what}: the store is not the one that this process opened: it came back empty, or from an older copy. "
-            "Nothing is claimed until somebody has looked; to go on with the store as it is, restart the workers"
-        )
+        return regressed(what)
     if code == "OOM" and not was_sent:
         return BackendUnavailable(
             f"{what}: Redis is at its maxmemory and takes no new task; nothing was stored. "

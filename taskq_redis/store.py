@@ -13,9 +13,10 @@ from zlib import crc32
 from taskq.errors import ConfigError, SchemaMismatch
 from taskq.ports import BackendOptions
 from taskq_redis.connection import Argument
+from taskq_redis.errors import regressed
 from taskq_redis.flight import Flight
 from taskq_redis.keys import Keys
-from taskq_redis.scripts import script
+from taskq_redis.scripts import STEP_BACK, script
 from taskq_redis.transport import Transport, confirmation
 from taskq_redis.urls import Target
 
@@ -111,6 +112,17 @@ class Store:
         if shard not in self._epochs:
             await self._opening[shard].join()
         return self._epochs[shard]
+
+    async def recognise(self, shard: int) -> None:
+        """See whether a shard is still the one that this process opened, as each claim does (fetch.lua).
+
+        Raises:
+            UnsafeStore: it came back empty, or from an older copy.
+        """
+        epoch, age = await self.command(shard, "HMGET", self.keys[shard].meta, "epoch", "age")
+        if epoch is None or epoch.decode() != self._epochs[shard] or int(age or 0) < self.ages[shard] - STEP_BACK:
+            raise regressed("check")
+        self.ages[shard] = max(self.ages[shard], int(age or 0))
 
     async def queues(self, shard: int) -> list[str]:
         """The queues of a shard that have, or had, tasks."""

@@ -8,6 +8,7 @@ import click
 
 from taskq.cli.commands import WRONG_USAGE, app_option, backend_option, load_app, look_at_store, run, says_errors
 from taskq.cli.configured import LOGGED, NAMED, given_arguments, join_of, start_logs, with_arguments
+from taskq.cli.errands import errands_of
 from taskq.cli.probing import probe_options, showing_of
 from taskq.config import LOOK_EVERY
 from taskq.errors import ConfigError
@@ -38,7 +39,7 @@ def beat(
             "memory:// is this process alone, where nothing would run: give --backend redis://… or postgres://…, "
             "or run taskq worker --beat, or taskq dev"
         )
-    showing = showing_of(metrics_port, metrics_host, health_file)
+    showing, errands = showing_of(metrics_port, metrics_host, health_file), errands_of(app, found)
     run(look_at_store(app, is_for_others=True))
     look_every = LOOK_EVERY if found is None else found.sections.scheduler.tick
-    run(serve_beat(app, look_every, join_of(found, arguments), showing))
+    run(serve_beat(app, look_every, join_of(found, arguments), showing, errands))

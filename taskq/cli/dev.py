@@ -20,6 +20,7 @@ from taskq.app import App
 from taskq.backends import redact
 from taskq.cli.commands import WRONG_USAGE, app_option, backend_option, load_app, look_at_store, run, says_errors
 from taskq.cli.configured import NAMED, given_arguments, join_of, start_logs, with_arguments
+from taskq.cli.errands import errands_of
 from taskq.config import WorkerOptions
 from taskq.configuration import Configuration
 from taskq.runtime.signals import Hangup
@@ -53,7 +54,7 @@ def dev(app_path: str, url: str | None, reload: bool) -> None:
         known = threading.enumerate()
         app = load_app(app_path, memory if url in (None, "", _MEMORY) else url)
         options = WorkerOptions() if found is None else found.worker_options
-        status = run(_work(app, options, join_of(found, arguments)))
+        status = run(_work(app, options, join_of(found, arguments), found))
         leave(0 if status == DISMISSED else status, known)
     from taskq.cli.reload import run_and_reload
 
@@ -69,7 +70,9 @@ def _store_of_environment(found: Configuration | None) -> str | None:
     return os.environ.get("TASKQ_BACKEND")
 
 
-async def _work(app: App, options: WorkerOptions, join: Callable[[Any], Hangup] | None) -> int:
+async def _work(
+    app: App, options: WorkerOptions, join: Callable[[Any], Hangup] | None, found: Configuration | None
+) -> int:
     from taskq.runtime.process import serve
 
     await look_at_store(app)
@@ -82,7 +85,7 @@ async def _work(app: App, options: WorkerOptions, join: Callable[[Any], Hangup] 
     # A thread, because reading in the event loop would make the terminal non-blocking, also for the shell behind it.
     typing = threading.Thread(target=_enqueue_lines, args=(app, asyncio.get_running_loop()), daemon=True)
     typing.start()
-    return await serve(app, replace(options, queues=queues, beat=True), join)
+    return await serve(app, replace(options, queues=queues, beat=True), join, errands=errands_of(app, found))
 
 
 def _enqueue_lines(app: App, loop: asyncio.AbstractEventLoop) -> None:

@@ -25,7 +25,7 @@ from taskq.cli.commands import (
     run,
     says_errors,
 )
-from taskq.cli.configured import LOGGED, NAMED, given_arguments, join_of, start_logs, with_arguments
+from taskq.cli.configured import LOGGED, NAMED, configuration, given_arguments, join_of, start_logs, with_arguments
 from taskq.cli.probing import probe_options, showing_of
 from taskq.config import WorkerOptions
 from taskq.configuration.sources import Key
@@ -136,7 +136,12 @@ def _work(app: App, options: WorkerOptions, join: Join, showing: Showing | None,
     from taskq.runtime.process import serve
 
     run(look_at_store(app, said, is_for_others=True))
-    return run(serve(app, options, join, showing))
+    errands = None
+    if options.beat:
+        from taskq.cli.errands import errands_of  # most workers do without it
+
+        errands = errands_of(app, configuration())
+    return run(serve(app, options, join, showing, errands))
 
 
 def _work_alone(

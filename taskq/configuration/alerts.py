@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -18,10 +18,10 @@ class Rule(Section):
     enabled: bool = True
     above: Number | None = Field(default=None, ge=0)
     """What is too much; None: what the rule itself counts as such."""
-    for_: Duration = Field(default=60.0, alias="for")
-    """How long it must have been so."""
-    clear_after: Duration = 60.0
-    """How long it must not have been so any more until the alert is over."""
+    for_: Duration | None = Field(default=None, alias="for")
+    """How long it must have been so; None: as the rule itself says."""
+    clear_after: Duration | None = None
+    """How long it must not have been so any more until the alert is over; likewise."""
     queues: Texts | None = None
     """In which queues; None: in all."""
 
@@ -52,6 +52,8 @@ class Rules(Section):
     """A breaker holds tasks back."""
     store_away: Rule = Rule()
     """The store does not answer."""
+    store_regressed: Rule = Rule()
+    """The store came back empty or older, or is not fit to be trusted."""
     store_slow: Rule = Rule()
     """Seconds that the store takes to answer."""
 
@@ -83,8 +85,8 @@ class Email(Section):
     password: SecretStr | None = None
     from_: str = Field(alias="from", min_length=3)
     to: Texts = Field(min_length=1)
-    tls: bool = True
-    """Whether a mail is sent only where the server begins TLS."""
+    tls: Literal["starttls", "tls", "none"] = "starttls"
+    """How the server is spoken to; none is for one on this host."""
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
@@ -102,3 +104,5 @@ class Alerts(Section):
     rules: Rules = Rules()
     webhook: Webhook | None = None
     email: Email | None = None
+    remind_after: Duration = 14_400.0
+    """After which an alert that nobody has acknowledged is told again; 0: never."""

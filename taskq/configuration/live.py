@@ -20,7 +20,6 @@ LIVE: Mapping[str, str] = {
     "worker.max_backend_latency": "",
     "queues.*": "told to the store anew",
     "retention.max_finished": "told to the store anew",
-    "alerts.*": "",
     "monitoring.log_level": "",
 }
 """The keys, with * for any, and what is to be said of them."""

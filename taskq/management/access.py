@@ -22,6 +22,7 @@ class Permission(StrEnum):
     STEER_QUEUES = "pause and configure queues"
     STEER_WORKERS = "steer workers"
     SCHEDULE = "change schedules"
+    ACKNOWLEDGE = "acknowledge alerts"
     TENANTS = "change tenants"
     CONFIGURE = "change the configuration"
     READ_AUDIT = "read the audit trail"

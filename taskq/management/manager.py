@@ -6,13 +6,16 @@ from functools import cached_property
 
 from taskq.app import App
 from taskq.management.access import Actor
+from taskq.management.alert_desk import AlertDesk
 from taskq.management.audit_desk import AuditDesk
+from taskq.management.autoscale import AutoscaleDesk
 from taskq.management.dead_letters import DeadLetterDesk
 from taskq.management.doctor import DoctorDesk
 from taskq.management.flows import FlowDesk
 from taskq.management.jobs import JobDesk
 from taskq.management.keys import KeyDesk
 from taskq.management.limits import LimitDesk
+from taskq.management.metrics import MetricsDesk
 from taskq.management.overview_desk import OverviewDesk
 from taskq.management.queues import QueueDesk
 from taskq.management.schedules import ScheduleDesk
@@ -98,6 +101,21 @@ class Management:
     def doctor(self) -> DoctorDesk:
         """What is wrong with stores, queues and workers, and mending what is damaged."""
         return DoctorDesk(self.app, self.actor)
+
+    @cached_property
+    def metrics(self) -> MetricsDesk:
+        """Figures over time, for charts."""
+        return MetricsDesk(self.app, self.actor)
+
+    @cached_property
+    def alerts(self) -> AlertDesk:
+        """Alerts: what goes on, what is over, and who has seen to it."""
+        return AlertDesk(self.app, self.actor)
+
+    @cached_property
+    def autoscale(self) -> AutoscaleDesk:
+        """How many workers queues need."""
+        return AutoscaleDesk(self.app, self.actor)
 
     @cached_property
     def audit(self) -> AuditDesk:

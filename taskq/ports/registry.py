@@ -87,6 +87,8 @@ class WorkerInfo:
     """The runs of the last minute or two and how many of them failed, by task name; only the 50 names most run."""
     tasks: tuple[str, ...] = ()
     """The names of the tasks that it knows, where they are no more than MOST_NAMES; (): it does not say."""
+    heartbeat: float = 0.0
+    """Seconds between two of its reports; 0: it does not say."""
 
     @classmethod
     def read(cls, report: Mapping[str, Any], seen_at: float) -> Self:

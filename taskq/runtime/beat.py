@@ -93,8 +93,11 @@ class Beat:
             group.create_task(every(self._declaring.tick, self._stopping, logger, "declaring schedules"))
             group.create_task(every(self.tick, self._stopping, logger, "the beat"))
             backend = await self._app.stores.trusted_backend()
-            for name, tick in (service for each in self.beside for service in each(backend)):
-                group.create_task(every(tick, self._stopping, logger, name))
+            services = [service for each in self.beside for service in each(backend)]
+            beside = [group.create_task(every(tick, self._stopping, logger, name)) for name, tick in services]
+            await self._stopping.wait()
+            for task in beside:  # what one of them is at may take long, and is safe to be begun anew
+                task.cancel()
 
     def health(self) -> Health:
         """Whether it lives and the store answers it; from any thread."""

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from uuid import uuid4
 
 from taskq.app import App
 from taskq.config import WorkerOptions
 from taskq.domain.figures import Frame
 from taskq.domain.health import Health
+from taskq.errors import TaskqError
 from taskq.runtime.health import health_of
 from taskq.runtime.rolling import Rolling
+from taskq.runtime.service import Tick
 from taskq.runtime.signals import Hangup, install
 from taskq.runtime.store_watch import StoreWatch
 from taskq.runtime.supervisor import DISMISSED, RESTART
@@ -27,7 +30,18 @@ from taskq.runtime.worker import Worker
 if TYPE_CHECKING:
     from taskq.runtime.beat import Beat
 
+FAREWELL = 2.0
+"""Seconds that the last words of a process may take."""
 logger = logging.getLogger("taskq.worker")
+
+
+class Errands(NamedTuple):
+    """What a process that has schedules fire does beside."""
+
+    ticks: Sequence[tuple[str, Tick]] = ()
+    """What is to be called again and again, with its name."""
+    farewell: Callable[[], Awaitable[None]] | None = None
+    """What is to be done at the end."""
 
 
 Showing = Callable[[Callable[[], Frame], Callable[[], Health]], AbstractContextManager[object]]
@@ -39,6 +53,7 @@ async def serve(
     options: WorkerOptions,
     join: Callable[[Worker], Hangup] | None = None,
     showing: Showing | None = None,
+    errands: Errands | None = None,
 ) -> int:
     """Run a worker until a signal stops it.
 
@@ -47,6 +62,7 @@ async def serve(
         options: queues, slots, lease and so on.
         join: given the worker before it starts; returns what SIGHUP means, None: to stop.
         showing: shows its figures, and those of the store where it is a beat too, and its health.
+        errands: what else it does.
 
     Returns:
         The exit status of the process: 0, RESTART where a fresh process is to take its place, DISMISSED where none is.
@@ -59,9 +75,8 @@ async def serve(
     # it is left with an empty pool.
     loop.set_default_executor(lent := ThreadPoolExecutor(thread_name_prefix="asyncio"))
     watch = StoreWatch(app) if options.beat and showing is not None else None
-    worker = Worker(app, options)
-    if watch is not None:
-        worker.beside.append(lambda _: [("the watch over the store", watch.tick)])
+    errands, worker = errands or Errands(), Worker(app, options)
+    worker.beside.append(lambda _: [*errands.ticks, *_watching(watch)])
     install(worker, None if join is None else join(worker))
 
     def frame() -> Frame:
@@ -71,6 +86,7 @@ async def serve(
     try:
         with nullcontext() if showing is None else showing(frame, lambda: health_of(worker)):
             await worker.run()
+        await _say_farewell(errands)
     finally:
         await app.aclose()
         lent.shutdown(wait=False, cancel_futures=True)
@@ -85,6 +101,7 @@ async def serve_beat(
     look_every: float,
     join: Callable[[Beat], Hangup] | None = None,
     showing: Showing | None = None,
+    errands: Errands | None = None,
 ) -> None:
     """Run a beat until a signal stops it.
 
@@ -93,6 +110,7 @@ async def serve_beat(
         look_every: seconds after which it looks again, because a schedule may have been changed meanwhile.
         join: as for `serve`.
         showing: shows the figures of the store, and the health of the beat.
+        errands: what else it does.
 
     Raises:
         CapabilityMissing: its store keeps no schedules.
@@ -100,19 +118,29 @@ async def serve_beat(
     """
     from taskq.runtime.beat import Beat  # most workers have none
 
-    watch, rolling = StoreWatch(app), Rolling(app.backend, uuid4().hex)
+    watch, rolling, errands = StoreWatch(app), Rolling(app.backend, uuid4().hex), errands or Errands()
+    shown = () if showing is None else _watching(watch)
     beat = Beat(app, look_every=look_every)
-    beat.beside.append(lambda _: [("the figures of the fleet", rolling.tick)])
-    if showing is not None:
-        beat.beside.append(lambda _: [("the watch over the store", watch.tick)])
+    beat.beside.append(lambda _: [("the figures of the fleet", rolling.tick), *errands.ticks, *shown])
     install(beat, None if join is None else join(beat))
     try:
         await beat.check()
         with nullcontext() if showing is None else showing(watch.frame, beat.health):
             await beat.run()
         await rolling.farewell()
+        await _say_farewell(errands)
     finally:
         await app.aclose()
+
+
+def _watching(watch: StoreWatch | None) -> Sequence[tuple[str, Tick]]:
+    return () if watch is None else [("the watch over the store", watch.tick)]
+
+
+async def _say_farewell(errands: Errands) -> None:
+    if errands.farewell is not None:
+        with contextlib.suppress(TaskqError, TimeoutError):  # who does not hear of it finds out by itself
+            await asyncio.wait_for(errands.farewell(), FAREWELL)
 
 
 def leave(status: int, known: Collection[threading.Thread]) -> NoReturn:

@@ -181,6 +181,7 @@ class Worker:
             pressure=pressure,
             runs={} if parts is None else parts.restraint.figures(),
             tasks=self._names(),
+            heartbeat=self.options.heartbeat,
         )
 
     def _names(self) -> tuple[str, ...]:

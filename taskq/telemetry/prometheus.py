@@ -79,6 +79,7 @@ GAUGES = (
     Gauge(QUEUE, "taskq_queue_arrival_rate", "Tasks that come in a second.", _QUEUE, "arrival"),
     Gauge(QUEUE, "taskq_queue_drain_rate", "Tasks that are done with a second.", _QUEUE, "drain"),
     Gauge(QUEUE, "taskq_queue_seconds_to_drain", "Until it is empty, at this pace.", _QUEUE, "to_drain"),
+    Gauge(QUEUE, "taskq_desired_workers", "Workers that the queue needs (docs/autoscale.md).", _QUEUE, "desired"),
     Gauge(QUEUE, "taskq_queue_paused", "Whether it is paused.", _QUEUE, "paused"),
     Gauge(QUEUE, "taskq_queue_size_limit", "Waiting tasks that it may hold.", _QUEUE, "max_size"),
     Gauge(QUEUE, "taskq_dead_letters", "Dead letters of the queue.", _QUEUE, "dead"),

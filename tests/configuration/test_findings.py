@@ -89,7 +89,7 @@ STRONG = "pQ7w9sX2mK4vT8yB1nR5cJ3hL6gF0dZA"
         ("monitoring: {log_format: xml}", "monitoring.log_format: must be one of json, console, not 'xml'"),
         (
             "auth: {roles: {ops: adminn}}",
-            "auth.roles.ops: must be one of viewer, producer, operator, admin, not 'adminn', did you mean admin?",
+            "auth.roles.ops: must be one of viewer, submitter, operator, admin, not 'adminn', did you mean admin?",
         ),
         (
             "auth: {jwks_url: 'http://localhost.example.com'}",

@@ -1,0 +1,52 @@
+"""What the tests of alerts share: an application on a store, time that a test turns, and somebody who looks."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from taskq import App
+from taskq.domain.alerts import Rule
+from taskq.management.alert_rules import AlertOptions, bounds_of
+from taskq.management.alert_telling import AlertTeller
+from taskq.management.alert_watch import AlertWatch
+from taskq.ports import WorkerInfo, WorkerState
+from taskq.testing.conformance.fleet import worker_info
+
+AT_ONCE = {"hold": 0.0, "clear_after": 0.0}
+"""Of rules that are to be seen without waiting."""
+_numbers = itertools.count()
+
+
+class Hands:
+    """A monotonic clock that a test turns by hand."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def options(**said: Any) -> AlertOptions:
+    """All rules off, but those that are named, with their bounds."""
+    channels = {name: said.pop(name) for name in ("webhook", "email", "remind_after") if name in said}
+    rules = {rule: bounds_of(rule, enabled=False) for rule in Rule}
+    return AlertOptions(
+        rules={**rules, **{name: bounds_of(name, **bounds) for name, bounds in said.items()}}, **channels
+    )
+
+
+def watch_of(app: App, alerts: AlertOptions, now: Hands | None = None) -> tuple[AlertWatch, AlertTeller]:
+    """One who looks, and who tells for them."""
+    now = now or Hands()
+    teller = AlertTeller(app, alerts, now)
+    return AlertWatch(app, alerts, teller, f"holder{next(_numbers)}", now), teller
+
+
+async def lives(app: App, id: str = "w1", ttl: float = 900.0, **fields: Any) -> WorkerInfo:
+    """Have a worker live."""
+    usual = {"id": id, "name": "n", "queues": ("default",), "state": WorkerState.IDLE, "running": 0, "tasks": ()}
+    info = worker_info(**{**usual, "pressure": "", "unresponsive": (), "heartbeat": 10.0, **fields})
+    await (await app.backend()).registry.report(info, ttl)
+    return info
