@@ -184,6 +184,8 @@ class WorkerOptions:
     """Whether the worker has schedules fire, too."""
     compare: bool = True
     """Whether the worker pauses where its runs fail and those of the same tasks elsewhere do not."""
+    profiling: bool = False
+    """Whether the worker takes profiles of itself when an operator asks for one."""
 
     def __post_init__(self) -> None:
         queues: object = self.queues
@@ -213,6 +215,7 @@ class WorkerOptions:
         rate_in_range = self.rate is None or (is_number(self.rate) and SLOWEST <= self.rate <= 1e6)
         require(rate_in_range, "rate must be from one start in ten years to a million a second", self.rate)
         require(isinstance(self.compare, bool), "compare must be True or False", self.compare)
+        require(isinstance(self.profiling, bool), "profiling must be True or False", self.profiling)
         require(is_number(self.poll) and 0.05 <= self.poll <= 60, "poll must be from 0.05 to 60 seconds", self.poll)
 
 

@@ -60,6 +60,7 @@ _IN_CHILD = "TASKQ_WORKER_PROCESS"
               help="How slow the store may be before no tasks are taken.")  # fmt: skip
 @click.option("--compare/--no-compare", default=True, show_default=True,
               help="Pause where runs fail here and not elsewhere.")  # fmt: skip
+@click.option("--enable-profiling", "profiling", is_flag=True, help="Take profiles of itself when asked for one.")
 @click.option("--beat", is_flag=True, help="Have schedules fire, too.")
 @click.option("--lease", type=float, default=30.0, show_default=True, help="Seconds that a claim holds.")
 @click.option("--shutdown-timeout", type=float, default=30.0, show_default=True, help="Seconds for a graceful stop.")

@@ -12,6 +12,7 @@ import click
 
 from taskq.cli.commands import app_option, backend_option, opened_app, run, says_errors, store_app
 from taskq.cli.manage import management
+from taskq.cli.profiles import profile, profiles
 from taskq.cli.values import few, print_table
 from taskq.management.workers import WorkerDesk
 from taskq.options import LOG_LEVELS
@@ -80,6 +81,14 @@ def resume(**said: Any) -> None:
 
 @workers.command()
 @_of_one
+@says_errors()
+def drain(**said: Any) -> None:
+    """Have workers end what they run, give back the rest, and stay without taking tasks until `resume`."""
+    _tell(lambda desk, worker: desk.drain(worker), **said)
+
+
+@workers.command()
+@_of_one
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @says_errors()
 def shutdown(yes: bool, **said: Any) -> None:
@@ -117,3 +126,7 @@ def _tell(
         f"{len(told):,} worker{'s' if len(told) != 1 else ''} will heed it with the next heartbeat: {', '.join(told)}"
     )
     click.echo(json.dumps({"told": list(told)}) if as_json else text)
+
+
+workers.add_command(profile)
+workers.add_command(profiles)

@@ -4,6 +4,7 @@ from taskq.management.access import PERMISSIONS, Actor, Forbidden, Permission, R
 from taskq.management.audit import AuditEntry, AuditTrail, Head, Verification
 from taskq.management.finding import Count, TaskPage
 from taskq.management.manager import Management
+from taskq.management.profiles import ProfileFailed, ProfileNotFound
 from taskq.management.workers import WorkerNotFound
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "Head",
     "Management",
     "Permission",
+    "ProfileFailed",
+    "ProfileNotFound",
     "Role",
     "TaskPage",
     "Verification",

@@ -16,6 +16,8 @@ PEEKED = 1000
 SHOWN = 5
 """Tasks and workers that a sentence names."""
 
+_TAKE_NONE = frozenset(WorkerState) - {WorkerState.IDLE, WorkerState.BUSY, WorkerState.OTHER}
+
 
 class Check(NamedTuple):
     """One thing that could hold a task back."""
@@ -186,8 +188,7 @@ def _crew(record: TaskRecord, workers: Sequence[WorkerInfo]) -> list[Check]:
     if not knowing:
         text = f"no worker that serves {record.queue} ({len(serving):,} do) knows the task {record.name}"
         return [Check("workers", True, text, ids=[worker.id for worker in serving])]
-    stopped = {WorkerState.PAUSED, WorkerState.SHUTTING_DOWN, WorkerState.PRESSED}
-    able = [worker for worker in knowing if worker.state not in stopped]
+    able = [worker for worker in knowing if worker.state not in _TAKE_NONE]
     if not able:
         why = _few([f"{worker.name} is {worker.pressure or worker.state}" for worker in knowing])
         return [Check("workers", True, f"no worker takes tasks now: {why}", ids=ids)]

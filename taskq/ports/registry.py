@@ -19,6 +19,10 @@ class WorkerState(StrEnum):
     PAUSED = "paused"
     PRESSED = "under pressure"
     """It takes no tasks for now, by its own decision: `WorkerInfo.pressure` says why."""
+    DRAINING = "draining"
+    """It takes no tasks, and ends those that it runs."""
+    DRAINED = "drained"
+    """It takes no tasks, and runs none, until it is told to resume."""
     SHUTTING_DOWN = "shutting down"
     OTHER = "other"
     """One that a later release reports and this one does not know."""
@@ -32,6 +36,10 @@ class WorkerCommand(StrEnum):
     SHUTDOWN = "shutdown"
     LOG_LEVEL = "log level"
     """The argument is the level: "DEBUG"."""
+    DRAIN = "drain"
+    """Take no tasks, give back those that have not begun, end those that have, and stay."""
+    PROFILE = "profile"
+    """The argument is the id of the profile and for how many seconds: "0198…:10" (taskq.profiles)."""
 
 
 class Order(NamedTuple):
@@ -87,6 +95,8 @@ class WorkerInfo:
     """The runs of the last minute or two and how many of them failed, by task name; only the 50 names most run."""
     tasks: tuple[str, ...] = ()
     """The names of the tasks that it knows, where they are no more than MOST_NAMES; (): it does not say."""
+    profiling: bool = False
+    """Whether it takes profiles of itself."""
 
     @classmethod
     def read(cls, report: Mapping[str, Any], seen_at: float) -> Self:
