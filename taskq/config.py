@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from taskq.crypto import Crypto
@@ -102,6 +103,34 @@ def shown(value: object) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRetention:
+    """How much of the audit trail is kept: what is older, or too much, is forgotten, and the trail says so.
+
+    Raises:
+        ConfigError: a value is out of its range.
+
+    >>> AuditRetention().most
+    100000
+    >>> AuditRetention(most=10)
+    Traceback (most recent call last):
+        ...
+    taskq.errors.ConfigError: most must be a whole number from 1,000 to 10,000,000, not 10
+    """
+
+    age: timedelta = timedelta(days=90)
+    """How old entries become."""
+    most: int = 100_000
+    """How many are kept."""
+
+    def __post_init__(self) -> None:
+        age: object = self.age
+        is_span = isinstance(age, timedelta) and timedelta(hours=1) <= age <= timedelta(seconds=LONGEST)
+        require(is_span, "age must be a timedelta of an hour to ten years", age)
+        in_range = is_whole(self.most) and 1000 <= self.most <= 10_000_000
+        require(in_range, "most must be a whole number from 1,000 to 10,000,000", self.most)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What an App can be told beside its backend.
 
@@ -120,6 +149,8 @@ class Settings:
     """The keys to encrypt with; None: those of the environment (docs/encryption.md)."""
     webhooks: Webhooks | None = None
     """How webhooks are called; None: as TASKQ_WEBHOOKS__… say (docs/webhooks.md)."""
+    audit: AuditRetention = field(default_factory=lambda: AuditRetention())
+    """How much of the audit trail is kept (docs/management.md)."""
 
     def __post_init__(self) -> None:
         _whole("max_payload", self.max_payload)
@@ -128,6 +159,7 @@ class Settings:
             raise ConfigError("crypto must be taskq.crypto.Crypto(…)")  # what it is instead may hold keys
         if self.webhooks is not None and not hasattr(self.webhooks, "allowed"):  # `import taskq` does without its class
             raise ConfigError("webhooks must be taskq.webhooks.Webhooks(…)")  # as above
+        require(isinstance(self.audit, AuditRetention), "audit must be taskq.config.AuditRetention(…)", self.audit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

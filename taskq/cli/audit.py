@@ -13,8 +13,8 @@ import msgspec
 from taskq.cli.commands import FAILED, app_option, backend_option, opened_app, run, says_errors, store_app
 from taskq.cli.manage import management
 from taskq.cli.values import duration, print_table, seconds_of, shortened
-from taskq.errors import ConfigError
-from taskq.management import AuditEntry, Head, Verification
+from taskq.domain.message import DAY
+from taskq.management import AuditEntry, Head, Reach, Verification
 
 
 @click.group()
@@ -33,11 +33,12 @@ def list_entries(app_path: str | None, url: str | None, limit: int, before: int 
     """List the newest entries first."""
     app = store_app(app_path, url)
 
-    async def look() -> Sequence[AuditEntry]:
+    async def look() -> tuple[Sequence[AuditEntry], Reach]:
         async with opened_app(app):
-            return await management(app).audit.newest(limit, before)
+            desk = management(app).audit
+            return await desk.newest(limit, before), await desk.reach()
 
-    found = run(look())
+    found, reach = run(look())
     if as_json:
         click.echo(json.dumps([_plain(entry) for entry in found], indent=2))
         return
@@ -46,6 +47,12 @@ def list_entries(app_path: str | None, url: str | None, limit: int, before: int 
         for entry in found
     ]
     print_table(("number", "at", "actor", "action", "on", "after"), rows)
+    if reach.entries:
+        click.echo(f"taskq: {_reached(reach)}", err=True)
+
+
+def _reached(reach: Reach) -> str:
+    return f"the trail reaches back to {seconds_of(reach.since)}: {reach.entries:,} entries, from {reach.first} on"
 
 
 def _plain(entry: AuditEntry) -> dict[str, Any]:
@@ -93,18 +100,22 @@ def verify(app_path: str | None, url: str | None, known: Head | None, as_json: b
     """Look whether an entry was changed, taken out or cut off."""
     app = store_app(app_path, url)
 
-    async def look() -> Verification:
+    async def look() -> tuple[Verification, Reach]:
         async with opened_app(app):
-            return await management(app).audit.verify(known)
+            desk = management(app).audit
+            return await desk.verify(known), await desk.reach()
 
-    found = run(look())
+    found, reach = run(look())
     if as_json:
-        click.echo(json.dumps({**found._asdict(), "head": found.head._asdict()}, indent=2))
+        told = {**found._asdict(), "head": found.head._asdict(), "reach": msgspec.to_builtins(reach._asdict())}
+        click.echo(json.dumps(told, indent=2))
     else:
         for fault in found.faults:
             click.echo(f"{click.style('fault', fg='red')} {fault}")
         number, digest = found.head
         click.echo(f"{found.entries:,} entries, the newest {number}:{digest}")
+        if reach.entries:
+            click.echo(f"taskq: {_reached(reach)}", err=True)
     if found.faults:
         raise SystemExit(FAILED)
 
@@ -128,16 +139,18 @@ def head(app_path: str | None, url: str | None) -> None:
 @audit.command()
 @app_option(required=False)
 @backend_option
-@click.option("--older-than", "age", callback=duration, required=True, metavar="365d", help="How old they are.")
+@click.option("--older-than", "age", callback=duration, metavar="365d",
+              help="How old they are.  [default: as the application keeps them, 90d]")  # fmt: skip
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @says_errors()
 def trim(app_path: str | None, url: str | None, age: timedelta | None, yes: bool) -> None:
     """Forget old entries; that this was done stays in the trail, with the digest of the last of them."""
-    if age is None:
-        raise ConfigError("--older-than says which entries are old")
     app = store_app(app_path, url)
     if not yes:
-        click.confirm(f"forget what was done before {age} ago?", abort=True, err=True)
+        kept = app.settings.audit.age if age is None else age
+        click.confirm(
+            f"forget what was done longer than {kept.total_seconds() / DAY:g} days ago?", abort=True, err=True
+        )
 
     async def forget() -> int:
         async with opened_app(app):

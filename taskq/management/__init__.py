@@ -1,7 +1,8 @@
 """Every use case of an operator, once: command line, HTTP and gRPC are faces of it, and hold no rule of their own."""
 
 from taskq.management.access import PERMISSIONS, Actor, Forbidden, Permission, Role
-from taskq.management.audit import AuditEntry, AuditTrail, Head, Verification
+from taskq.management.audit import AuditEntry, AuditTrail, Head, Reach, Verification
+from taskq.management.audit_keeper import AuditKeeper
 from taskq.management.finding import Count, TaskPage
 from taskq.management.manager import Management
 from taskq.management.profiles import ProfileFailed, ProfileNotFound
@@ -11,6 +12,7 @@ __all__ = [
     "PERMISSIONS",
     "Actor",
     "AuditEntry",
+    "AuditKeeper",
     "AuditTrail",
     "Count",
     "Forbidden",
@@ -19,6 +21,7 @@ __all__ = [
     "Permission",
     "ProfileFailed",
     "ProfileNotFound",
+    "Reach",
     "Role",
     "TaskPage",
     "Verification",
