@@ -12,7 +12,7 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = (
     *("dead-letters", "encryption", "payload-versions", "pressure", "queues", "workflows"),
-    *("timeouts", "middleware", "result-cache", "schedules", "management", "telemetry"),
+    *("timeouts", "middleware", "result-cache", "schedules", "management", "telemetry", "profiles"),
     *(
         "retries",
         "priorities",
