@@ -15,6 +15,7 @@ from zlib import crc32
 import msgspec
 
 from taskq.domain.limits import Breaker, Bucket, Slots
+from taskq.domain.overrides import Override
 from taskq.domain.state import TaskState
 from taskq.domain.unique import Holding
 from taskq.errors import ConfigError
@@ -40,6 +41,7 @@ class _Image(msgspec.Struct):
     flows: list[FlowRow] = []
     documents: dict[str, dict[str, tuple[bytes, int]]] = {}
     journals: dict[str, JournalRow] = {}
+    overrides: dict[str, Override] = {}
 
 
 class SnapshotFile:
@@ -143,6 +145,7 @@ def _image(store: Store) -> _Image:
         list(store.joins.flows.values()),
         dict(store.documents),
         dict(store.journals),
+        dict(store.gates.overrides),
     )
 
 
@@ -181,5 +184,6 @@ def _restore(store: Store, image: _Image) -> None:
     store.joins.rebind()
     store.documents.update(image.documents)
     store.journals.update(image.journals)
+    store.gates.overrides.update(image.overrides)
     store.entry = max((task.entry for task in image.tasks), default=0)
     store.note_change()

@@ -74,7 +74,7 @@ def newest() -> int:
     return migrations()[-1].version
 
 
-OLDEST_SPOKEN = 13
+OLDEST_SPOKEN = 14
 """The oldest version with which this release works."""
 
 

@@ -84,6 +84,7 @@ _BUILT_ON: Mapping[str, list[str]] = {
     "fetch": ["_runs", "_joins", "_gates", "_pick"],
     "found": ["_found"],
     "newest": ["_journal"],
+    "override": ["_gates"],
     "peek": ["_pick"],
     "promote": ["_runs"],
     "prune": ["_found"],

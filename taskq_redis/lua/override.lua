@@ -1,0 +1,17 @@
+-- Have something hold for a gate instead of what tasks bring along, or take it back.
+-- KEYS  meta, nothing
+-- ARGV  its name, what holds as JSON ('' takes it back)
+-- Returns whether anything held for it before.
+local name, text = ARGV[1], ARGV[2]
+local before = call('HGET', P .. 'overrides', name)
+if text == '' then call('HDEL', P .. 'overrides', name) else call('HSET', P .. 'overrides', name, text) end
+-- Who waits at one of its gates is looked at by the next claims.
+for _, queue in ipairs(call('SMEMBERS', P .. 'queues')) do
+  for _, gate in ipairs(call('ZRANGE', key('gates', queue), 0, -1)) do
+    if gate == name or string.match(gate, '^(.*):[^:]*$') == name then open_gate(gate) end
+  end
+end
+flush()
+if not before then return 0 end
+local ends = cjson.decode(before)['until']
+return (not ends or ends > seconds) and 1 or 0
