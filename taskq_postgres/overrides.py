@@ -24,6 +24,4 @@ class PostgresOverrides:
     async def all(self) -> list[Override]:
         """All that hold now."""
         rows = await self._store.run("overrides", (), reads=True)
-        return sorted(
-            read(gate, figures if isinstance(figures, str) else json.dumps(figures)) for gate, figures in rows
-        )
+        return sorted(read(gate, figures) for gate, figures in rows)

@@ -27,7 +27,8 @@ class RedisOverrides:
             rows = await self._store.command(shard, "HGETALL", self._store.keys[shard].overrides)
             if not rows:
                 continue
-            now = int((await self._store.command(shard, "TIME"))[0])
+            seconds, micros = await self._store.command(shard, "TIME")
+            now = int(seconds) + int(micros) / 1e6
             for gate, text in zip(rows[::2], rows[1::2], strict=True):
                 override = read(gate.decode(), text.decode())
                 if not is_over(override, now):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import click
@@ -11,10 +11,12 @@ import click
 from taskq.app import App
 from taskq.cli.commands import app_option, backend_option, opened_app, run, says_errors, store_app
 from taskq.cli.manage import management
+from taskq.cli.overrides import overrides, plain, recall, set_limit, text_of
 from taskq.cli.tasks import read_arguments
 from taskq.cli.values import print_table, seconds_of
 from taskq.config import check_identifier
 from taskq.domain.limits import Circuit, Limit, Rate, Slots
+from taskq.domain.overrides import Override, heeded
 from taskq.errors import ConfigError, TaskNotRegistered
 from taskq.gauges import Gauge, keyed_of, limits_of
 from taskq.task import Task
@@ -25,7 +27,7 @@ _HOLDERS = 3
 
 @click.group()
 def limits() -> None:
-    """Look at the limits and breakers of a task, and reset them."""
+    """Look at the limits and breakers of a task, reset them, and have others hold for now."""
 
 
 def _of_task(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,11 +52,19 @@ def show(app_path: str, url: str | None, as_json: bool, **said: Any) -> None:
     """Show how the limits of the task NAME stand."""
     app = store_app(app_path, url)
     task, queue, meant = _meant(app, **said)
-    found = run(_within(app, lambda: management(app).limits.gauges(queue, meant)))
+
+    async def look() -> tuple[Sequence[Gauge], Mapping[str, Override]]:
+        async with opened_app(app):
+            desk = management(app).limits
+            return await desk.gauges(queue, meant), {each.gate: each for each in await desk.overrides()}
+
+    found, held = run(look())
     if as_json:
-        click.echo(json.dumps([_plain(gauge) for gauge in found], indent=2))
+        told = [{**_plain(gauge), "override": plain(heeded(gauge.limit.gate, held))} for gauge in found]
+        click.echo(json.dumps(told, indent=2))
     else:
-        print_table(("gate", "limit", "stands", "waiting"), [_row(gauge) for gauge in found])
+        head = ("gate", "limit", "stands", "waiting", "override")
+        print_table(head, [(*_row(gauge), text_of(heeded(gauge.limit.gate, held))) for gauge in found])
     _note_keyed(task, said["key"])
 
 
@@ -138,3 +148,7 @@ def _plain(gauge: Gauge) -> dict[str, Any]:
         case Circuit():
             since = None if gauge.since is None else gauge.since.isoformat()
             return {**told, "status": gauge.status, "since": since}
+
+
+for command in (overrides, recall, set_limit):
+    limits.add_command(command)

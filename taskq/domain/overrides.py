@@ -1,17 +1,16 @@
 """What holds for a gate instead of what tasks bring along, until it is taken back: figures, or the state of a breaker.
 
-The name of an override is that of a gate. That of a limit by keys, "r:mail.send", stands for the gates of all its keys,
+The name of an override is that of a gate. "r:mail.send:*" stands for the gates of all keys of a limit, such as
 "r:mail.send:5f…", but for those that have one of their own. What is set for a queue itself is changed there.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from taskq.domain.limits import Limit, Rate, Slots
-
-LONGEST_REASON = 200
 
 
 class Override(NamedTuple):
@@ -34,12 +33,22 @@ def names_of(gate: str) -> tuple[str, ...]:
     """The names of the overrides that a gate heeds: the first there is.
 
     >>> names_of("r:mail.send:5f"), names_of("c:printer"), names_of("r:queue:mail")
-    (('r:mail.send:5f', 'r:mail.send'), ('c:printer',), ())
+    (('r:mail.send:5f', 'r:mail.send:*'), ('c:printer',), ())
     """
     if gate.startswith("r:queue:"):
         return ()
     base = gate.rpartition(":")[0]
-    return (gate, base) if ":" in base else (gate,)
+    return (gate, f"{base}:*") if ":" in base else (gate,)
+
+
+def heeded(gate: str, overrides: Mapping[str, Override]) -> Override | None:
+    """The override that a gate heeds, of those that hold.
+
+    >>> heeded("c:mail.send:5f", {"c:mail.send:*": Override("c:mail.send:*", limit=1)}).limit
+    1
+    >>> heeded("c:mail.send", {"c:mail.send:*": Override("c:mail.send:*", limit=1)})
+    """
+    return next((overrides[name] for name in names_of(gate) if name in overrides), None)
 
 
 def is_over(override: Override, now: float) -> bool:

@@ -6,12 +6,16 @@
 create table {schema}.override (gate text collate "C" primary key, figures jsonb not null);
 alter table {schema}.gate add column override jsonb;
 
+create function {schema}.all_keys_of_v1(p_gate text) returns text language sql immutable as $$
+    select case when p_gate ~ '^.:.*:' then regexp_replace(p_gate, '[^:]*$', '*') else p_gate end
+$$;
+
 -- What a gate heeds, by its name: its own, else that of all keys.
 create function {schema}.override_of_v1(p_gate text) returns jsonb language sql stable as $$
     select o.figures from {schema}.override o
-        where o.gate in (p_gate, regexp_replace(p_gate, ':[^:]*$', '')) and p_gate not like 'r:queue:%'
+        where o.gate in (p_gate, {schema}.all_keys_of_v1(p_gate)) and p_gate not like 'r:queue:%'
             and coalesce((o.figures ->> 'until')::float8 > extract(epoch from clock_timestamp()), true)
-        order by length(o.gate) desc limit 1
+        order by o.gate = p_gate desc limit 1
 $$;
 
 -- What holds for a gate now; null: nothing.
@@ -135,7 +139,7 @@ declare
     v_before boolean;
     v_gate text;
 begin
-    perform 1 from {schema}.gate k where k.name = p_gate or regexp_replace(k.name, ':[^:]*$', '') = p_gate
+    perform 1 from {schema}.gate k where k.name = p_gate or {schema}.all_keys_of_v1(k.name) = p_gate
         order by k.name for update;
     perform pg_advisory_xact_lock(hashtextextended({literal}, 4));
     delete from {schema}.override o where (o.figures ->> 'until')::float8 <= extract(epoch from v_now);
@@ -147,9 +151,9 @@ begin
             on conflict (gate) do update set figures = excluded.figures;
     end if;
     update {schema}.gate k set override = {schema}.override_of_v1(k.name)
-        where k.name = p_gate or regexp_replace(k.name, ':[^:]*$', '') = p_gate;
+        where k.name = p_gate or {schema}.all_keys_of_v1(k.name) = p_gate;
     for v_gate in select distinct r.gate from {schema}.room r
-        where r.gate = p_gate or regexp_replace(r.gate, ':[^:]*$', '') = p_gate
+        where r.gate = p_gate or {schema}.all_keys_of_v1(r.gate) = p_gate
     loop
         perform {schema}.open_gate_v1(v_gate, v_now);
     end loop;

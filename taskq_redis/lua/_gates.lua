@@ -10,10 +10,11 @@ local gates = {}
 
 -- What holds for a gate instead of what tasks bring along (taskq.domain.overrides), by the names that it heeds.
 local has_overrides
+local function all_keys_of(name) return (string.match(name, '^(.:.*:)[^:]*$') or name) .. '*' end
 local function override_of(name)
   if has_overrides == nil then has_overrides = call('EXISTS', P .. 'overrides') == 1 end
   if not has_overrides or string.sub(name, 1, 8) == 'r:queue:' then return {} end
-  local found = call('HMGET', P .. 'overrides', name, string.match(name, '^(.*):[^:]*$'))
+  local found = call('HMGET', P .. 'overrides', name, all_keys_of(name))
   for _, text in ipairs({found[1] or found[2], found[1] and found[2]}) do
     local override = text and cjson.decode(text) or {}
     if not override['until'] or override['until'] > seconds then return override end

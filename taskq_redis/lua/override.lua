@@ -8,7 +8,7 @@ if text == '' then call('HDEL', P .. 'overrides', name) else call('HSET', P .. '
 -- Who waits at one of its gates is looked at by the next claims.
 for _, queue in ipairs(call('SMEMBERS', P .. 'queues')) do
   for _, gate in ipairs(call('ZRANGE', key('gates', queue), 0, -1)) do
-    if gate == name or string.match(gate, '^(.*):[^:]*$') == name then open_gate(gate) end
+    if gate == name or all_keys_of(gate) == name then open_gate(gate) end
   end
 end
 flush()

@@ -45,13 +45,14 @@ class OverrideRules(Kit):
         assert await bench.take_ids(3) == ids[3:4]
 
     async def test_one_of_a_limit_holds_for_all_its_keys_but_for_those_with_their_own(self, bench: Bench) -> None:
-        base = f"c:{bench.queue}"
+        base = f"c:{bench.queue}:*"
         first, other = Slots(f"{bench.queue}:5f", 5), Slots(f"{bench.queue}:6a", 5)
         await self._put(bench, Override(base, limit=1))
         await self._put(bench, Override(first.gate, limit=2))
         ones = await bench.put_many(4, limits=(first,))
         others = await bench.put_many(4, limits=(other,))
         deep = await bench.put_many(2, limits=(Slots(f"{bench.queue}:latest:5f", 5),))
+        deep += await bench.put_many(2, limits=(Slots(bench.queue, 5),))
         assert sorted(await bench.take_ids(10)) == sorted([*ones[:2], *others[:1], *deep])
         assert await bench.take() == []
         assert await bench.backend.overrides.remove(bench.queue, base)
@@ -107,7 +108,7 @@ class OverrideRules(Kit):
         assert not await bench.backend.overrides.remove(bench.queue, given[0].gate)
 
     async def test_what_is_set_for_a_queue_is_not_overridden(self, bench: Bench) -> None:
-        await self._put(bench, Override("r:queue", per_second=NEVER, burst=1.0))
+        await self._put(bench, Override("r:queue:*", per_second=NEVER, burst=1.0))
         await self._put(bench, Override(f"r:queue:{bench.queue}", per_second=NEVER, burst=1.0))
         rate = Rate(f"queue:{bench.queue}", 1000.0, 1000.0)
         ids = await bench.put_many(3, limits=(rate,))
