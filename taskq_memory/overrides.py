@@ -17,7 +17,10 @@ class MemoryOverrides:
     async def put(self, queue: str, override: Override) -> None:
         """Have something hold for a gate."""
         with self._store.lock:
-            self._store.gates.overrides[override.gate] = override
+            held, now = self._store.gates.overrides, self._store.clock.now()
+            for gate in [gate for gate, each in held.items() if is_over(each, now)]:
+                del held[gate]
+            held[override.gate] = override
             self._open(override.gate)
 
     async def remove(self, queue: str, gate: str) -> bool:

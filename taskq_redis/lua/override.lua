@@ -3,7 +3,12 @@
 -- ARGV  its name, what holds as JSON ('' takes it back)
 -- Returns whether anything held for it before.
 local name, text = ARGV[1], ARGV[2]
-local before = call('HGET', P .. 'overrides', name)
+local rows = call('HGETALL', P .. 'overrides')
+local held = 0
+for i = 1, #rows, 2 do
+  local ends = cjson.decode(rows[i + 1])['until']
+  if ends and ends <= seconds then call('HDEL', P .. 'overrides', rows[i]) elseif rows[i] == name then held = 1 end
+end
 if text == '' then call('HDEL', P .. 'overrides', name) else call('HSET', P .. 'overrides', name, text) end
 -- Who waits at one of its gates is looked at by the next claims.
 for _, queue in ipairs(call('SMEMBERS', P .. 'queues')) do
@@ -12,6 +17,4 @@ for _, queue in ipairs(call('SMEMBERS', P .. 'queues')) do
   end
 end
 flush()
-if not before then return 0 end
-local ends = cjson.decode(before)['until']
-return (not ends or ends > seconds) and 1 or 0
+return held
