@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from taskq.crypto import Crypto
@@ -104,6 +105,34 @@ def shown(value: object) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRetention:
+    """How much of the audit trail is kept: what is older, or too much, is forgotten, and the trail says so.
+
+    Raises:
+        ConfigError: a value is out of its range.
+
+    >>> AuditRetention().most
+    100000
+    >>> AuditRetention(most=10)
+    Traceback (most recent call last):
+        ...
+    taskq.errors.ConfigError: most must be a whole number from 1,000 to 10,000,000, not 10
+    """
+
+    age: timedelta = timedelta(days=90)
+    """How old entries become."""
+    most: int = 100_000
+    """How many are kept."""
+
+    def __post_init__(self) -> None:
+        age: object = self.age
+        is_span = isinstance(age, timedelta) and timedelta(hours=1) <= age <= timedelta(seconds=LONGEST)
+        require(is_span, "age must be a timedelta of an hour to ten years", age)
+        in_range = is_whole(self.most) and 1000 <= self.most <= 10_000_000
+        require(in_range, "most must be a whole number from 1,000 to 10,000,000", self.most)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What an App can be told beside its backend.
 
@@ -122,6 +151,8 @@ class Settings:
     """The keys to encrypt with; None: those of the environment (docs/encryption.md)."""
     webhooks: Webhooks | None = None
     """How webhooks are called; None: as TASKQ_WEBHOOKS__… say (docs/webhooks.md)."""
+    audit: AuditRetention = field(default_factory=lambda: AuditRetention())
+    """How much of the audit trail is kept (docs/management.md)."""
 
     def __post_init__(self) -> None:
         _whole("max_payload", self.max_payload)
@@ -130,6 +161,7 @@ class Settings:
             raise ConfigError("crypto must be taskq.crypto.Crypto(…)")  # what it is instead may hold keys
         if self.webhooks is not None and not hasattr(self.webhooks, "allowed"):  # `import taskq` does without its class
             raise ConfigError("webhooks must be taskq.webhooks.Webhooks(…)")  # as above
+        require(isinstance(self.audit, AuditRetention), "audit must be taskq.config.AuditRetention(…)", self.audit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +220,8 @@ class WorkerOptions:
     """The longest time until such a worker sees that a schedule was changed."""
     compare: bool = True
     """Whether the worker pauses where its runs fail and those of the same tasks elsewhere do not."""
+    profiling: bool = False
+    """Whether the worker takes profiles of itself when an operator asks for one."""
 
     def __post_init__(self) -> None:
         queues: object = self.queues
@@ -219,6 +253,7 @@ class WorkerOptions:
         require(isinstance(self.compare, bool), "compare must be True or False", self.compare)
         look_in_range = is_number(self.look_every) and 0.05 <= self.look_every <= 60
         require(look_in_range, "look_every must be from 0.05 to 60 seconds", self.look_every)
+        require(isinstance(self.profiling, bool), "profiling must be True or False", self.profiling)
         require(is_number(self.poll) and 0.05 <= self.poll <= 60, "poll must be from 0.05 to 60 seconds", self.poll)
 
 

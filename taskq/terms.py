@@ -98,15 +98,26 @@ class Terms:
         found += (one.limit(key) for one, key in self._counted(self.rates, values))
         return tuple(found)
 
+    def gates(self) -> tuple[str, ...]:
+        """The gates of its runs; of a limit by keys with "*" for the key, as an override for all of them is named."""
+        circuits = [] if self.breaker is None else [f"b:{self.breaker.name or self.task}"]
+        named: list[tuple[str, str, Key | None]] = [("c", place, one.key) for one, place in self._placed(self.slots)]
+        named += [("r", place, one.key) for one, place in self._placed(self.rates)]
+        return (*circuits, *(f"{kind}:{place}{'' if key is None else ':*'}" for kind, place, key in named))
+
     def _counted(self, given: Sequence[One], values: _Values) -> Iterator[tuple[One, str]]:
-        """Each limit with the key that it counts under: two of one task never count under the same."""
+        """Each limit with the key that it counts under."""
+        for one, place in self._placed(given):
+            yield one, place if one.key is None else f"{place}:{values.digest(one.key)}"
+
+    def _placed(self, given: Sequence[One]) -> Iterator[tuple[One, str]]:
+        """Each limit with the name that it counts under: two of one task never count under the same."""
         before: Counter[tuple[str, bool]] = Counter()
         for one in given:
             scope, is_keyed = one.name or self.task, one.key is not None
             before[scope, is_keyed] += 1
             which = before[scope, is_keyed]
-            place = scope if which == 1 else f"{scope}#{which}"
-            yield one, place if one.key is None else f"{place}:{values.digest(one.key)}"
+            yield one, scope if which == 1 else f"{scope}#{which}"
 
     def unique_key(self, payload: bytes, tenant: str) -> UniqueKey | None:
         """The key of one task."""

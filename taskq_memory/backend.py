@@ -19,6 +19,7 @@ from taskq_memory.inspector import MemoryInspector
 from taskq_memory.journal import MemoryJournal
 from taskq_memory.maintenance import MemoryMaintenance
 from taskq_memory.metrics import MemoryMetrics
+from taskq_memory.overrides import MemoryOverrides
 from taskq_memory.queues import MemoryQueues
 from taskq_memory.registry import MemoryRegistry
 from taskq_memory.results import MemoryResults
@@ -63,6 +64,7 @@ class MemoryBackend:
         self.metrics = MemoryMetrics(store)
         self.tenants = MemoryTenants(store)
         self.diagnosis = MemoryDiagnosis(store)
+        self.overrides = MemoryOverrides(store)
         self.registry = registry or MemoryRegistry(store)
         self.events = MemoryEvents(store)
 

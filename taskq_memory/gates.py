@@ -8,6 +8,7 @@ from typing import NamedTuple
 from taskq.domain import limits as rules
 from taskq.domain.limits import Breaker, Bucket, Circuit, Limit, Rate, Slots
 from taskq.domain.message import DAY
+from taskq.domain.overrides import Override, applied, is_over, names_of
 
 WITHOUT_END = 1 << 30
 IDLE = DAY
@@ -30,6 +31,12 @@ class Gates:
         self._full_at: dict[str, float] = {}
         self.breakers: dict[str, Breaker] = {}
         self.holders: dict[str, dict[str, None]] = {}
+        self.overrides: dict[str, Override] = {}
+
+    def override(self, gate: str, now: float) -> Override | None:
+        """What holds for a gate instead of what tasks bring along."""
+        found = [self.overrides[name] for name in names_of(gate) if name in self.overrides] if self.overrides else []
+        return next((each for each in found if not is_over(each, now)), None)
 
     def closed(self, limits: Iterable[Limit], now: float) -> Closed | None:
         """The first of these gates that is closed, None where all are open."""
@@ -40,6 +47,10 @@ class Gates:
 
     def room(self, limit: Limit, now: float) -> int:
         """How many may pass a gate now."""
+        override = self.override(limit.gate, now)
+        if override is not None and override.is_open is not None:
+            return 0 if override.is_open else WITHOUT_END
+        limit = applied(limit, override)
         match limit:
             case Rate():
                 return rules.whole_tokens(self._bucket(limit, now))
@@ -55,6 +66,15 @@ class Gates:
 
     def opens_at(self, limit: Limit, now: float, passing: int = 0) -> float:
         """When a gate opens for one more, after those that may pass it already; earlier where a holder leaves."""
+        override = self.override(limit.gate, now)
+        if override is None:
+            return self._opens_at(limit, now, passing)
+        opens_at = (
+            now + rules.LOOK_AGAIN if override.is_open else self._opens_at(applied(limit, override), now, passing)
+        )
+        return opens_at if override.until is None else min(opens_at, override.until)
+
+    def _opens_at(self, limit: Limit, now: float, passing: int) -> float:
         match limit:
             case Rate():
                 bucket = self._bucket(limit, now)
@@ -133,10 +153,15 @@ class Gates:
 
     def _keep(self, rate: Rate, bucket: Bucket) -> None:
         self.buckets[rate.gate] = bucket
-        self._full_at[rate.gate] = bucket.at + rules.seconds_to_full(bucket, rate)
+        self._full_at[rate.gate] = bucket.at + rules.seconds_to_full(bucket, self._held_to(rate, bucket.at))
 
     def _bucket(self, rate: Rate, now: float) -> Bucket:
-        return rules.refilled(self.buckets.get(rate.gate), rate, now)
+        return rules.refilled(self.buckets.get(rate.gate), self._held_to(rate, now), now)
+
+    def _held_to(self, rate: Rate, now: float) -> Rate:
+        """The rate with the figures that hold."""
+        limit = applied(rate, self.override(rate.gate, now))
+        return limit if isinstance(limit, Rate) else rate
 
 
 def _touched(breaker: Breaker) -> float:

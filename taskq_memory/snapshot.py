@@ -15,6 +15,7 @@ from zlib import crc32
 import msgspec
 
 from taskq.domain.limits import Breaker, Bucket, Slots
+from taskq.domain.overrides import Override
 from taskq.domain.state import TaskState
 from taskq.domain.tenants import Quota
 from taskq.domain.unique import Holding
@@ -42,6 +43,7 @@ class _Image(msgspec.Struct):
     documents: dict[str, dict[str, tuple[bytes, int]]] = {}
     journals: dict[str, JournalRow] = {}
     quotas: dict[str, Quota] = {}
+    overrides: dict[str, Override] = {}
 
 
 class SnapshotFile:
@@ -146,6 +148,7 @@ def _image(store: Store) -> _Image:
         dict(store.documents),
         dict(store.journals),
         dict(store.tenancy.quotas),
+        dict(store.gates.overrides),
     )
 
 
@@ -188,5 +191,6 @@ def _restore(store: Store, image: _Image) -> None:
             store.tenancy.load(task.group, 1, len(task.body))
     store.documents.update(image.documents)
     store.journals.update(image.journals)
+    store.gates.overrides.update(image.overrides)
     store.entry = max((task.entry for task in image.tasks), default=0)
     store.note_change()

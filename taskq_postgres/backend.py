@@ -21,6 +21,7 @@ from taskq_postgres.journal import PostgresJournal
 from taskq_postgres.lending import PostgresLender
 from taskq_postgres.maintenance import PostgresMaintenance
 from taskq_postgres.metrics import PostgresMetrics
+from taskq_postgres.overrides import PostgresOverrides
 from taskq_postgres.queues import PostgresQueues
 from taskq_postgres.record import plain
 from taskq_postgres.registry import PostgresRegistry
@@ -66,6 +67,7 @@ class PostgresBackend:
         self.metrics = PostgresMetrics(store)
         self.tenants = PostgresTenants(store)
         self.diagnosis = PostgresDiagnosis(store)
+        self.overrides = PostgresOverrides(store)
         self.search = PostgresSearch(store)
         self.registry = PostgresRegistry(store)
         self.events = PostgresEvents(store, hints)

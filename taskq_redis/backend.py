@@ -22,6 +22,7 @@ from taskq_redis.journal import RedisJournal
 from taskq_redis.listening import Listening
 from taskq_redis.maintenance import RedisMaintenance
 from taskq_redis.metrics import RedisMetrics
+from taskq_redis.overrides import RedisOverrides
 from taskq_redis.queues import RedisQueues
 from taskq_redis.registry import RedisRegistry
 from taskq_redis.results import RedisResults
@@ -54,6 +55,7 @@ class RedisBackend:
         self.metrics = RedisMetrics(self._store)
         self.tenants = RedisTenants(self._store)
         self.diagnosis = RedisDiagnosis(self._store)
+        self.overrides = RedisOverrides(self._store)
         self.search = RedisSearch(self._store, self.inspector.get_many)
         self.registry = RedisRegistry(self._store)
         self.events = RedisEvents(self._store, self._listening)

@@ -25,6 +25,7 @@ A shard is one hash slot: all its keys carry the tag `{namespace:shard}`, so tha
                  rooms:<gate>       set     the queues with a room at that gate
                  gate:<gate>        hash    what a rate or a breaker has counted (_gates.lua)
                  holders:<gate>     set     the running tasks that hold a slot
+                 overrides          hash    what holds for gates instead of what tasks bring along, by name
                  blocked:<q>        zset    BLOCKED, by the instant of the enqueue
                  waits:<id>         set     its parents that have not ended
                  unsure             zset    BLOCKED tasks whose parents may not have been told of them, by that instant
@@ -82,7 +83,7 @@ from typing import NamedTuple
 _KINDS = re.compile(
     rb"""taskq:\{[^{}]+:\d+\}:(
         meta | queues | leases | cancels | expiring | workers | schedules | unsure | out | flows | held | looks
-      | left | lefts | quotas | tenants | loads
+      | left | lefts | quotas | tenants | loads | overrides
       | (task|log|digest|waits|children|flow|members|failed):[0-9a-f-]{36}
       | gone:\d+
       | out:[0-9a-f-]{36}:\d+
@@ -146,6 +147,11 @@ class Keys(NamedTuple):
     def queues(self) -> str:
         """The set of queue names."""
         return f"{self.prefix}queues"
+
+    @property
+    def overrides(self) -> str:
+        """What holds for gates instead of what tasks bring along."""
+        return f"{self.prefix}overrides"
 
     @property
     def leases(self) -> str:

@@ -95,6 +95,7 @@ _BUILT_ON: Mapping[str, list[str]] = {
     "fetch": ["_runs", "_joins", "_gates", "_tenants", "_pick"],
     "found": ["_found"],
     "newest": ["_journal"],
+    "override": ["_gates"],
     "peek": ["_tenants", "_pick"],
     "promote": ["_runs"],
     "prune": ["_found"],

@@ -14,9 +14,12 @@ from taskq.cli.commands import FAILED, app_option, backend_option, opened_app, r
 from taskq.cli.following import Face, present
 from taskq.cli.manage import management
 from taskq.cli.table import Table
-from taskq.cli.values import duration, shortened
-from taskq.errors import ConfigError
-from taskq.management import AuditEntry, Head, Verification
+from taskq.cli.values import duration, seconds_of, shortened
+from taskq.domain.message import DAY
+from taskq.management import AuditEntry, Head, Reach, Verification
+
+Found = tuple[Sequence[AuditEntry], Reach]
+"""Entries, and how far back the trail reaches."""
 
 
 @click.group()
@@ -34,8 +37,17 @@ def audit() -> None:
 def list_entries(app_path: str | None, url: str | None, limit: int, before: int | None, as_json: bool) -> None:
     """List the newest entries first."""
     app = store_app(app_path, url)
-    face = Face[Sequence[AuditEntry]](lambda found: [_plain(entry) for entry in found], lambda found: [_table(found)])
-    present(app, lambda: management(app).audit.newest(limit, before), face, as_json)
+
+    async def look() -> Found:
+        desk = management(app).audit
+        return await desk.newest(limit, before), await desk.reach()
+
+    face = Face[Found](
+        plain=lambda found: [_plain(entry) for entry in found[0]],
+        view=lambda found: [_table(found[0])],
+        notes=lambda found: [_reached(found[1])] if found[1].entries else [],
+    )
+    present(app, look, face, as_json)
 
 
 def _table(found: Sequence[AuditEntry]) -> Table:
@@ -43,6 +55,10 @@ def _table(found: Sequence[AuditEntry]) -> Table:
         (entry.number, entry.at, entry.actor, entry.action, _short(entry.on), _short(entry.after)) for entry in found
     ]
     return Table(("number", "at", "actor", "action", "on", "after"), rows, spare=("after",))
+
+
+def _reached(reach: Reach) -> str:
+    return f"the trail reaches back to {seconds_of(reach.since)}: {reach.entries:,} entries, from {reach.first} on"
 
 
 def _plain(entry: AuditEntry) -> dict[str, Any]:
@@ -90,18 +106,22 @@ def verify(app_path: str | None, url: str | None, known: Head | None, as_json: b
     """Look whether an entry was changed, taken out or cut off."""
     app = store_app(app_path, url)
 
-    async def look() -> Verification:
+    async def look() -> tuple[Verification, Reach]:
         async with opened_app(app):
-            return await management(app).audit.verify(known)
+            desk = management(app).audit
+            return await desk.verify(known), await desk.reach()
 
-    found = run(look())
+    found, reach = run(look())
     if as_json:
-        click.echo(json.dumps({**found._asdict(), "head": found.head._asdict()}, indent=2))
+        told = {**found._asdict(), "head": found.head._asdict(), "reach": msgspec.to_builtins(reach._asdict())}
+        click.echo(json.dumps(told, indent=2))
     else:
         for fault in found.faults:
             click.echo(f"{click.style('fault', fg='red')} {fault}")
         number, digest = found.head
         click.echo(f"{found.entries:,} entries, the newest {number}:{digest}")
+        if reach.entries:
+            click.echo(f"taskq: {_reached(reach)}", err=True)
     if found.faults:
         raise SystemExit(FAILED)
 
@@ -126,16 +146,18 @@ def head(app_path: str | None, url: str | None, as_json: bool) -> None:
 @audit.command()
 @app_option(required=False)
 @backend_option
-@click.option("--older-than", "age", callback=duration, required=True, metavar="365d", help="How old they are.")
+@click.option("--older-than", "age", callback=duration, metavar="365d",
+              help="How old they are.  [default: as the application keeps them, 90d]")  # fmt: skip
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @says_errors()
 def trim(app_path: str | None, url: str | None, age: timedelta | None, yes: bool) -> None:
     """Forget old entries; that this was done stays in the trail, with the digest of the last of them."""
-    if age is None:
-        raise ConfigError("--older-than says which entries are old")
     app = store_app(app_path, url)
     if not yes:
-        click.confirm(f"forget what was done before {age} ago?", abort=True, err=True)
+        kept = app.settings.audit.age if age is None else age
+        click.confirm(
+            f"forget what was done longer than {kept.total_seconds() / DAY:g} days ago?", abort=True, err=True
+        )
 
     async def forget() -> int:
         async with opened_app(app):

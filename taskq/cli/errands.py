@@ -1,4 +1,4 @@
-"""What a process that has schedules fire does beside: it looks whether there is reason for an alert, and runs jobs."""
+"""What a process that has schedules fire does beside: it looks for alerts, runs jobs, keeps the audit trail."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from taskq.domain.alerts import Bounds, Rule
 from taskq.management.alert_rules import AlertOptions, EmailOptions, WebhookOptions, bounds_of
 from taskq.management.alert_telling import AlertTeller
 from taskq.management.alert_watch import AlertWatch
+from taskq.management.audit_keeper import AuditKeeper
 from taskq.management.job_runner import JobRunner
 from taskq.runtime.process import Errands
 
@@ -30,15 +31,20 @@ def errands_of(app: App, found: Configuration | None = None) -> Errands:
     Raises:
         ConfigError: those who are to be told cannot be.
     """
-    options = AlertOptions() if found is None else alert_options(found.sections.alerts)
-    runner = JobRunner(app, f"beat@{socket.gethostname()}")
-    ticks = [("running jobs", runner.tick)]
+    options, holder = AlertOptions() if found is None else alert_options(found.sections.alerts), uuid4().hex
+    runner, keeper = JobRunner(app, f"beat@{socket.gethostname()}"), AuditKeeper(app, holder)
+    ticks = [("running jobs", runner.tick), ("keeping the audit trail", keeper.tick)]
     if not options.enabled:
-        return Errands(ticks)
+        return Errands(ticks, keeper.farewell)
     teller = AlertTeller(app, options)
-    watch = AlertWatch(app, options, teller, uuid4().hex)
+    watch = AlertWatch(app, options, teller, holder)
     ticks += [("looking for alerts", watch.tick), ("telling of alerts", teller.tick)]
-    return Errands(ticks, watch.farewell)
+
+    async def farewell() -> None:
+        await watch.farewell()
+        await keeper.farewell()
+
+    return Errands(ticks, farewell)
 
 
 def alert_options(section: Alerts) -> AlertOptions:

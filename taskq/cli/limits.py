@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import click
@@ -13,11 +13,13 @@ from taskq.cli.commands import app_option, backend_option, opened_app, run, says
 from taskq.cli.completing import queue_names, task_names
 from taskq.cli.following import Face, Watched, present, watch_option
 from taskq.cli.manage import management
+from taskq.cli.overrides import overrides, plain, recall, set_limit, text_of
 from taskq.cli.table import Table
 from taskq.cli.tasks import read_arguments
 from taskq.cli.values import seconds_of
 from taskq.config import check_identifier
 from taskq.domain.limits import Circuit, Limit, Rate, Slots
+from taskq.domain.overrides import Override, heeded
 from taskq.errors import ConfigError, TaskNotRegistered
 from taskq.gauges import Gauge, keyed_of, limits_of
 from taskq.task import Task
@@ -25,10 +27,13 @@ from taskq.task import Task
 _HOLDERS = 3
 """Holders that a line names."""
 
+Found = tuple[Sequence[Gauge], Mapping[str, Override]]
+"""How limits stand, and by gate what operators have put in place of some."""
+
 
 @click.group()
 def limits() -> None:
-    """Look at the limits and breakers of a task, and reset them."""
+    """Look at the limits and breakers of a task, reset them, and have others hold for now."""
 
 
 def _of_task(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,16 +66,23 @@ def show(app_path: str, url: str | None, as_json: bool, every: float | None, **s
     app = store_app(app_path, url)
     task, queue, meant = _meant(app, **said)
     notes = _keyed(task, said["key"])
-    face = Face(_plains, lambda found: [_table(found)], notes=lambda _: notes, has_silent_json=True)
-    present(app, lambda: management(app).limits.gauges(queue, meant), face, as_json, every)
+
+    async def look() -> Found:
+        desk = management(app).limits
+        return await desk.gauges(queue, meant), {each.gate: each for each in await desk.overrides()}
+
+    face = Face(_plains, lambda found: [_table(*found)], notes=lambda _: notes, has_silent_json=True)
+    present(app, look, face, as_json, every)
 
 
-def _plains(found: Sequence[Gauge]) -> list[dict[str, Any]]:
-    return [_plain(gauge) for gauge in found]
+def _plains(found: Found) -> list[dict[str, Any]]:
+    gauges, held = found
+    return [{**_plain(gauge), "override": plain(heeded(gauge.limit.gate, held))} for gauge in gauges]
 
 
-def _table(found: Sequence[Gauge]) -> Table:
-    return Table(("gate", "limit", "stands", "waiting"), [_row(gauge) for gauge in found])
+def _table(found: Sequence[Gauge], held: Mapping[str, Override]) -> Table:
+    rows = [(*_row(gauge), text_of(heeded(gauge.limit.gate, held))) for gauge in found]
+    return Table(("gate", "limit", "stands", "waiting", "override"), rows, spare=("override",))
 
 
 @limits.command()
@@ -156,3 +168,7 @@ def _plain(gauge: Gauge) -> dict[str, Any]:
         case Circuit():
             since = None if gauge.since is None else gauge.since.isoformat()
             return {**told, "status": gauge.status, "since": since}
+
+
+for command in (overrides, recall, set_limit):
+    limits.add_command(command)

@@ -69,6 +69,7 @@ Join = Callable[[Any], Hangup] | None
               help="How slow the store may be before no tasks are taken.")  # fmt: skip
 @click.option("--compare/--no-compare", default=True, show_default=True,
               help="Pause where runs fail here and not elsewhere.")  # fmt: skip
+@click.option("--enable-profiling", "profiling", is_flag=True, help="Take profiles of itself when asked for one.")
 @click.option("--beat", is_flag=True, help="Have schedules fire, too.")
 @click.option("--lease", type=float, default=30.0, show_default=True, help="Seconds that a claim holds.")
 @click.option("--shutdown-timeout", type=float, default=30.0, show_default=True, help="Seconds for a graceful stop.")
@@ -117,7 +118,7 @@ def worker(
 def _arguments() -> dict[Key, tuple[str, Any]]:
     """What was said on the command line itself, by key of the configuration."""
     keys = {name: ("worker", name) for name in _OPTIONS}
-    found = given_arguments({**NAMED, **LOGGED, **keys})
+    found = given_arguments({**NAMED, **LOGGED, **keys, "profiling": ("monitoring", "enable_profiling")})
     if (lease := found.get(("worker", "lease"))) is not None:
         found["worker", "heartbeat"] = (lease[0], lease[1] / 3)
     return found

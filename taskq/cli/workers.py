@@ -14,6 +14,7 @@ from taskq.cli.commands import app_option, backend_option, opened_app, run, says
 from taskq.cli.completing import worker_names
 from taskq.cli.following import Face, Watched, present, watch_option
 from taskq.cli.manage import management
+from taskq.cli.profiles import profile, profiles
 from taskq.cli.table import Table
 from taskq.cli.values import few
 from taskq.management.workers import WorkerDesk
@@ -86,6 +87,14 @@ def resume(**said: Any) -> None:
 
 @workers.command()
 @_of_one
+@says_errors()
+def drain(**said: Any) -> None:
+    """Have workers end what they run, give back the rest, and stay without taking tasks until `resume`."""
+    _tell(lambda desk, worker: desk.drain(worker), **said)
+
+
+@workers.command()
+@_of_one
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @says_errors()
 def shutdown(yes: bool, **said: Any) -> None:
@@ -123,3 +132,7 @@ def _tell(
         f"{len(told):,} worker{'s' if len(told) != 1 else ''} will heed it with the next heartbeat: {', '.join(told)}"
     )
     click.echo(json.dumps({"told": list(told)}) if as_json else text)
+
+
+workers.add_command(profile)
+workers.add_command(profiles)

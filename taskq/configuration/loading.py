@@ -86,7 +86,8 @@ class Configuration:
     @property
     def worker_options(self) -> WorkerOptions:
         """What a worker process is told."""
-        return WorkerOptions(**self.sections.worker.options, look_every=self.sections.scheduler.tick)
+        look_every, profiling = self.sections.scheduler.tick, self.sections.monitoring.enable_profiling
+        return WorkerOptions(**self.sections.worker.options, look_every=look_every, profiling=profiling)
 
     @property
     def queues(self) -> dict[str, dict[str, Any]]:

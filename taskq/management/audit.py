@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from taskq.errors import TaskqError
 from taskq.management.access import Actor
-from taskq.ports import Backend
+from taskq.ports import Backend, Entry
 
 logger = logging.getLogger("taskq.audit")
 JOURNAL = "audit"
@@ -62,6 +62,16 @@ class Head(NamedTuple):
 
     number: int
     digest: str
+
+
+class Reach(NamedTuple):
+    """How far back the trail goes."""
+
+    first: int
+    """The number of its oldest entry; 0 where there is none."""
+    since: datetime | None
+    """When that was written."""
+    entries: int
 
 
 class Verification(NamedTuple):
@@ -131,12 +141,26 @@ class AuditTrail:
     async def head(self) -> Head:
         """The newest entry."""
         number = await self._journal.newest(JOURNAL)
-        if number == 0:
-            return Head(0, FIRST)
-        found = await self._journal.read(JOURNAL, number - 1, 1)
-        if not found:
-            raise TaskqError(f"entry {number} of the audit trail is not there: `taskq audit verify` tells more")
-        return Head(number, _digest(found[0].data))
+        while number:
+            found = await self._journal.read(JOURNAL, number - 1, 1)
+            if found and found[0].number == number:
+                return Head(number, _digest(found[0].data))
+            before, number = number, await self._journal.newest(JOURNAL)
+            if number == before:  # it was not trimmed meanwhile, after which there is a newer one
+                raise TaskqError(f"entry {number} of the audit trail is not there: `taskq audit verify` tells more")
+        return Head(0, FIRST)
+
+    async def reach(self) -> Reach:
+        """How far back the trail goes."""
+        oldest = await self._oldest()
+        if oldest is None:
+            return Reach(0, None, 0)
+        last = await self._journal.newest(JOURNAL)
+        return Reach(oldest.number, _shown(*oldest).at, last - oldest.number + 1)
+
+    async def _oldest(self) -> Entry | None:
+        found = await self._journal.read(JOURNAL, 0, 1)
+        return found[0] if found else None
 
     async def entries(self, after: int = 0) -> AsyncIterator[AuditEntry]:
         """All entries after a number, the oldest first."""
@@ -151,6 +175,14 @@ class AuditTrail:
         Arguments:
             known: a head that was noted elsewhere earlier.
         """
+        while True:
+            oldest = await self._oldest()
+            verification = await self._verified(known)
+            # What is trimmed during a look is missing for it: then the trail begins later, and is looked at anew.
+            if not verification.faults or await self._oldest() == oldest:
+                return verification
+
+    async def _verified(self, known: Head | None) -> Verification:
         look = _Look(known)
         while True:
             newest = await self._journal.newest(JOURNAL)
@@ -161,18 +193,33 @@ class AuditTrail:
             if look.last >= newest or look.last == before:  # what was added meanwhile is read too
                 return look.verification(newest)
 
-    async def trim(self, actor: Actor, age: timedelta) -> int:
-        """Forget entries that are older; an entry about that is written first. Returns how many were forgotten."""
+    async def trim(self, actor: Actor, age: timedelta, most: int | None = None) -> int:
+        """Forget entries that are too old or too many; an entry about that is written first.
+
+        Arguments:
+            age: how old they may be.
+            most: how many may stay, beside the one about it; None: any number.
+
+        Returns:
+            How many were forgotten.
+        """
+        last = await self._last_to_go(age, most)
+        found = await self._journal.read(JOURNAL, last - 1, 1) if last else []
+        if not found or found[0].number != last:  # somebody else has trimmed it meanwhile
+            return 0
+        await self.note(actor, TRIM, {"through": last, "digest": _digest(found[0].data)})
+        return await self._journal.trim(JOURNAL, last)
+
+    async def _last_to_go(self, age: timedelta, most: int | None) -> int:
+        """The number of the last entry that is too old, or one too many; 0 where none is."""
         limit = datetime.now(UTC) - age
-        last: AuditEntry | None = None
+        last = 0
         async for entry in self.entries():
             if entry.at >= limit:
                 break
-            last = entry
-        if last is None:
-            return 0
-        await self.note(actor, TRIM, {"through": last.number, "digest": last.digest})
-        return await self._journal.trim(JOURNAL, last.number)
+            last = entry.number
+        too_many = 0 if most is None else await self._journal.newest(JOURNAL) - most
+        return max(last, too_many, 0)
 
 
 class _Look:

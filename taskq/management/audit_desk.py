@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
+from taskq.config import AuditRetention
 from taskq.management.access import Permission
-from taskq.management.audit import AuditEntry, AuditTrail, Head, Verification
+from taskq.management.audit import AuditEntry, AuditTrail, Head, Reach, Verification
 from taskq.management.desk import Desk
-
-RETENTION = timedelta(days=365)
-"""How long entries are kept where nothing else is said."""
 
 
 class AuditDesk(Desk):
@@ -45,10 +43,21 @@ class AuditDesk(Desk):
         """Look whether an entry was changed, taken out or cut off."""
         return await (await self._trail()).verify(known)
 
-    async def trim(self, age: timedelta = RETENTION) -> int:
-        """Forget entries that are older; returns how many."""
+    async def reach(self) -> Reach:
+        """How far back the trail goes: what is older than `retention` says has been forgotten."""
+        return await (await self._trail()).reach()
+
+    @property
+    def retention(self) -> AuditRetention:
+        """How much of it is kept, as the application says; taskq.management.audit_keeper keeps to it."""
+        return self.app.settings.audit
+
+    async def trim(self, age: timedelta | None = None) -> int:
+        """Forget entries that are older than `age`, else than the retention says, or too many; returns how many."""
         self.actor.require(Permission.CONFIGURE)
-        return await (await self._trail()).trim(self.actor, age)
+        kept = self.retention
+        trail = await self._trail()
+        return await (trail.trim(self.actor, kept.age, kept.most) if age is None else trail.trim(self.actor, age))
 
     async def _trail(self) -> AuditTrail:
         return AuditTrail(await self.look(Permission.READ_AUDIT))

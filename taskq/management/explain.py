@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from taskq.domain.limits import Circuit, Limit, Rate, Slots, refilled, seconds_to_probe, seconds_to_token
+from taskq.domain.overrides import Override, applied, heeded
 from taskq.domain.record import TaskRecord
 from taskq.domain.state import REDRIVABLE, TaskState
 from taskq.domain.tenants import MARK
@@ -16,7 +17,7 @@ PEEKED = 1000
 """Tasks ahead of one that are counted."""
 SHOWN = 5
 """Tasks and workers that a sentence names."""
-STOPPED = frozenset({WorkerState.PAUSED, WorkerState.SHUTTING_DOWN, WorkerState.PRESSED})
+STOPPED = frozenset(WorkerState) - {WorkerState.IDLE, WorkerState.BUSY, WorkerState.OTHER}
 """The states in which a worker takes no tasks."""
 
 
@@ -145,7 +146,8 @@ async def _limits(backend: Backend, record: TaskRecord, settings: QueueSettings,
     tenant = (await backend.tenants.quota(record.group)).limits(record.group) if record.group else ()
     limits: list[Limit] = [*tenant, *own, *([settings.rate] if settings.rate else [])]
     states = await backend.queues.gates(record.queue, [limit.gate for limit in limits]) if limits else []
-    checks = [_gate(limit, state, now, record) for limit, state in zip(limits, states, strict=True)]
+    held = {each.gate: each for each in await backend.overrides.all()} if limits else {}
+    checks = [_gate(limit, state, now, record, held) for limit, state in zip(limits, states, strict=True)]
     if settings.workers is not None:
         running = (await backend.inspector.counts()).get(record.queue, {}).get(TaskState.RUNNING, 0)
         text = f"{running:,} of {settings.workers:,} tasks that the queue may have at once run"
@@ -153,7 +155,11 @@ async def _limits(backend: Backend, record: TaskRecord, settings: QueueSettings,
     return checks
 
 
-def _gate(limit: Limit, state: GateState, now: datetime, record: TaskRecord) -> Check:
+def _gate(
+    limit: Limit, state: GateState, now: datetime, record: TaskRecord, overrides: Mapping[str, Override]
+) -> Check:
+    override = heeded(limit.gate, overrides)
+    limit = applied(limit, override)
     name = limit.key
     if name == f"queue:{record.queue}":
         name = f"the queue {record.queue}"
@@ -170,7 +176,17 @@ def _gate(limit: Limit, state: GateState, now: datetime, record: TaskRecord) -> 
         text = f"{len(state.holders):,} of {limit.limit:,} slots of {name} are taken"
         by = f" by {few(state.holders)}" if state.holders else ""
         return Check("limit", len(state.holders) >= limit.limit, f"{text}{by}", ids=state.holders)
+    if override is not None and override.is_open is not None:
+        return _forced(override, name)
     return _breaker(limit, state, now, name)
+
+
+def _forced(override: Override, name: str) -> Check:
+    until = None if override.until is None else datetime.fromtimestamp(override.until, UTC)
+    end = "" if until is None else f" until {until:%Y-%m-%d %H:%M:%S %Z}"
+    why = f": {override.reason}" if override.reason else ""
+    text = f"the breaker of {name} is held {'open' if override.is_open else 'closed'} by an operator{end}{why}"
+    return Check("breaker", bool(override.is_open), text, until)
 
 
 def _breaker(limit: Circuit, state: GateState, now: datetime, name: str) -> Check:

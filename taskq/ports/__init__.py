@@ -24,6 +24,7 @@ from taskq.ports.inspector import Inspector, Page, Redriven, RedriveStatus, Task
 from taskq.ports.journal import Entry, Journal
 from taskq.ports.maintenance import Maintenance, Reaped
 from taskq.ports.metrics import FigureRow, Left, MetricsStore
+from taskq.ports.overrides import Overrides
 from taskq.ports.queues import GateState, QueueConfig, QueueControl, QueueSettings, Standing
 from taskq.ports.registry import MOST_NAMES, Order, WorkerCommand, WorkerInfo, WorkerRegistry, WorkerState
 from taskq.ports.results import Finished, ResultStore
@@ -78,6 +79,7 @@ __all__ = [
     "MetricsStore",
     "NewFlow",
     "Order",
+    "Overrides",
     "Page",
     "Parent",
     "Place",

@@ -20,6 +20,7 @@ from taskq.ports.inspector import Inspector
 from taskq.ports.journal import Journal
 from taskq.ports.maintenance import Maintenance
 from taskq.ports.metrics import MetricsStore
+from taskq.ports.overrides import Overrides
 from taskq.ports.queues import QueueControl
 from taskq.ports.registry import WorkerRegistry
 from taskq.ports.results import ResultStore
@@ -108,6 +109,8 @@ class Backend(Protocol):
     def tenants(self) -> Tenants: ...
     @property
     def diagnosis(self) -> Diagnosis: ...
+    @property
+    def overrides(self) -> Overrides: ...
 
     def shard_of(self, queue: str) -> int:
         """The shard that holds a queue: the last byte of the ids of its tasks (0 where there is one shard)."""

@@ -19,6 +19,10 @@ class WorkerState(StrEnum):
     PAUSED = "paused"
     PRESSED = "under pressure"
     """It takes no tasks for now, by its own decision: `WorkerInfo.pressure` says why."""
+    DRAINING = "draining"
+    """It takes no tasks, and ends those that it runs."""
+    DRAINED = "drained"
+    """It takes no tasks, and runs none, until it is told to resume."""
     SHUTTING_DOWN = "shutting down"
     OTHER = "other"
     """One that a later release reports and this one does not know."""
@@ -32,6 +36,10 @@ class WorkerCommand(StrEnum):
     SHUTDOWN = "shutdown"
     LOG_LEVEL = "log level"
     """The argument is the level: "DEBUG"."""
+    DRAIN = "drain"
+    """Take no tasks, give back those that have not begun, end those that have, and stay."""
+    PROFILE = "profile"
+    """The argument is the id of the profile and for how many seconds: "0198…:10" (taskq.profiles)."""
 
 
 class Order(NamedTuple):
@@ -89,6 +97,8 @@ class WorkerInfo:
     """The names of the tasks that it knows, where they are no more than MOST_NAMES; (): it does not say."""
     heartbeat: float = 0.0
     """Seconds between two of its reports; 0: it does not say."""
+    profiling: bool = False
+    """Whether it takes profiles of itself."""
 
     @classmethod
     def read(cls, report: Mapping[str, Any], seen_at: float) -> Self:

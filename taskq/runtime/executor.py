@@ -87,7 +87,7 @@ class Executor:
         self._children: Children | None = None
         self._options = options
         self.is_closing = False
-        """Set when the worker stops: what is still handed in goes straight back."""
+        """Set while the worker stops or drains: what is still handed in goes straight back."""
         self.slots = Slots(options, self._begin, self._is_alone, self._put_off)
         self._strangers = Strangers(settle, inspector)
         self.runs: dict[str, Run] = {}

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -18,7 +18,7 @@ from taskq.app import App
 from taskq.config import WorkerOptions, resident_mib
 from taskq.errors import TaskqError
 from taskq.lifespan import life_of
-from taskq.ports import MOST_NAMES, Backend, Order, WorkerCommand, WorkerInfo, WorkerState
+from taskq.ports import MOST_NAMES, Backend, WorkerInfo, WorkerState
 from taskq.ports.events import CONTROL
 from taskq.runtime import cache
 from taskq.runtime.capture import capturing
@@ -27,7 +27,9 @@ from taskq.runtime.exits import contained_exits
 from taskq.runtime.heartbeat import Heartbeat, HeartbeatThread
 from taskq.runtime.leases import Leases
 from taskq.runtime.maintenance import Maintenance
+from taskq.runtime.orders import Orders
 from taskq.runtime.parts import Parts, build
+from taskq.runtime.profiling import Profiling
 from taskq.runtime.run import StopReason
 from taskq.runtime.service import Beside, Tick, every
 
@@ -80,7 +82,8 @@ class Worker:
         """Bounds the start, while it lasts: a worker that is told to stop breaks it off."""
         self._stopping = asyncio.Event()
         self._started = asyncio.Event()
-        self._is_paused = False
+        profiling = Profiling(self.options.profiling, self.app.stores.root.clone)
+        self._orders = Orders(lambda: self.parts, self._stopping.is_set, self._dismiss, profiling)
         self._was_told = False
         """Whether somebody has called `stop`: one that drains by itself has not been told yet."""
         self._rushes = False
@@ -110,6 +113,10 @@ class Worker:
         if self._starting is not None:
             self._starting.reschedule(0.0)
             self._starting = None
+
+    def _dismiss(self) -> None:
+        self.is_dismissed = True
+        self.drain()
 
     def _rush(self) -> None:
         self._rushes = True
@@ -163,8 +170,8 @@ class Worker:
         state = WorkerState.BUSY if running else WorkerState.IDLE
         if pressure:
             state = WorkerState.PRESSED
-        if self._is_paused:
-            state = WorkerState.PAUSED
+        if self._orders.holds:
+            state = self._orders.state(running)
         if self._stopping.is_set():
             state = WorkerState.SHUTTING_DOWN
         return WorkerInfo(
@@ -182,6 +189,7 @@ class Worker:
             runs={} if parts is None else parts.restraint.figures(),
             tasks=self._names(),
             heartbeat=self.options.heartbeat,
+            profiling=self.options.profiling,
         )
 
     def _names(self) -> tuple[str, ...]:
@@ -223,7 +231,7 @@ class Worker:
                 await self.app.stores.detached_results()
                 self._beat = await self._make_beat() if self.options.beat else None
                 state = await stack.enter_async_context(life_of(self.app))
-                work = build(self.app, self.options, self.id, backend, state, lambda: self._is_paused)
+                work = build(self.app, self.options, self.id, backend, state, lambda: self._orders.holds)
                 self.parts = work
                 wants_logs = any(task.declared.capture_logs for task in self.app.tasks)
                 stack.enter_context(capturing(work.executor.runs.get, wants_logs))
@@ -245,7 +253,7 @@ class Worker:
 
     async def _say_farewell(self, backend: Backend, heartbeat: HeartbeatThread) -> None:
         """Stop the heartbeat first: a tick that came later would bring the worker back among the living."""
-        await heartbeat.stop(timeout=FAREWELL)
+        await asyncio.gather(heartbeat.stop(timeout=FAREWELL), self._orders.profiling.farewell(timeout=FAREWELL))
         with contextlib.suppress(TaskqError, TimeoutError):
             await asyncio.wait_for(backend.registry.forget(self.id), FAREWELL)
 
@@ -356,37 +364,8 @@ class Worker:
         return LISTEN_AGAIN
 
     def _heartbeat(self, work: Parts) -> Heartbeat:
-        loop, leases = asyncio.get_running_loop(), Leases(work.executor, work.settler)
-
-        def on_commands(commands: Sequence[Order]) -> None:
-            loop.call_soon_threadsafe(self._obey, commands)
-
-        latency = work.restraint.latency
-        return Heartbeat(self.options, leases.held, lambda: self.info, leases.extended, on_commands, latency)
-
-    def _obey(self, commands: Sequence[Order]) -> None:
-        for command, argument in commands:
-            logger.info("told to %s", " ".join((command, argument)) if argument else command)
-            match command:
-                case WorkerCommand.PAUSE:
-                    self._is_paused = True
-                case WorkerCommand.RESUME:
-                    self._is_paused = False
-                    if self.parts is not None:
-                        self.parts.restraint.resume()
-                        self.parts.executor.freed.set()
-                case WorkerCommand.SHUTDOWN:
-                    self.is_dismissed = True
-                    self.drain()
-                case WorkerCommand.LOG_LEVEL:
-                    _set_log_level(argument)
-
-
-def _set_log_level(level: str) -> None:
-    try:
-        logging.getLogger("taskq").setLevel(level)
-    except ValueError as error:
-        logger.warning("the log level stays as it is: %s", error)
+        leases, hear = Leases(work.executor, work.settler), self._orders.hearing(asyncio.get_running_loop())
+        return Heartbeat(self.options, leases.held, lambda: self.info, leases.extended, hear, work.restraint.latency)
 
 
 async def _first_of(work: asyncio.Task[None], waiting: Coroutine[Any, Any, object]) -> None:

@@ -1,11 +1,26 @@
 -- The gates that limited tasks must pass: rate, concurrency, breaker, as taskq.domain.limits says it. What a call reads
--- of a gate it keeps, and writes once, by flush_gates(). A limit is one array of the record's field `g`:
+-- of a gate it keeps, and writes once, by flush_gates(). gate_of puts the figures of an override into the limit that it is
+-- given. A limit is one array of the record's field `g`:
 --   ["r", key, per second, burst, adaptive]   ["c", key, limit]   ["b", key, failure rate, window, least, cooldown, probes]
 -- Instants are in seconds here.
 local seconds = now / 1000
 local ROUNDING = 1e-3
 
 local gates = {}
+
+-- What holds for a gate instead of what tasks bring along (taskq.domain.overrides), by the names that it heeds.
+local has_overrides
+local function all_keys_of(name) return (string.match(name, '^(.:.*:)[^:]*$') or name) .. '*' end
+local function override_of(name)
+  if has_overrides == nil then has_overrides = call('EXISTS', P .. 'overrides') == 1 end
+  if not has_overrides or string.sub(name, 1, 8) == 'r:queue:' then return {} end
+  local found = call('HMGET', P .. 'overrides', name, all_keys_of(name))
+  for _, text in ipairs({found[1] or found[2], found[1] and found[2]}) do
+    local override = text and cjson.decode(text) or {}
+    if not override['until'] or override['until'] > seconds then return override end
+  end
+  return {}
+end
 
 local function number(text, default) return text and tonumber(text) or default end
 
@@ -31,8 +46,11 @@ end
 local function gate_of(limit)
   local name = limit[1] .. ':' .. limit[2]
   local gate = gates[name]
+  local override = gate and gate.override or override_of(name)
+  if limit[1] == 'r' and override.per_second then limit[3], limit[4] = override.per_second, override.burst end
+  if limit[1] == 'c' and override.limit then limit[3] = override.limit end
   if not gate then
-    gate = {name = name, kind = limit[1]}
+    gate = {name = name, kind = limit[1], override = override}
     if gate.kind == 'r' then
       read_bucket(gate, limit)
     elseif gate.kind == 'c' then
@@ -54,13 +72,15 @@ end
 local function room_of(gate, limit)
   if gate.kind == 'r' then return math.max(0, math.floor(gate.tokens + ROUNDING)) end
   if gate.kind == 'c' then return math.max(0, limit[3] - gate.held) end
+  if gate.override.is_open ~= nil then return gate.override.is_open and 0 or math.huge end
   if seconds_to_probe(gate, limit) > 0 then return 0 end
   return gate.opened and math.max(1, limit[7] - gate.probing) or math.huge
 end
 
 -- In how many ms it opens for one more, after `passing` that may pass already; earlier where a holder leaves.
 local function ms_to_open(gate, limit, passing)
-  if gate.kind == 'c' then return LOOK_AGAIN end
+  local ends = gate.override['until'] and math.max(0, gate.override['until'] - seconds) * 1000 or math.huge
+  if gate.kind == 'c' or gate.override.is_open then return math.ceil(math.min(LOOK_AGAIN, ends)) end
   local wait
   if gate.kind == 'r' then
     local tokens = gate.tokens - passing
@@ -69,7 +89,7 @@ local function ms_to_open(gate, limit, passing)
     wait = seconds_to_probe(gate, limit)
     if wait == 0 then wait = limit[6] end
   end
-  return math.ceil(wait * 1000)
+  return math.ceil(math.min(wait * 1000, ends))
 end
 
 -- Pass gates that are all open.

@@ -13,43 +13,9 @@ import pytest
 from taskq import App
 from taskq.errors import BackendUnavailable
 from taskq.management import Actor, AuditEntry, AuditTrail, Head, Management
-from taskq.management.audit import FIRST, JOURNAL, PAGE, TRIM
-from taskq.ports import Entry
+from taskq.management.audit import FIRST, PAGE, TRIM
+from tests.management.audit_book import Book, Shop, filled, take_out
 from tests.management.conftest import ADMIN
-
-
-class Book:
-    """A journal whose entries a test may change, as somebody with access to the store could."""
-
-    def __init__(self) -> None:
-        self.entries: dict[int, bytes] = {}
-        self.last = 0
-
-    async def append(self, name: str, number: int, data: bytes) -> bool:
-        assert name == JOURNAL
-        if number != self.last + 1:
-            return False
-        self.entries[number], self.last = data, number
-        return True
-
-    async def newest(self, name: str) -> int:
-        return self.last
-
-    async def read(self, name: str, after: int = 0, limit: int = 100) -> list[Entry]:
-        return [Entry(number, data) for number, data in self.entries.items() if number > after][:limit]
-
-    async def trim(self, name: str, through: int) -> int:
-        gone = [number for number in self.entries if number <= through]
-        for number in gone:
-            del self.entries[number]
-        return len(gone)
-
-
-class Shop:
-    """A store with nothing but a journal."""
-
-    def __init__(self) -> None:
-        self.journal = Book()
 
 
 @pytest.fixture
@@ -60,10 +26,6 @@ def shop() -> Shop:
 @pytest.fixture
 def trail(shop: Shop) -> AuditTrail:
     return AuditTrail(shop)  # type: ignore[arg-type]
-
-
-async def filled(trail: AuditTrail, number: int) -> list[AuditEntry]:
-    return [await trail.note(ADMIN, "queue.pause", {"queue": f"q{n}"}) for n in range(number)]
 
 
 async def test_an_entry_says_who_did_what(trail: AuditTrail) -> None:
@@ -104,14 +66,6 @@ def change(which: int, **fields: object) -> Callable[[Book], None]:
     def act(book: Book) -> None:
         entry = msgspec.json.decode(book.entries[which], type=AuditEntry)
         book.entries[which] = msgspec.json.encode(msgspec.structs.replace(entry, **fields))
-
-    return act
-
-
-def take_out(*numbers: int) -> Callable[[Book], None]:
-    def act(book: Book) -> None:
-        for number in numbers:
-            del book.entries[number]
 
     return act
 

@@ -10,6 +10,7 @@ import pytest
 
 from taskq.domain.limits import Slots
 from taskq.domain.outcome import Complete
+from taskq.domain.overrides import Override
 from taskq.testing.conformance import Bench
 
 PATIENCE = 5.0
@@ -93,3 +94,37 @@ async def test_one_whom_somebody_is_at_while_his_gate_opens_is_looked_for_again_
     while not (taken := await bench.take_ids()):  # at most for that second
         await bench.lapse()
     assert taken == [waits.id]
+
+
+async def test_a_gate_that_is_being_made_heeds_what_is_overridden_meanwhile(
+    bench: Bench, holder: psycopg.Connection
+) -> None:
+    limit = Slots(bench.queue, 5)
+    ids = await bench.put_many(2, limits=(limit,))
+    holder.execute("select taskq.take_gates_v1(%s)", ([limit.gate],))
+    putting = asyncio.ensure_future(bench.backend.overrides.put(bench.queue, Override(limit.gate, limit=1)))
+    done, _ = await asyncio.wait([putting], timeout=0.3)
+    assert not done, "it waits for the one who makes the gate"
+    holder.commit()
+    await asyncio.wait_for(putting, PATIENCE)
+    assert await bench.take_ids() == ids[:1]
+    assert await bench.take() == []
+
+
+async def test_a_gate_that_is_forgotten_and_made_anew_heeds_its_override(
+    bench: Bench, holder: psycopg.Connection
+) -> None:
+    limit = Slots(bench.queue, 5)
+    await bench.backend.overrides.put(bench.queue, Override(limit.gate, limit=1))
+    await bench.apply(await bench.running(limits=(limit,)), Complete())
+    holder.execute("delete from taskq.gate where name = %s", (limit.gate,))
+    holder.commit()
+    ids = await bench.put_many(2, limits=(limit,))
+    assert await bench.take_ids() == ids[:1]
+    assert await bench.take() == []
+
+
+async def test_an_override_that_is_over_is_not_kept(bench: Bench, holder: psycopg.Connection) -> None:
+    await bench.backend.overrides.put(bench.queue, Override("c:old", limit=1, until=1.0))
+    await bench.backend.overrides.put(bench.queue, Override("c:new", limit=1))
+    assert holder.execute("select gate from taskq.override").fetchall() == [("c:new",)]

@@ -200,9 +200,10 @@ async def test_a_worker_changes_its_level_when_told(app: App, log: io.StringIO) 
     try:
         async with work(app) as worker:
             assert isinstance(worker, Worker)
-            worker._obey([Order(WorkerCommand.LOG_LEVEL, "LOUD"), Order(WorkerCommand.LOG_LEVEL, "ERROR")])
+            hear = worker._orders.hearing(asyncio.get_running_loop())
+            hear([Order(WorkerCommand.LOG_LEVEL, "LOUD"), Order(WorkerCommand.LOG_LEVEL, "ERROR")])
             assert changed.is_set()
-            assert taskq.level == logging.ERROR
+            await until(lambda: taskq.level == logging.ERROR, "the level has changed")
     finally:
         taskq.removeHandler(heard)
     assert any("the log level stays as it is" in line["message"] for line in lines(log, "taskq.worker"))

@@ -20,6 +20,7 @@ from taskq.testing.conformance.late_settle import LateSettleRules
 from taskq.testing.conformance.leases import ExtendRules, OutageRules, ReapRules
 from taskq.testing.conformance.limits import BreakerRules, RateRules, SlotRules
 from taskq.testing.conformance.order import AgingRules, FrontLaneRules, GroupRules, OrderRules
+from taskq.testing.conformance.overrides import OverrideRules
 from taskq.testing.conformance.random_runs import RandomRules
 from taskq.testing.conformance.redrive import RedriveRules
 from taskq.testing.conformance.results import ResultStoreRules, WaitForResultRules
@@ -55,6 +56,7 @@ class BackendConformance(
     SlotRules,
     FreedSlotRules,
     BreakerRules,
+    OverrideRules,
     UniqueRules,
     HolderRules,
     RedrivenKeyRules,
