@@ -108,13 +108,13 @@ def hint(scaling: Scaling, load: Load, memory: Memory, now: float) -> tuple[Hint
     (10, '40/s arrive and one worker does 5/s: 10 are needed, at 80 % busy')
     """
     memory = _learned(load, memory, now)
-    needed, why = _need(scaling, load, _capacity(load, memory))
-    needed = min(scaling.most, max(scaling.least, needed))
+    wanted, why = _need(scaling, load, _capacity(load, memory))
+    needed = min(scaling.most, max(scaling.least, wanted))
     needs = _with(memory.needs, needed, now, scaling)
     before = load.workers if memory.desired is None else memory.desired
     before = min(scaling.most, max(scaling.least, before))
     desired, lowered_at, held = _held(scaling, before, needs, memory.lowered_at, now)
-    if needed in (scaling.least, scaling.most) and desired == needed:
+    if needed != wanted:
         why += f"; there may be {scaling.least} to {scaling.most}"
     return Hint(desired, needed, why + held), memory._replace(desired=desired, needs=needs, lowered_at=lowered_at)
 
@@ -145,12 +145,16 @@ def _need(scaling: Scaling, load: Load, capacity: float | None) -> tuple[int, st
     arrival = load.arrival or 0.0
     needed = math.ceil((arrival + load.waiting / scaling.target) / (capacity * scaling.busy) - 1e-9)
     waiting = f" and {load.waiting:,} wait" if load.waiting else ""
-    why = f"{arrival:.3g}/s arrive{waiting} and one worker does {capacity:.3g}/s"
+    why = f"{_rate(arrival)} arrive{waiting} and one worker does {_rate(capacity)}"
     if load.oldest > scaling.target and needed < load.workers:
         return load.workers, f"{why}, but the first has waited {load.oldest:,.0f} s: none is spared"
     if needed < load.taken:
         return load.taken, f"{why}, but {load.taken} are needed for what runs"
     return needed, f"{why}: {needed} {'is' if needed == 1 else 'are'} needed, at {100 * scaling.busy:g} % busy"
+
+
+def _rate(number: float) -> str:
+    return f"{number:,.0f}/s" if number >= 100 else f"{number:.3g}/s"
 
 
 def _guess(scaling: Scaling, load: Load) -> tuple[int, str]:

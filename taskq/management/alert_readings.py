@@ -15,7 +15,7 @@ from taskq.domain.limits import Circuit
 from taskq.domain.pace import pace
 from taskq.domain.sketch import quantile
 from taskq.domain.state import TaskState
-from taskq.errors import UnsafeStore
+from taskq.errors import ConfigError, SchemaMismatch, UnsafeStore
 from taskq.gauges import gauges, limits_of
 from taskq.ports import Backend, WorkerInfo, WorkerState
 from taskq.rollups import points
@@ -118,8 +118,11 @@ class Readings:
             yield queue, Reading(seconds, text)
 
     def _grown(self, found: Survey, at: float) -> Iterator[tuple[str, Reading]]:
+        first = self._seen[0].at
+        self._dead = {queue: noted for queue, noted in self._dead.items() if queue in found.counts}
         for queue in found.queues:
-            noted = self._dead.setdefault(queue, deque())
+            # A queue that was not there at an earlier look had none then.
+            noted = self._dead.setdefault(queue, deque([(first, 0.0)] if first < at else []))
             while noted and at - noted[0][0] > DEAD_OVER:
                 noted.popleft()
             dead = found.counts.get(queue, {}).get(TaskState.DEAD, 0)
@@ -182,11 +185,10 @@ class Readings:
     async def _look_slowly(self, backend: Backend, now: datetime) -> dict[Rule, Found]:
         found = {
             Rule.SCHEDULE_LATE: await _late(backend, now),
-            Rule.STORE_REGRESSED: await _regressed(backend),
             Rule.BREAKER_OPEN: await self._breakers(backend),
         }
-        slow = await _slow(backend, now)
-        return found if slow is None else {**found, Rule.STORE_SLOW: {STORE: slow}}
+        of_store = {Rule.STORE_REGRESSED: await _regressed(backend), Rule.STORE_SLOW: await _slow(backend, now)}
+        return found | {rule: {STORE: reading} for rule, reading in of_store.items() if reading is not None}
 
     async def _breakers(self, backend: Backend) -> Found:
         """The breakers of the application's tasks: of others nothing is known here."""
@@ -233,12 +235,14 @@ async def _late(backend: Backend, now: datetime) -> Found:
     return found
 
 
-async def _regressed(backend: Backend) -> Found:
+async def _regressed(backend: Backend) -> Reading | None:
     try:
         await backend.check()
     except UnsafeStore as error:
-        return {STORE: Reading(1.0, str(error))}
-    return {STORE: Reading(0.0, "the store is the one that it was")}
+        return Reading(1.0, str(error))
+    except (ConfigError, SchemaMismatch):  # it answers, and what it says is for whoever starts something
+        return None
+    return Reading(0.0, "the store is the one that it was")
 
 
 async def _slow(backend: Backend, now: datetime) -> Reading | None:

@@ -14,6 +14,7 @@ from taskq.outbound.urls import ANY_PORT, read_url
 Tls = Literal["starttls", "tls", "none"]
 LONGEST = 7 * 86_400.0
 MOST_RECIPIENTS = 100
+OURS = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class WebhookOptions:
             fits = all(part.isascii() and part.isprintable() for part in (name, value)) and name and " " not in name
             if not fits or ":" in name:  # the value may be a secret
                 raise ConfigError(f"alerts.webhook.headers: {name!r} must be a header's name, and its value plain text")
+            if name.lower() in OURS or name.lower().startswith("webhook-"):
+                raise ConfigError(f"alerts.webhook.headers: {name} is written by taskq: leave it out")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

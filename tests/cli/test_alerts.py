@@ -102,7 +102,7 @@ def test_a_mistake_is_one_line(kept: str, arguments: tuple[str, ...], words: str
 
 def test_a_beat_notices_a_worker_that_is_killed(shell: Shell, here: Here) -> None:
     worker = shell.start("worker", *here, "-P", "0", "--lease", "3", "--name", "one")
-    worker.until_it_says("serves")
+    wait_until(lambda: json.loads(shell.output("workers", "list", *here, "--json")) != [], "the worker has reported")
     beat = shell.start("beat", *here)
     beat.until_it_says("this process looks for alerts from now on")
     os.kill(worker.process.pid, signal.SIGKILL)

@@ -12,6 +12,7 @@ from taskq import App, Breaker, Every
 from taskq.domain.alerts import DEFAULTS, Rule
 from taskq.domain.figures import Figures, Frame
 from taskq.domain.outcome import Complete, Retry
+from taskq.errors import ConfigError, SchemaMismatch
 from taskq.management.alert_readings import DEAD_OVER, LEAST_ANSWERS, REMEMBERED, STORE, Found, Readings
 from taskq.management.alerts import store_now
 from taskq.ports import WorkerState
@@ -128,6 +129,13 @@ async def test_dead_letters_that_grow(app: App, looks: Looks) -> None:
     assert await looks.values(Rule.DEAD_LETTERS, after=DEAD_OVER + 1) == {"default": 0.0}
 
 
+async def test_the_dead_letters_of_a_queue_that_is_new(app: App, looks: Looks) -> None:
+    assert await looks.values(Rule.DEAD_LETTERS) == {}
+    for _ in range(3):
+        await buried(app)
+    assert await looks.values(Rule.DEAD_LETTERS) == {"default": 3.0}
+
+
 async def test_who_looks_first_knows_of_dead_letters_by_the_figures(app: App, looks: Looks) -> None:
     await leave(app, {"queue default": Figures(levels={"state.dead": 1.0}), "fleet": Figures()})
     for _ in range(4):
@@ -208,6 +216,20 @@ async def test_few_answers_say_nothing(app: App, looks: Looks) -> None:
 async def test_a_store_that_is_well(app: App, looks: Looks) -> None:
     found = await looks.take()
     assert found[Rule.STORE_AWAY][STORE].value == found[Rule.STORE_REGRESSED][STORE].value == 0.0
+
+
+@pytest.mark.parametrize("error", [ConfigError("no INFO"), SchemaMismatch("old")])
+async def test_a_store_that_cannot_be_looked_at_so_closely(
+    app: App, looks: Looks, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuses(*_: object) -> list[str]:
+        raise error
+
+    backend = await app.backend()
+    monkeypatch.setattr(type(backend), "check", refuses)
+    found = await looks.take()
+    assert Rule.STORE_REGRESSED not in found
+    assert found[Rule.STORE_AWAY][STORE].value == 0.0
 
 
 async def test_who_is_no_longer_asked_forgets(virtual: Looks) -> None:

@@ -256,6 +256,7 @@ async def test_the_log_tells_too(hooked: App, caplog: pytest.LogCaptureFixture) 
         (lambda: WebhookOptions("ftp://example.com/hush"), "alerts.webhook.url must begin with https:// or http://"),
         (lambda: WebhookOptions("https://e.com", {"a b": "hush"}), "alerts.webhook.headers: 'a b' must be"),
         (lambda: WebhookOptions("https://e.com", {"a": "hush\r\nb: c"}), "alerts.webhook.headers: 'a' must be"),
+        (lambda: WebhookOptions("https://e.com", {"Webhook-Id": "1"}), "Webhook-Id is written by taskq: leave it out"),
         (lambda: EmailOptions(host="", sender="a@b.c", to=("d@e.f",)), "alerts.email.host must be a host name"),
         (lambda: EmailOptions(host="h", sender="a", to=("d@e.f",)), "alerts.email.from must be an address"),
         (lambda: EmailOptions(host="h", sender="a@b.c", to=("d@e.f\r\nX: y",)), "alerts.email.to must be an address"),
