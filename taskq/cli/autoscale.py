@@ -34,7 +34,7 @@ def autoscale(
     app = store_app(app_path, url)
 
     async def ask() -> Sequence[Hinted]:
-        desk = management(app).autoscale
+        desk = management(app).workers.autoscale
         return [await desk.hint(queues, scaling)] if queues else await desk.each(scaling)
 
     def told(found: Sequence[Hinted]) -> Any:

@@ -8,7 +8,6 @@ from taskq.app import App
 from taskq.management.access import Actor
 from taskq.management.alert_desk import AlertDesk
 from taskq.management.audit_desk import AuditDesk
-from taskq.management.autoscale import AutoscaleDesk
 from taskq.management.dead_letters import DeadLetterDesk
 from taskq.management.doctor import DoctorDesk
 from taskq.management.flows import FlowDesk
@@ -69,7 +68,7 @@ class Management:
 
     @cached_property
     def workers(self) -> WorkerDesk:
-        """Workers: who lives, and what they are told."""
+        """Workers: who lives, what they are told, and how many are needed."""
         return WorkerDesk(self.app, self.actor)
 
     @cached_property
@@ -111,11 +110,6 @@ class Management:
     def alerts(self) -> AlertDesk:
         """Alerts: what goes on, what is over, and who has seen to it."""
         return AlertDesk(self.app, self.actor)
-
-    @cached_property
-    def autoscale(self) -> AutoscaleDesk:
-        """How many workers queues need."""
-        return AutoscaleDesk(self.app, self.actor)
 
     @cached_property
     def audit(self) -> AuditDesk:

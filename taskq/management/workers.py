@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Sequence
+from functools import cached_property
 
 from taskq.config import shown
 from taskq.domain.profile import Profile
 from taskq.errors import InvalidOption, TaskqError
 from taskq.management.access import Permission
+from taskq.management.autoscale import AutoscaleDesk
 from taskq.management.desk import Desk
 from taskq.management.profiles import asked, check_seconds, listed, read, waited_for
 from taskq.options import LOG_LEVELS
@@ -23,6 +25,11 @@ class WorkerNotFound(TaskqError):
 
 class WorkerDesk(Desk):
     """The workers of a store."""
+
+    @cached_property
+    def autoscale(self) -> AutoscaleDesk:
+        """How many workers queues need."""
+        return AutoscaleDesk(self.app, self.actor)
 
     async def list(self) -> Sequence[WorkerInfo]:
         """The workers that live, by name and id."""

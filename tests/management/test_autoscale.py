@@ -52,7 +52,7 @@ async def busy(app: App) -> None:
 async def test_what_arrives_and_how_long_it_takes_say_how_many_are_needed(app: App, management: Management) -> None:
     await busy(app)
     await lives(app, queues=("mail",), concurrency=5)
-    found = await management.autoscale.hint(["mail"], AT_ONCE)
+    found = await management.workers.autoscale.hint(["mail"], AT_ONCE)
     assert (found.desired, found.workers, found.waiting) == (5, 1, 0)
     assert (found.arrival, found.drain) == (10.0, 10.0)
     assert found.reason == "10/s arrive and one worker does 2.5/s: 5 are needed, at 80 % busy"
@@ -66,7 +66,7 @@ async def test_queues_that_the_same_workers_serve_are_one(app: App, management: 
     frames = [(ago, {"queue web": queue(50.0, 0.0)}) for ago in (30.0, 20.0, 10.0)]
     await leave(app, *frames, (1.0, {"run show web": runs(50, 2.0)}))
     await lives(app, queues=("mail", "web"), concurrency=5)
-    found = await management.autoscale.hint(["web", "mail", "web"], AT_ONCE)
+    found = await management.workers.autoscale.hint(["web", "mail", "web"], AT_ONCE)
     assert (found.queues, found.arrival, found.desired) == (("mail", "web"), 15.0, 8)
 
 
@@ -77,14 +77,14 @@ async def test_an_answer_does_not_hang_on_who_is_asked(app: App, management: Man
     seen = await look(backend)
     found = await asyncio.gather(*(hinted(backend, ["mail"], AT_ONCE, seen) for _ in range(5)))
     assert len(set(found)) == 1
-    assert await management.autoscale.hint(["mail"], AT_ONCE) == found[0], "it is told again as it was"
+    assert await management.workers.autoscale.hint(["mail"], AT_ONCE) == found[0], "it is told again as it was"
     later = await hinted(backend, ["mail"], AT_ONCE, seen._replace(now=seen.now + EVERY, lately=(), runs=()))
     assert (later.desired, later.at) == (5, found[0].at + EVERY), "what was told is kept"
 
 
 async def test_what_waits_with_nobody_to_run_it_needs_one(app: App, management: Management) -> None:
     await app.aenqueue("mail.send", {}, queue="mail")
-    found = await management.autoscale.hint(["mail"], AT_ONCE)
+    found = await management.workers.autoscale.hint(["mail"], AT_ONCE)
     assert (found.desired, found.arrival, found.workers) == (1, None, 0)
     assert found.reason == "1 wait, and none has ended lately: as many as there are, and one at least"
 
@@ -98,7 +98,7 @@ async def test_what_a_limit_holds_back_needs_no_worker(app: App, management: Man
     await claim(app)
     again = {"worker": "w2", "lease": 30.0, "request_id": "r2"}
     assert (await (await app.backend()).broker.fetch(["default"], 9, **again)).deliveries == []  # type: ignore[arg-type]
-    found = await management.autoscale.hint(["default"], AT_ONCE)
+    found = await management.workers.autoscale.hint(["default"], AT_ONCE)
     assert (found.desired, found.waiting) == (0, 0)
 
 
@@ -107,7 +107,7 @@ async def test_what_runs_keeps_its_workers(app: App, management: Management) -> 
     await claim(app)
     await lives(app, "w1", concurrency=1)
     await lives(app, "w2", concurrency=1)
-    found = await management.autoscale.hint(["default"], Scaling(least=0, down_after=0.0, tolerance=0.0))
+    found = await management.workers.autoscale.hint(["default"], Scaling(least=0, down_after=0.0, tolerance=0.0))
     assert (found.desired, found.needed) == (1, 1)
 
 
@@ -116,7 +116,7 @@ async def test_each_queue_by_itself(app: App, management: Management) -> None:
     await lives(app, queues=("mail",), concurrency=5)
     await app.aenqueue("mail.send", {}, queue="web")
     await app.aenqueue("mail.send", {}, queue="mail")
-    found = await management.autoscale.each(AT_ONCE)
+    found = await management.workers.autoscale.each(AT_ONCE)
     assert [(one.queues, one.desired) for one in found] == [(("mail",), 6), (("web",), 1)]
 
 
@@ -133,11 +133,11 @@ async def test_old_answers_are_forgotten_and_there_is_an_end(app: App, monkeypat
 
 
 async def test_what_a_later_release_has_kept_is_begun_anew(app: App, management: Management) -> None:
-    await management.autoscale.hint(["mail"], AT_ONCE)
+    await management.workers.autoscale.hint(["mail"], AT_ONCE)
     documents = (await app.backend()).documents
     [document] = (await documents.list(KIND)).documents
     assert await documents.put(KIND, document.id, b"{}", document.version)
-    assert (await management.autoscale.hint(["mail"], AT_ONCE)).desired == 0
+    assert (await management.workers.autoscale.hint(["mail"], AT_ONCE)).desired == 0
 
 
 async def test_the_store_says_what_now_is(app: App) -> None:
@@ -155,9 +155,9 @@ async def test_prometheus_is_told(app: App) -> None:
 
 
 async def test_who_may_ask(app: App) -> None:
-    await Management(app, Actor("vic", [Role.VIEWER])).autoscale.hint(["mail"])
+    await Management(app, Actor("vic", [Role.VIEWER])).workers.autoscale.hint(["mail"])
     for method in ("hint", "each"):
-        desk = Management(app, Actor("tim", [Role.ADMIN], tenant="acme")).autoscale
+        desk = Management(app, Actor("tim", [Role.ADMIN], tenant="acme")).workers.autoscale
         with pytest.raises(Forbidden):
             await (desk.hint(["mail"]) if method == "hint" else desk.each())
 
@@ -165,12 +165,12 @@ async def test_who_may_ask(app: App) -> None:
 @pytest.mark.parametrize("queues", [[], ["mail"] * 101])
 async def test_too_few_or_too_many_queues(app: App, queues: list[str]) -> None:
     with pytest.raises(ConfigError, match="a hint is about 1 to 100 queues"):
-        await Management(app, Actor("vic", [Role.VIEWER])).autoscale.hint(queues)
+        await Management(app, Actor("vic", [Role.VIEWER])).workers.autoscale.hint(queues)
 
 
 async def test_a_name_that_cannot_be_one(management: Management) -> None:
     with pytest.raises(InvalidOption, match="queue 'a b': use 1 to 200"):
-        await management.autoscale.hint(["a b"])
+        await management.workers.autoscale.hint(["a b"])
 
 
 @pytest.mark.parametrize(
