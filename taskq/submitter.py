@@ -6,7 +6,7 @@ import fnmatch
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from taskq import blocking
 from taskq.backends import Stores
@@ -31,9 +31,18 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-Routes = Mapping[str, str] | Callable[..., str | None]
+
+class TenantRoutes(Protocol):
+    """Routes that give tenants queues of their own."""
+
+    def __call__(self, name: str, /, *, tenant: str) -> str | None:
+        """The queue of a task by its name and the tenant of the call, "" for none; None: these routes say nothing."""
+        ...
+
+
+Routes = Mapping[str, str] | Callable[[str], str | None] | TenantRoutes
 """Task name, or pattern as in fnmatch, → queue; or a function from the name to the queue or None, which is told the
-tenant of the call too, "" for none, where it has a parameter `tenant`."""
+tenant of the call too where it has a parameter `tenant`."""
 
 _Alike = tuple[Task[..., Any], str, Backend, Crypto | None, tuple[Callable[..., Any], ...]]
 """What a writer is made from: the task, its queue, the store, the keys, the hooks."""
@@ -301,7 +310,8 @@ class StoreSubmitter:
         if not callable(self._routes):
             return self._matching(self._routes, name)
         try:
-            queue = self._routes(name, **({"tenant": tenant} if self._routes_tenants else {}))
+            routes: Callable[..., str | None] = self._routes
+            queue = routes(name, tenant=tenant) if self._routes_tenants else routes(name)
         except Exception as error:
             raise InvalidOption(f"the function of the routes raised {type(error).__name__} for {name}") from error
         return None if queue is None else check_identifier("queue", queue)

@@ -27,7 +27,8 @@ def test_a_drained_worker_stays_and_resumes(shell: Shell, shared_url: str) -> No
     shell.output("workers", "resume", "anna", env=env)
 
     def is_done() -> bool:
-        return json.loads(shell.output("tasks", "show", id, "--json", env=env))["state"] == "completed"
+        state: str = json.loads(shell.output("tasks", "show", id, "--json", env=env))["state"]
+        return state == "completed"
 
     wait_until(is_done, "it runs again")
     assert worker.stop() == 0

@@ -111,7 +111,7 @@ async def test_who_says_nothing_writes_nothing(backend: Backend) -> None:
 
 
 async def test_a_value_that_does_not_fit_to_what_was_set(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
-    said = {"mail": {"soft_timeout": 20.0, "workers": 3}, "slow": {"workers": 4}}
+    said: dict[str, dict[str, Any]] = {"mail": {"soft_timeout": 20.0, "workers": 3}, "slow": {"workers": 4}}
     await Queues(backend).aconfigure("mail", timeout=10)
     await declare(backend, said, FILE)
     rule = "soft_timeout must be less than the timeout of 10 s, not 20.0"

@@ -11,7 +11,7 @@ import pytest
 
 from taskq import App
 from taskq.config import WorkerOptions
-from taskq.configuration import load
+from taskq.configuration import Configuration, load
 from taskq.configuration.reload import LOOK_EVERY, Reload
 from taskq.ports import Backend
 from taskq.runtime.retuning import retune
@@ -51,7 +51,7 @@ class Site:
         self.write(BEFORE)
         self.reload = Reload(self._load(), self._load, backend, self.told.append)
 
-    def _load(self) -> object:
+    def _load(self) -> Configuration:
         return load(self.file, environment={}, folder=self.file.parent)
 
     def write(self, text: str) -> None:

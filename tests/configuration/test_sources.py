@@ -118,7 +118,7 @@ def test_lists_and_names_in_variables(read: Read) -> None:
     assert crypto is not None
     assert (crypto.active, sorted(crypto._keys)) == ("K1", ["K1", "k2"])
     assert webhooks is not None
-    assert (repr(webhooks), webhooks.ports) == ("Webhooks(secrets=2)", {443, 8443})
+    assert (repr(webhooks), sorted(webhooks.ports)) == ("Webhooks(secrets=2)", [443, 8443])
 
 
 def test_a_variable_that_is_nearly_json(read: Read) -> None:

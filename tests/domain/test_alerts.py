@@ -83,7 +83,7 @@ def test_it_is_never_raised_twice_nor_cleared_twice(given: list[tuple[float, flo
 
 @given(st.lists(st.tuples(st.floats(0.1, 5), st.floats(48.1, 200)), max_size=80))
 def test_what_swings_above_the_lower_bound_is_raised_once(given: list[tuple[float, float]]) -> None:
-    now, looks = 0.0, []
+    now, looks = 0.0, list[tuple[float, float | None]]()
     for step, value in given:
         now += step
         looks.append((now, value))

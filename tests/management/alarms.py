@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 from taskq import App
-from taskq.domain.alerts import Rule
+from taskq.domain.alerts import Bounds, Rule
 from taskq.management.alert_rules import AlertOptions, bounds_of
 from taskq.management.alert_telling import AlertTeller
 from taskq.management.alert_watch import AlertWatch
@@ -31,10 +31,9 @@ class Hands:
 def options(**said: Any) -> AlertOptions:
     """All rules off, but those that are named, with their bounds."""
     channels = {name: said.pop(name) for name in ("webhook", "email", "remind_after") if name in said}
-    rules = {rule: bounds_of(rule, enabled=False) for rule in Rule}
-    return AlertOptions(
-        rules={**rules, **{name: bounds_of(name, **bounds) for name, bounds in said.items()}}, **channels
-    )
+    rules: dict[Rule | str, Bounds] = {rule: bounds_of(rule, enabled=False) for rule in Rule}
+    rules.update({name: bounds_of(name, **bounds) for name, bounds in said.items()})
+    return AlertOptions(rules=rules, **channels)
 
 
 def watch_of(app: App, alerts: AlertOptions, now: Hands | None = None) -> tuple[AlertWatch, AlertTeller]:

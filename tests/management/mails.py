@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from typing import cast
 
 
 class MailServer:
@@ -64,7 +63,7 @@ class MailServer:
             return b"250 yes\r\n"
         writer.write(b"354 go on\r\n")
         body = (await reader.readuntil(b"\r\n.\r\n"))[:-3]
-        self.received.append(cast(EmailMessage, message_from_bytes(body, policy=policy.default)))
+        self.received.append(message_from_bytes(body, policy=policy.default))
         return b"250 taken\r\n"
 
 

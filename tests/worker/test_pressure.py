@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from taskq import App, TaskState
-from taskq.cli import store
 from taskq.config import WorkerOptions
 from taskq.errors import BackendUnavailable
+from taskq.management.fleet import examine
 from taskq.ports import WorkerInfo, WorkerState
 from taskq.runtime import pressure, restraint
 from taskq.runtime.latency import Latency
@@ -220,8 +220,8 @@ async def test_a_worker_under_pressure_takes_no_tasks_and_says_so(
 
         await registered(any_app, worker)
         assert (await until(reported, "the store knows")).pressure == "memory 512 MiB of 400 MiB"
-        status, detail = await store._workers(await any_app.backend())
-        assert (status, "takes no tasks: memory 512 MiB of 400 MiB" in detail) == ("warning", True)
+        [finding] = [one for one in await examine(await any_app.backend()) if one.check == "workers.pressed"]
+        assert "takes no tasks: memory 512 MiB of 400 MiB" in finding.detail
         gate.open()
         assert (await ended(running)).state is TaskState.COMPLETED
         assert (wrapped.calls["fetch"], (await held.ainfo()).state) == (claims, TaskState.PENDING)
