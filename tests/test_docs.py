@@ -13,7 +13,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGES = (
     *("dead-letters", "encryption", "payload-versions", "pressure", "queues", "workflows"),
     *("timeouts", "middleware", "result-cache", "schedules", "management", "telemetry", "keys", "configuration"),
-    *("doctor", "metrics", "alerts", "autoscale", "profiles"),
+    *("doctor", "metrics", "alerts", "autoscale", "profiles", "tenants"),
     *(
         "retries",
         "priorities",
