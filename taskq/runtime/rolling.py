@@ -16,11 +16,13 @@ from taskq.runtime.service import said
 from taskq.runtime.survey import Survey, frame_of, survey
 
 DUTY = "figures"
-EVERY, QUIET = 2.0, 10.0
-"""Seconds between two looks: while there is something to tell, and while nothing changes."""
-ASK_EVERY = 5.0
+EVERY, QUIET = 2.0, 20.0
+"""Seconds between two looks: while there is something to tell, and while nothing changes. An idle fleet is quiet."""
+TELL_EVERY = 60.0
+"""Seconds after which what has not changed is told again."""
+ASK_EVERY = 10.0
 """Seconds after which a process asks whether the duty is its own now."""
-HELD = 15.0
+HELD = 45.0
 """Seconds for which it is: longer than QUIET."""
 TRIM_EVERY = 60.0
 logger = logging.getLogger("taskq.metrics")
@@ -81,9 +83,10 @@ class Rolling:
         if self._before is not None and frame_of(self._before, self._before) == frame:
             is_busy = False
         self._before = found
-        if is_busy or now - self._told_at >= QUIET:
-            self._told_at = now
-            await backend.metrics.leave(uuid4().hex, write_moments([Moment(0.0, frame)]))
+        if not is_busy and now - self._told_at < TELL_EVERY:
+            return QUIET
+        self._told_at = now
+        await backend.metrics.leave(uuid4().hex, write_moments([Moment(0.0, frame)]))
         while (rolled := await roll_up(backend.metrics)).taken:
             if now >= self._trim_at:
                 self._trim_at = now + TRIM_EVERY
