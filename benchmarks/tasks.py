@@ -27,6 +27,12 @@ async def latency(enqueued_at: float) -> float:
     return time.time() - enqueued_at
 
 
+@app.task(name="bench.nap")
+async def nap(seconds: float) -> None:
+    """Takes a while."""
+    await asyncio.sleep(seconds)
+
+
 @app.task(name="bench.rated", rate_limit=RateLimit("100/s"))
 async def rated(number: int) -> None:
     """Does nothing, a hundred times a second."""
