@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import click
 
 from taskq.cli.commands import WRONG_USAGE, app_option, backend_option, load_app, look_at_store, run, says_errors
 from taskq.cli.configured import LOGGED, NAMED, given_arguments, join_of, start_logs, with_arguments
 from taskq.cli.errands import errands_of
-from taskq.cli.probing import probe_options, showing_of
+from taskq.cli.probing import probe_keys, probe_options, showing_as
 from taskq.config import LOOK_EVERY
 from taskq.errors import ConfigError
 from taskq.telemetry import logs
@@ -25,12 +25,12 @@ from taskq.telemetry import logs
 @says_errors(WRONG_USAGE)
 def beat(
     app_path: str, url: str | None, log_format: logs.Format, log_level: str,
-    metrics_port: int | None, metrics_host: str, health_file: Path | None,
+    **shown: Any,
 ) -> None:  # fmt: skip
     """Have schedules fire until SIGTERM or Ctrl-C. Any number of beats may run: each fire is enqueued once."""
     from taskq.runtime.process import serve_beat
 
-    arguments = given_arguments({**NAMED, **LOGGED})
+    arguments = given_arguments({**NAMED, **LOGGED, **probe_keys("scheduler")})
     found = with_arguments(arguments)
     start_logs(found, log_format, log_level)
     app = load_app(app_path, url)
@@ -39,7 +39,7 @@ def beat(
             "memory:// is this process alone, where nothing would run: give --backend redis://… or postgres://…, "
             "or run taskq worker --beat, or taskq dev"
         )
-    showing, errands = showing_of(metrics_port, metrics_host, health_file), errands_of(app, found)
+    showing, errands = showing_as(found, "scheduler", **shown), errands_of(app, found)
     run(look_at_store(app, is_for_others=True))
     look_every = LOOK_EVERY if found is None else found.sections.scheduler.tick
     run(serve_beat(app, look_every, join_of(found, arguments), showing, errands))

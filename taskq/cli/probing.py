@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,13 +14,17 @@ from taskq.domain.figures import Frame
 from taskq.domain.health import Health
 from taskq.runtime.process import Showing
 
+if TYPE_CHECKING:
+    from taskq.configuration import Configuration
+    from taskq.configuration.sources import Key
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def probe_options(command: F) -> F:
     """Give a command the options by which it shows its metrics and its health."""
     for option in (
-        click.option("--health-file", type=click.Path(dir_okay=False, path_type=Path), metavar="PATH",
+        click.option("--health-file", type=click.Path(dir_okay=False), metavar="PATH",
                      help="Write the health to a file every 2 s while it lives."),
         click.option("--metrics-host", default="0.0.0.0", show_default=True, metavar="HOST",
                      help="Where --metrics-port listens."),
@@ -31,8 +35,29 @@ def probe_options(command: F) -> F:
     return command
 
 
-def showing_of(port: int | None, host: str, file: Path | None) -> Showing | None:
-    """What shows a process as its options say; None where it is to show nothing.
+def probe_keys(section: str) -> Mapping[str, Key]:
+    """The keys of the configuration that the options stand for, by parameter."""
+    own = {name: (section, name) for name in ("metrics_port", "health_file")}
+    return {**own, "metrics_host": ("monitoring", "metrics_host")}
+
+
+def showing_as(
+    found: Configuration | None, section: str, *, metrics_port: int | None, metrics_host: str, health_file: str | None
+) -> Showing | None:
+    """What shows a process as the configuration says, where there is one, else as its options do.
+
+    Arguments:
+        found: the configuration, with the options before it.
+        section: that of the process.
+    """
+    if found is None:
+        return showing_of(metrics_port, metrics_host, health_file)
+    said = getattr(found.sections, section)
+    return showing_of(said.metrics_port, found.sections.monitoring.metrics_host, said.health_file)
+
+
+def showing_of(port: int | None, host: str, file: str | None) -> Showing | None:
+    """What shows a process at a port, and in a file; None where it is to show nothing.
 
     Raises:
         ConfigError: metrics are wanted and their package is not installed.
@@ -43,7 +68,7 @@ def showing_of(port: int | None, host: str, file: Path | None) -> Showing | None
         from taskq.telemetry.probes import metrics_app
 
         metrics_app()  # what is missing is said before anything is begun
-    return partial(_shown, port, host, file)
+    return partial(_shown, port, host, None if file is None else Path(file))
 
 
 @contextmanager

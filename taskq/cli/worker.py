@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -26,7 +25,7 @@ from taskq.cli.commands import (
     says_errors,
 )
 from taskq.cli.configured import LOGGED, NAMED, configuration, given_arguments, join_of, start_logs, with_arguments
-from taskq.cli.probing import probe_options, showing_of
+from taskq.cli.probing import probe_keys, probe_options, showing_as
 from taskq.config import WorkerOptions
 from taskq.configuration.sources import Key
 from taskq.configuration.values import parse_queues, parse_rate
@@ -81,11 +80,12 @@ Join = Callable[[Any], Hangup] | None
 @says_errors(WRONG_USAGE)
 def worker(
     app_path: str, url: str | None, processes: int, reload: bool, log_format: logs.Format, log_level: str,
-    metrics_port: int | None, metrics_host: str, health_file: Path | None, **said: Any,
+    **said: Any,
 ) -> None:  # fmt: skip
     """Run tasks until SIGTERM or Ctrl-C; a second one ends at once."""
     arguments = _arguments()
     found = with_arguments(arguments)
+    shown = {name: said.pop(name) for name in probe_keys("worker")}
     start_logs(found, log_format, log_level, warns=_IN_CHILD not in os.environ)
     if found is None:
         options = _options(processes=max(1, processes), **said)
@@ -96,7 +96,7 @@ def worker(
         _work_supervised(app_path, url, options, join)
     if reload:
         _watch_files()
-    showing = showing_of(metrics_port, metrics_host, health_file)
+    showing = showing_as(found, "worker", **shown)
     if processes == 0:
         _work_alone(app_path, url, options, join, showing)
     # What would make every process refuse to start is said once, here; a store that is away is not waited for.
@@ -117,8 +117,9 @@ def worker(
 
 def _arguments() -> dict[Key, tuple[str, Any]]:
     """What was said on the command line itself, by key of the configuration."""
-    keys = {name: ("worker", name) for name in _OPTIONS}
-    found = given_arguments({**NAMED, **LOGGED, **keys, "profiling": ("monitoring", "enable_profiling")})
+    own: dict[str, Key] = {name: ("worker", name) for name in _OPTIONS}
+    own["profiling"] = ("monitoring", "enable_profiling")
+    found = given_arguments({**NAMED, **LOGGED, **own, **probe_keys("worker")})
     if (lease := found.get(("worker", "lease"))) is not None:
         found["worker", "heartbeat"] = (lease[0], lease[1] / 3)
     return found

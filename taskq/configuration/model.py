@@ -175,7 +175,16 @@ def _usual_queues() -> dict[str, float | None]:
     return {DEFAULT_QUEUE: None}
 
 
-class Worker(Section):
+class Shown(Section):
+    """What a process shows to who watches over it."""
+
+    metrics_port: Port | None = None
+    """Where it shows its metrics and its health; None: nowhere."""
+    health_file: str | None = Field(default=None, min_length=1)
+    """To which it writes its health while it lives."""
+
+
+class Worker(Shown):
     """What `taskq worker` is told (taskq.config.WorkerOptions); its own options go before."""
 
     queues: Annotated[dict[str, Number | None], BeforeValidator(_queues)] = Field(default_factory=_usual_queues)
@@ -208,7 +217,7 @@ class Worker(Section):
     @classmethod
     def _can_be(cls, value: Any, info: ValidationInfo) -> Any:
         name = str(info.field_name)
-        if name not in ("processes", "heartbeat", "lease") and value is not None:
+        if name not in ("processes", "heartbeat", "lease", *Shown.model_fields) and value is not None:
             asked(lambda: WorkerOptions(**{{"children": "processes"}.get(name, name): value}))
         if name in ("heartbeat", "lease") and value is not None:
             # Each by itself; whether they fit together is seen where both are known.
@@ -226,7 +235,7 @@ class Worker(Section):
     @property
     def options(self) -> dict[str, Any]:
         """What a worker process is told, as WorkerOptions takes it; what is left to the host is left out."""
-        said = {name: getattr(self, name) for name in type(self).model_fields}
+        said = {name: getattr(self, name) for name in type(self).model_fields if name not in Shown.model_fields}
         said["processes"], _ = said.pop("children"), said.pop("processes")
         if self.rate is not None:
             said["rate"] = self.rate / max(1, self.processes)
@@ -234,7 +243,7 @@ class Worker(Section):
         return {name: value for name, value in said.items() if not (name in own and value is None)}
 
 
-class Scheduler(Section):
+class Scheduler(Shown):
     """The beat."""
 
     tick: Seconds = Field(default=1.0, ge=0.05, le=60)
@@ -280,6 +289,9 @@ class Monitoring(Section):
     """What is told to those who watch."""
 
     metrics_port: Port = 2112
+    """Of the server; those of workers and beats are said in their sections."""
+    metrics_host: str = Field(default="0.0.0.0", min_length=1)
+    """Where metrics are listened for, by all of them."""
     enable_profiling: bool = False
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "console"

@@ -83,3 +83,17 @@ def test_a_port_out_of_range_is_a_mistake(kept: str) -> None:
     result = taskq("worker", "-A", "tasks:app", "--metrics-port", "70000")
     assert result.exit_code == 2
     assert "70000 is not in the range" in result.output
+
+
+def test_a_file_says_where_metrics_and_health_are_shown(shell: Shell, here: Here) -> None:
+    monitoring = "monitoring: {metrics_host: 127.0.0.1}"
+    (shell.folder / "taskq.yaml").write_text(f"{monitoring}\nworker: {{metrics_port: 0, health_file: alive}}\n")
+    worker = shell.start("worker", *here, "-P", "1")
+    port = port_of(worker)
+    wait_until(lambda: shown(port, "/health/ready")[0] == 200, "it is ready")
+    assert (shell.folder / "alive").exists()
+    assert worker.stop() == 0
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        busy = taken.getsockname()[1]
+        result = shell.run("beat", *here, "--metrics-port", str(busy))  # an option goes before the file
+    assert f"taskq: metrics cannot be shown at 127.0.0.1:{busy}" in result.stderr

@@ -24,7 +24,7 @@ STRONG = "pQ7w9sX2mK4vT8yB1nR5cJ3hL6gF0dZA"
             "server: {durability: disk}",
             "server.durability: there is no such key here, did you mean backend.durability?",
         ),
-        ("scheduler: {xyz: 5}", "scheduler.xyz: there is no such key; there are tick"),
+        ("scheduler: {xyz: 5}", "scheduler.xyz: there is no such key; there are metrics_port, health_file, tick"),
         (
             "queues: {mail: {max_sise: 5}}",
             "queues.mail.max_sise: there is no such key, did you mean queues.mail.max_size?",

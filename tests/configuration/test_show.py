@@ -49,7 +49,8 @@ def test_a_secret_that_has_changed_is_not_shown(read: Read) -> None:
 
 def test_one_section(read: Read) -> None:
     found = read("queues: {mail: {workers: 3}, slow: {}}")
-    assert {value.key for value in values(found, "scheduler")} == {"scheduler.tick"}
+    keys = {value.key for value in values(found, "scheduler")}
+    assert keys == {"scheduler.metrics_port", "scheduler.health_file", "scheduler.tick"}
     assert {value.key.split(".")[1] for value in values(found, "queues")} == {"mail", "slow"}
     assert {value.key.split(".")[1] for value in values(found, "queues.mail")} == {"mail"}
     assert values(found, "work") == []
