@@ -148,8 +148,10 @@ local may_end = TASKS_PER_CALL -- how many picked tasks this script may still en
 
 local function let_out_one(name, room, member, score)
   call('ZREM', room, member)
+  local task = key('task', string.sub(member, 7))
+  if call('EXISTS', task) == 0 then return end
   call('ZADD', key('cleared', name), score, member)
-  call('HSET', key('task', string.sub(member, 7)), 's', 'a')
+  call('HSET', task, 's', 'a')
 end
 
 -- The one that has waited longest in a room, if longer than `aging`: it has its share of the claims.
@@ -190,7 +192,7 @@ local function let_out(name)
   for _, gate_name in ipairs(call('ZRANGEBYSCORE', key('gates', name), '-inf', now, 'LIMIT', 0, ROOMS_PER_FETCH)) do
     local room = room_key(name, gate_name)
     local first = call('ZRANGE', room, 0, 0, 'WITHSCORES')
-    local limits = limits_at(gate_name, key('task', string.sub(first[1], 7)))
+    local limits = first[1] and limits_at(gate_name, key('task', string.sub(first[1], 7))) or {}
     local is_of_gate = false
     for _, limit in ipairs(limits) do
       if limit[1] .. ':' .. limit[2] == gate_name then
@@ -207,7 +209,7 @@ local function let_out(name)
         call('ZADD', key('gates', name), opens, gate_name)
       end
     end
-    if not is_of_gate then -- it was given other limits while it waited
+    if first[1] and not is_of_gate then -- it was given other limits while it waited
       let_out_one(name, room, first[1], first[2])
       is_any = true
     end

@@ -166,6 +166,16 @@ class TestPlaces:
         assert await drain(bench) == []
         assert outside.exists(keys_of(bench).of("gates", bench.queue)) == 0
 
+    async def test_claims_pass_over_a_gate_whose_room_is_damaged(self, bench: Bench, outside: redis.Redis) -> None:
+        runs, waits = await self._one_waits(bench)
+        outside.zadd(keys_of(bench).of("gates", bench.queue), {"c:nobody": 0})
+        outside.delete(keys_of(bench).task(waits))
+        free = await bench.put()
+        assert await bench.take_ids(10) == [free.id]
+        await bench.apply(runs, Complete())
+        assert await bench.take_ids(10) == []
+        assert not outside.exists(keys_of(bench).task(waits))
+
     async def test_an_unlisted_queue(self, bench: Bench, outside: redis.Redis) -> None:
         id = (await bench.put(delay=bench.short)).id
         outside.srem(keys_of(bench).queues, bench.queue)
