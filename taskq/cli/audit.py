@@ -91,7 +91,7 @@ def _head(_ctx: click.Context, _param: click.Parameter, given: str | None) -> He
     if given is None:
         return None
     number, colon, digest = given.partition(":")
-    if not (colon and number.isdigit() and digest):
+    if not (colon and number.isascii() and number.isdigit() and digest):
         raise click.BadParameter(f"{given!r} is no head, such as 17:5f1c…: `taskq audit head` prints one")
     return Head(int(number), digest)
 

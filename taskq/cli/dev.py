@@ -24,10 +24,9 @@ from taskq.cli.errands import errands_of
 from taskq.config import WorkerOptions
 from taskq.configuration import Configuration
 from taskq.runtime.signals import Hangup
+from taskq.variables import DEV_PROCESS
 
 _MEMORY = "memory://"
-_IN_CHILD = "TASKQ_DEV_PROCESS"
-"""Set in the process that is started anew at each change, to the store that stands for the memory of all of them."""
 LONGEST_LINE = 4 * 1024 * 1024
 
 
@@ -44,9 +43,9 @@ def dev(app_path: str, url: str | None, reload: bool) -> None:
     """
     arguments = given_arguments(NAMED)
     found = with_arguments(arguments)
-    start_logs(found, "console", "DEBUG", warns=_IN_CHILD not in os.environ)
+    start_logs(found, "console", "DEBUG", warns=DEV_PROCESS not in os.environ)
     url = url or _store_of_environment(found)
-    memory = os.environ.get(_IN_CHILD, _MEMORY)
+    memory = os.environ.get(DEV_PROCESS, _MEMORY)
     if not reload or memory != _MEMORY:
         from taskq.runtime.process import leave
         from taskq.runtime.supervisor import DISMISSED
@@ -59,7 +58,7 @@ def dev(app_path: str, url: str | None, reload: bool) -> None:
     from taskq.cli.reload import run_and_reload
 
     with tempfile.TemporaryDirectory(prefix="taskq-dev-") as folder:
-        os.environ[_IN_CHILD] = f"{_MEMORY}?snapshot={folder}/tasks"
+        os.environ[DEV_PROCESS] = f"{_MEMORY}?snapshot={folder}/tasks"
         raise SystemExit(run_and_reload([sys.executable, "-m", "taskq", *sys.argv[1:]]))
 
 
@@ -85,7 +84,9 @@ async def _work(
     # A thread, because reading in the event loop would make the terminal non-blocking, also for the shell behind it.
     typing = threading.Thread(target=_enqueue_lines, args=(app, asyncio.get_running_loop()), daemon=True)
     typing.start()
-    return await serve(app, replace(options, queues=queues, beat=True), join, errands=errands_of(app, found))
+    return await serve(
+        app, replace(options, queues=queues, beat=True), join, errands=errands_of(app, found, tells=False)
+    )
 
 
 def _enqueue_lines(app: App, loop: asyncio.AbstractEventLoop) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -20,18 +21,20 @@ if TYPE_CHECKING:
     from taskq.configuration.alerts import Alerts, Email, Webhook
 
 
-def errands_of(app: App, found: Configuration | None = None) -> Errands:
+def errands_of(app: App, found: Configuration | None = None, *, tells: bool = True) -> Errands:
     """What is done beside in a beat, or in a worker that is one too.
 
     Arguments:
         app: whose store it is.
         found: the configuration, which says the bounds of alerts and who is told; None: the defaults, by which nobody
             is told but listeners and the log.
+        tells: whether those are told whom the configuration names; False where things are tried out.
 
     Raises:
         ConfigError: those who are to be told cannot be.
     """
     options, holder = AlertOptions() if found is None else alert_options(found.sections.alerts), uuid4().hex
+    options = options if tells else replace(options, webhook=None, email=None)
     runner, keeper = JobRunner(app, f"beat@{socket.gethostname()}"), AuditKeeper(app, holder)
     ticks = [("running jobs", runner.tick), ("keeping the audit trail", keeper.tick)]
     if not options.enabled:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from watchfiles import PythonFilter, watch
 
-from taskq.runtime.supervisor import LIFELINE
+from taskq.variables import LIFELINE
 
 logger = logging.getLogger("taskq.reload")
 STOP_TIMEOUT = 30.0

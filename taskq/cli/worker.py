@@ -35,9 +35,8 @@ from taskq.runtime.reports import Reports, reporting
 from taskq.runtime.signals import Hangup, has_terminal
 from taskq.runtime.supervisor import DISMISSED, REFUSED, Supervisor
 from taskq.telemetry import logs
+from taskq.variables import WORKER_PROCESS
 
-_IN_CHILD = "TASKQ_WORKER_PROCESS"
-"""Set in a process under a supervisor, to a JSON list of the warnings that the supervisor has logged."""
 _OPTIONS = (
     *("queues", "concurrency", "threads", "children", "processes", "name", "beat", "compare", "rate"),
     *("max_tasks", "max_memory", "max_rss", "max_loop_lag", "max_backend_latency", "lease", "shutdown_timeout"),
@@ -86,13 +85,13 @@ def worker(
     arguments = _arguments()
     found = with_arguments(arguments)
     shown = {name: said.pop(name) for name in probe_keys("worker")}
-    start_logs(found, log_format, log_level, warns=_IN_CHILD not in os.environ)
+    start_logs(found, log_format, log_level, warns=WORKER_PROCESS not in os.environ)
     if found is None:
         options = _options(processes=max(1, processes), **said)
     else:
         options, processes = found.worker_options, found.sections.worker.processes
     join = join_of(found, arguments)
-    if _IN_CHILD in os.environ:
+    if WORKER_PROCESS in os.environ:
         _work_supervised(app_path, url, options, join)
     if reload:
         _watch_files()
@@ -102,7 +101,7 @@ def worker(
     # What would make every process refuse to start is said once, here; a store that is away is not waited for.
     warnings = run(look_at_store(load_app(app_path, url), is_for_others=True))
     command = [sys.executable, "-m", "taskq", *sys.argv[1:]]
-    os.environ[_IN_CHILD] = json.dumps(warnings)
+    os.environ[WORKER_PROCESS] = json.dumps(warnings)
     reports = None if showing is None else Reports()
     supervisor = Supervisor(
         *(command, processes, options.shutdown_timeout),
@@ -165,7 +164,7 @@ def _work_supervised(app_path: str, url: str | None, options: WorkerOptions, joi
     from taskq.runtime.process import leave
 
     known = threading.enumerate()
-    said = json.loads(os.environ.pop(_IN_CHILD))  # what a task starts is no such process
+    said = json.loads(os.environ.pop(WORKER_PROCESS))  # what a task starts is no such process
     try:
         status = _work(load_app(app_path, url), options, join, reporting(), said)
     except (ConfigError, InvalidOption, NotApplied) as error:

@@ -35,13 +35,14 @@ class _Kept(msgspec.Struct):
     queues: dict[str, dict[str, Any]]
 
 
-async def declare(backend: Backend, said: Said, who: str) -> None:
+async def declare(backend: Backend, said: Said, who: str, *, withdraws: bool = True) -> None:
     """Tell the store what is said of queues now.
 
     Arguments:
         backend: the store, opened.
         said: of each queue.
         who: says it: the path of a file, or that it is the environment. Two that differ do not know of each other.
+        withdraws: whether what is said no longer goes back to its default.
 
     Raises:
         BackendUnavailable: others write the same all the time.
@@ -49,11 +50,13 @@ async def declare(backend: Backend, said: Said, who: str) -> None:
     for _ in range(MOST_RACES):
         document = await backend.documents.get(KIND, _id(who))
         before = _before(document)
+        said = said if withdraws else {queue: {**before.get(queue, {}), **said[queue]} for queue in said}
         if document is None and not said:
             return
-        queues = sorted({*before, *said})
+        queues = sorted({*before, *said} if withdraws else said)
         told = {queue: await _tell(backend, queue, before.get(queue, {}), said.get(queue, {})) for queue in queues}
         after = {queue: settings for queue, settings in told.items() if settings or queue in said}
+        after = after if withdraws else {**before, **after}
         # Afterwards, so that whoever dies in between says it once more.
         if before == after or await _keep(backend, document, who, after):
             return

@@ -58,8 +58,11 @@ class Reload:
             self._is_asked, self._seen = False, signature
             self._read()
         if not self._is_declared:
-            path = self.configuration.path
-            await declare(self._backend, self.configuration.queues, ENVIRONMENT if path is None else str(path))
+            path, queues = self.configuration.path, self.configuration.queues
+            if path is not None:
+                await declare(self._backend, queues, str(path))
+            elif queues:  # many processes have variables, and each knows of its own alone
+                await declare(self._backend, queues, ENVIRONMENT, withdraws=False)
             self._is_declared = True
         return LOOK_EVERY
 

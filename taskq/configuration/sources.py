@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taskq.configuration import files
+from taskq.variables import PRIVATE
 
 if TYPE_CHECKING:
     from taskq.configuration.shape import Model
@@ -18,7 +19,7 @@ FILE_VARIABLE = "TASKQ_CONFIG"
 READ_ALREADY = ("TASKQ_BACKEND", "TASKQ_APP")
 """Variables that are read where there is no configuration too."""
 _READ_ALREADY_BELOW = ("TASKQ_CRYPTO__", "TASKQ_WEBHOOKS__")
-OF_OTHER_USE = ("TASKQ_DEBUG", "TASKQ_CONFIG", "TASKQ_WORKER_PROCESS", "TASKQ_DEV_PROCESS", "TASKQ_LIFELINE")
+OF_OTHER_USE = ("TASKQ_DEBUG", FILE_VARIABLE, *PRIVATE)
 _OF_TESTS = "TASKQ_TEST_"
 
 Key = tuple[str, ...]

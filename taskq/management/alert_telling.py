@@ -158,7 +158,7 @@ class _Poster:
     def __init__(self, app: App, options: WebhookOptions) -> None:
         from taskq.webhooks import webhooks_from_environment  # few use it
 
-        webhooks = app.settings.webhooks or webhooks_from_environment()
+        webhooks = app.settings.webhooks or app.assumed.webhooks() or webhooks_from_environment()
         if webhooks is None:
             raise ConfigError("alerts.webhook: there is no secret to sign with: set TASKQ_WEBHOOKS__SECRETS")
         try:

@@ -212,7 +212,8 @@ class AuditTrail:
 
     async def _last_to_go(self, age: timedelta, most: int | None) -> int:
         """The number of the last entry that is too old, or one too many; 0 where none is."""
-        limit = datetime.now(UTC) - age
+        now = datetime.now(UTC)
+        limit = now - min(age, now - datetime.min.replace(tzinfo=UTC))  # however long that is
         last = 0
         async for entry in self.entries():
             if entry.at >= limit:
@@ -263,7 +264,11 @@ class _Look:
         elif entry.previous != self._digest:
             self._faults.append(f"entry {number} does not fit the one before: one of them was changed")
         if entry.action == TRIM:
-            self._trims[int(entry.on.get("through", 0))] = str(entry.on.get("digest", ""))
+            through = entry.on.get("through")
+            if isinstance(through, int):
+                self._trims[through] = str(entry.on.get("digest", ""))
+            else:
+                self._faults.append(f"entry {number} does not say what was trimmed: it was changed")
 
     def verification(self, newest: int) -> Verification:
         """What was found."""

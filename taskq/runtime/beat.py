@@ -26,6 +26,7 @@ from taskq.flows.once import run_of_task
 from taskq.periodic import Fires
 from taskq.ports import Backend, Change, Enqueued, ScheduleEntry, Scheduler
 from taskq.runtime.declaring import Declaring
+from taskq.runtime.reports import BLOCKED
 from taskq.runtime.service import Beside, every, said
 from taskq.schedule_book import refusal_of, scheduler_of
 from taskq.schedule_spec import Definition, Fired, State, read_spec, read_state, write
@@ -67,6 +68,7 @@ class Beat:
         self._declaring = Declaring(app, time.monotonic)
         self._unreadable: set[tuple[str, int]] = set()
         self._lost_races = 0
+        self._turned_at = time.monotonic()
         self._looked_at: float | None = None
         """The monotonic second in which the store answered last."""
 
@@ -92,6 +94,7 @@ class Beat:
         async with asyncio.TaskGroup() as group:
             group.create_task(every(self._declaring.tick, self._stopping, logger, "declaring schedules"))
             group.create_task(every(self.tick, self._stopping, logger, "the beat"))
+            group.create_task(every(self._turn, self._stopping, logger, "the beat's pulse"))
             backend = await self._app.stores.trusted_backend()
             services = [service for each in self.beside for service in each(backend)]
             beside = [group.create_task(every(tick, self._stopping, logger, name)) for name, tick in services]
@@ -103,9 +106,19 @@ class Beat:
         """Whether it lives and the store answers it; from any thread."""
         if self._looked_at is None:
             return STARTING
-        ago = time.monotonic() - self._looked_at
-        is_ready = ago < AWAY and not self._stopping.is_set()
-        return Health(True, is_ready, {"store": "answers" if ago < AWAY else f"has not answered for {ago:.0f} s"})
+        now = time.monotonic()
+        still, ago = now - self._turned_at, now - self._looked_at
+        is_live, answers = still < BLOCKED, ago < AWAY + self._look_every
+        checks = {
+            "loop": "turns" if is_live else f"has stood still for {still:.0f} s",
+            "store": "answers" if answers else f"has not answered for {ago:.0f} s",
+        }
+        return Health(is_live, is_live and answers and not self._stopping.is_set(), checks)
+
+    async def _turn(self) -> float:
+        """Note that the event loop turns."""
+        self._turned_at = time.monotonic()
+        return 1.0
 
     async def tick(self) -> float:
         """Fire what is due; returns the seconds until there may be more."""

@@ -6,10 +6,8 @@ import time
 
 from taskq.domain.health import STARTING, Health
 from taskq.ports import WorkerState
+from taskq.runtime.reports import BLOCKED
 from taskq.runtime.worker import Worker
-
-BLOCKED = 30.0
-"""Seconds for which the event loop of a process may stand still before the process counts as lost."""
 
 
 def health_of(worker: Worker) -> Health:

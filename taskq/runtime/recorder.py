@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 from uuid import uuid4
 
 from taskq.domain.figures import PROCESS, RUN, TENANT, Figures, Frame, add, series
@@ -43,6 +44,13 @@ Measured = deque[float]
 """Durations that were noted, perhaps by another thread, and not taken up yet."""
 
 
+class _Batch(NamedTuple):
+    """What is left together."""
+
+    id: str = ""
+    moments: Sequence[tuple[float, Frame]] = ()
+
+
 class Recorder:
     """Counts what becomes of runs, and how long they took and waited.
 
@@ -74,6 +82,8 @@ class Recorder:
         self._lock = threading.Lock()
         self._totals: Frame = {}
         self._waiting: list[tuple[float, Frame]] = []
+        self._batch = _Batch()
+        """What is on its way."""
         self._quiet = Figures()
         """Of a process that runs nothing, what was measured since it was left last."""
         self._left_at = now()
@@ -113,21 +123,24 @@ class Recorder:
         """Add up the last second, and tell the store now and then; returns the seconds to the next time."""
         self.ticked_at = time.monotonic()
         self._collect()
-        if self._waiting and self._now() - self._left_at >= LEAVE_EVERY:
+        if (self._waiting or self._batch.moments) and self._now() - self._left_at >= LEAVE_EVERY:
             await self.leave()
         return EVERY
 
     async def leave(self) -> None:
         """Tell the store what it has not been told."""
         self._left_at = now = self._now()
-        waiting, self._waiting = self._waiting, []
-        moments = [Moment(now - at, frame) for at, frame in waiting]
+        if not self._batch.moments:
+            waiting, self._waiting = self._waiting, []
+            self._batch = _Batch(uuid4().hex, waiting)
+        moments = [Moment(now - at, frame) for at, frame in self._batch.moments]
         try:
             if moments:
-                await self._store.leave(uuid4().hex, write_moments(moments))
-        except Exception as error:  # noqa: BLE001 - they are left with the next ones
+                await self._store.leave(self._batch.id, write_moments(moments))
+        except Exception as error:  # noqa: BLE001 - they are left again, under the same id: the reply alone may be lost
             logger.debug("figures could not be left: %s", said(error))
-            self._waiting = [*waiting, *self._waiting][-MOST_WAITING:]
+        else:
+            self._batch = _Batch()
 
     async def farewell(self) -> None:
         """Tell the store of the last second."""
@@ -159,7 +172,7 @@ class Recorder:
             frame[PROCESS], self._quiet = self._quiet, Figures()
             bounded: Frame = {}
             add(bounded, frame)
-            self._waiting.append((self._now(), bounded))
+            self._waiting = [*self._waiting, (self._now(), bounded)][-MOST_WAITING:]
 
     def _count_submitted(self, frame: Frame) -> None:
         for key, number in tuple(self._submitted.items()):

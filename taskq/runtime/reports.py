@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import struct
 import threading
+import time
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
@@ -13,11 +15,14 @@ import msgspec
 
 from taskq.domain.figures import Figures, Frame, add, is_of_store
 from taskq.domain.health import STARTING, Health, of_several
+from taskq.runtime.service import said
+from taskq.variables import REPORTS
 
-REPORTS = "TASKQ_REPORTS"
-"""Names the file descriptor to which a worker process writes."""
 EVERY = 1.0
+BLOCKED = 30.0
+"""Seconds for which a process may stand still before it counts as lost."""
 LONGEST = 64 * 1024 * 1024
+logger = logging.getLogger("taskq.metrics")
 _LENGTH = struct.Struct("!I")
 
 
@@ -63,7 +68,11 @@ class Reporter:
             self._tell()
 
     def _tell(self) -> None:
-        data = msgspec.msgpack.encode(self._report())
+        try:
+            data = msgspec.msgpack.encode(self._report())
+        except Exception as error:  # noqa: BLE001 - the next one may do better; silence would count as death
+            logger.warning("what this process shows could not be told to its supervisor: %s", said(error))
+            return
         self._pipe.write(_LENGTH.pack(len(data)) + data)
         self._pipe.flush()
 
@@ -86,8 +95,17 @@ class Listener:
     def __init__(self, descriptor: int) -> None:
         self._pipe = os.fdopen(descriptor, "rb")
         self.newest = Report({}, STARTING)
+        self._heard_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="taskq-reports", daemon=True)
         self._thread.start()
+
+    @property
+    def health(self) -> Health:
+        """What it says, unless it has fallen silent: who is stopped, or hangs in C, cannot say so itself."""
+        silent = time.monotonic() - self._heard_at
+        if silent < BLOCKED:
+            return self.newest.health
+        return Health(False, False, {"process": f"has been silent for {silent:.0f} s"})
 
     def wait(self) -> None:
         """Hear what is left of a process that has ended."""
@@ -96,7 +114,7 @@ class Listener:
     def _run(self) -> None:
         with self._pipe:
             while (report := _read(self._pipe)) is not None:
-                self.newest = report
+                self.newest, self._heard_at = report, time.monotonic()
 
 
 class Reports:
@@ -144,7 +162,7 @@ class Reports:
     def health(self) -> Health:
         """The health of all; from any thread."""
         with self._lock:
-            return of_several([listener.newest.health for _, listener in sorted(self._listeners.items())])
+            return of_several([listener.health for _, listener in sorted(self._listeners.items())])
 
 
 def _read(pipe: BinaryIO) -> Report | None:

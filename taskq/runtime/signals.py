@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable
 from typing import Protocol
 
-from taskq.runtime.supervisor import LIFELINE
+from taskq.variables import LIFELINE
 
 ECHO = 1.0
 """Seconds after the first request to stop in which a SIGTERM is that request once more: systemd tells each process of

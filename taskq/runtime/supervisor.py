@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from subprocess import Popen
 
-from taskq.runtime.reports import REPORTS, Reports
+from taskq.runtime.reports import Reports
+from taskq.variables import LIFELINE, REPORTS
 
 RESTART = 75
 """The exit status of a worker that wants to be replaced by a fresh process (EX_TEMPFAIL of sysexits.h)."""
@@ -20,8 +21,6 @@ DISMISSED = 76
 REFUSED = 78
 """The exit status of a worker that will not start as it is configured (EX_CONFIG). None of these three is one that a
 task ends its process with by chance."""
-LIFELINE = "TASKQ_LIFELINE"
-"""Names the file descriptor that a worker reads to learn of its supervisor's death."""
 WRONG_USAGE = 2
 STEADY_AFTER = 10.0
 """Seconds of life after which a process counts as having started well."""

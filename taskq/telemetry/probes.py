@@ -139,7 +139,8 @@ class HealthFile:
     def __exit__(self, *exception: object) -> None:
         self._stopped.set()
         self._thread.join()
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
     def write(self) -> None:
         """Write it once; not that of a process that does not live, for its age tells that."""
@@ -153,8 +154,9 @@ class HealthFile:
         while not self._stopped.wait(FILE_EVERY):
             try:
                 self.write()
-            except OSError as error:
-                logger.warning("the health file %s cannot be written: %s", self._path, error.strerror)
+            except Exception as error:  # noqa: BLE001 - a thread that ends would count as the death of the process
+                reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+                logger.warning("the health file %s cannot be written: %s", self._path, reason)
 
 
 class _Server(ThreadingMixIn, WSGIServer):

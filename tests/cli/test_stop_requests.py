@@ -9,7 +9,7 @@ from signal import SIGINT, SIGTERM, Signals
 import pytest
 
 from taskq.runtime.signals import StopRequests, install
-from taskq.runtime.supervisor import LIFELINE
+from taskq.variables import LIFELINE
 from tests.cli.support import TIMEOUT
 
 

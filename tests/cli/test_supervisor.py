@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from taskq.runtime import supervisor
-from taskq.runtime.supervisor import DISMISSED, LIFELINE, REFUSED, RESTART, STEADY_AFTER, Supervisor
+from taskq.runtime.supervisor import DISMISSED, REFUSED, RESTART, STEADY_AFTER, Supervisor
+from taskq.variables import LIFELINE
 
 BEGIN = """
 import os, signal, sys

@@ -11,6 +11,7 @@ from taskq.cli import cli, worker
 from taskq.config import WorkerOptions
 from taskq.configuration.values import parse_rate
 from taskq.errors import InvalidOption
+from taskq.variables import WORKER_PROCESS
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[WorkerOptions]:
         seen.append(options)
         raise SystemExit(0)
 
-    monkeypatch.setenv(worker._IN_CHILD, "[]")
+    monkeypatch.setenv(WORKER_PROCESS, "[]")
     monkeypatch.setattr(worker, "_work_supervised", start)
     return seen
 

@@ -139,3 +139,15 @@ async def test_a_store_in_which_others_always_come_first(backend: Backend, monke
     monkeypatch.setattr(type(backend.documents), "put", lose)
     with pytest.raises(BackendUnavailable, match="others write it all the time"):
         await declare(backend, {"mail": {"workers": 3}}, FILE)
+
+
+async def test_processes_that_are_told_by_variables_do_not_undo_each_other(backend: Backend) -> None:
+    await declare(backend, {"mail": {"workers": 5}}, "the environment", withdraws=False)
+    await declare(backend, {"mail": {"weight": 2.0}, "slow": {"workers": 1}}, "the environment", withdraws=False)
+    found = await settings(backend)
+    assert (found.workers, found.weight, (await settings(backend, "slow")).workers) == (5, 2.0, 1)
+    await Queues(backend).aconfigure("mail", workers=9)
+    await declare(backend, {"mail": {"workers": 5}}, "the environment", withdraws=False)
+    assert (await settings(backend)).workers == 9, "it is known as said before, whoever has spoken in between"
+    await declare(backend, {"mail": {"workers": 6}}, "the environment", withdraws=False)
+    assert (await settings(backend)).workers == 6

@@ -10,6 +10,7 @@ import pytest
 from taskq.configuration import load
 from taskq.configuration.sources import has_any
 from taskq.errors import ConfigError
+from taskq.variables import PRIVATE
 from tests.configuration.conftest import Read
 
 KEY = "A" * 43 + "="
@@ -149,6 +150,7 @@ def test_variables_of_other_programs_are_warned_of(read: Read) -> None:
         ({}, None, False),
         ({"TASKQ_BACKEND": "redis://h", "TASKQ_APP": "a:b", "TASKQ_DEBUG": "1"}, None, False),
         ({"TASKQ_CRYPTO__ACTIVE": "k", "TASKQ_WEBHOOKS__ALLOW": "x", "TASKQ_WORKER_PROCESS": "[]"}, None, False),
+        (dict.fromkeys(PRIVATE, "3"), None, False),
         ({"TASKQ_WORKER__LEASE": ""}, None, False),
         ({"TASKQ_WORKER__LEASE": "5"}, None, True),
         ({"TASKQ_CONFIG": "x.yaml"}, None, True),

@@ -181,6 +181,11 @@ async def test_what_is_no_text_is_noted_all_the_same(trail: AuditTrail) -> None:
     assert (await trail.verify()).faults == ()
 
 
+async def test_an_age_beyond_all_times_trims_nothing(trail: AuditTrail) -> None:
+    await filled(trail, 3)
+    assert await trail.trim(ADMIN, timedelta(days=99_999_999)) == 0
+
+
 async def test_only_old_entries_are_trimmed(trail: AuditTrail) -> None:
     await filled(trail, 3)
     assert await trail.trim(ADMIN, timedelta(hours=1)) == 0

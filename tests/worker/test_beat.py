@@ -19,7 +19,7 @@ from taskq.domain.timing import At, Every
 from taskq.errors import BackendUnavailable
 from taskq.middleware import Draft
 from taskq.ports import QueueConfig
-from taskq.runtime.beat import CANCELLED
+from taskq.runtime.beat import CANCELLED, Beat
 from taskq.schedule_spec import Spec, read_spec
 from taskq.testing.clock import VirtualClock
 from tests.unit.support import claim, headers_of, payload_of, settle
@@ -381,3 +381,25 @@ async def test_a_beat_without_the_key_leaves_the_fire_to_one_that_has_it(
     [complaint] = [record.message for record in caplog.records if record.levelno >= logging.ERROR]
     assert complaint.startswith("schedule job does not fire: there is no key 'k' here")
     await app.aclose()
+
+
+async def test_a_beat_says_whether_it_lives_and_whether_the_store_answers(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = [1000.0]
+    monkeypatch.setattr("taskq.runtime.beat.time.monotonic", lambda: seconds[0])
+    beat = Beat(app, look_every=20.0)
+    assert (beat.health().is_live, beat.health().is_ready) == (True, False)
+    await beat._turn()
+    await beat.tick()
+    assert beat.health().is_ready
+    seconds[0] += 25
+    await beat._turn()
+    assert beat.health().is_ready, "it looks no sooner"
+    seconds[0] += 20
+    await beat._turn()
+    health = beat.health()
+    assert (health.is_live, health.is_ready, health.checks["store"]) == (True, False, "has not answered for 45 s")
+    seconds[0] += 40
+    health = beat.health()
+    assert (health.is_live, health.checks["loop"]) == (False, "has stood still for 40 s")

@@ -193,15 +193,35 @@ async def test_figures_wait_for_a_store_that_is_away_but_not_for_ever(monkeypatc
             submitted["a", "mail"] += 1
             await keeper.tick()
         away.is_away = False
-        submitted["a", "mail"] += 1
-        await keeper.tick()
-        [left] = await store.left()
-    frames = [moment.frame for moment in read_moments(left.data)]
+        for _ in range(2):  # what was on its way, and what has waited behind it
+            submitted["a", "mail"] += 1
+            await keeper.tick()
+        left = await store.left()
+    frames = [moment.frame for one in left for moment in read_moments(one.data)]
     assert len(frames) == MOST_WAITING + 1
-    assert total(figures for frame in frames for figures in chosen(frame, RUN)).counts == {
-        "submitted": MOST_WAITING + 1
-    }
-    assert keeper.totals()["run a mail"].counts == {"submitted": MOST_WAITING + 6}
+    told = total(figures for frame in frames for figures in chosen(frame, RUN))
+    assert told.counts == {"submitted": MOST_WAITING + 1}
+    assert keeper.totals()["run a mail"].counts == {"submitted": MOST_WAITING + 7}
+
+
+async def test_figures_whose_answer_was_lost_are_not_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "LEAVE_EVERY", 0)
+    async with App("memory://") as app:
+        store = (await app.backend()).metrics
+
+        class Deaf(Away):
+            async def leave(self, id: str, data: bytes) -> None:
+                await store.leave(id, data)
+                await super().leave(id, data)
+
+        away, submitted = Deaf(store), {("a", "mail"): 0}
+        keeper = Recorder(away, {}, dict, submitted)
+        for is_away in (True, True, False, False):
+            away.is_away = is_away
+            submitted["a", "mail"] += 1
+            await keeper.tick()
+        frames = [moment.frame for one in await store.left() for moment in read_moments(one.data)]
+    assert total(figures for frame in frames for figures in chosen(frame, RUN)).counts == {"submitted": 4}
 
 
 async def test_what_a_process_measures_is_told_now_and_then_though_it_runs_nothing() -> None:

@@ -9,7 +9,8 @@ import pytest
 from taskq.domain.figures import Figures, Frame
 from taskq.domain.health import Health
 from taskq.runtime import reports as reporting
-from taskq.runtime.reports import REPORTS, Reports
+from taskq.runtime.reports import Reports
+from taskq.variables import REPORTS
 from tests.servers import wait_until
 
 WELL = Health(True, True, {"loop": "turns"})
@@ -94,3 +95,38 @@ def test_a_process_whose_supervisor_has_gone_works_on(monkeypatch: pytest.Monkey
     with showing(dict, lambda: WELL) as reporter:
         reporter._thread.join(10)
         assert not reporter._thread.is_alive()
+
+
+def test_a_process_that_has_fallen_silent_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reporting, "BLOCKED", 0.05)
+    hears, tells = os.pipe()
+    reports = Reports()
+    reports.listen(0, hears)
+    try:
+        wait_until(lambda: not reports.health().is_live, "nobody has heard of it")
+        assert "has been silent for" in reports.health().checks["0.process"]
+    finally:
+        os.close(tells)
+        reports.retire(0)
+
+
+def test_what_cannot_be_told_is_logged_and_told_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults = iter([ZeroDivisionError()])
+
+    def health() -> Health:
+        for fault in faults:
+            raise fault
+        return WELL
+
+    hears, tells = os.pipe()
+    reports = Reports()
+    reports.listen(0, hears)
+    monkeypatch.setenv(REPORTS, str(tells))
+    showing = reporting.reporting()
+    assert showing is not None
+    with showing(lambda: counted(3), health):
+        wait_until(lambda: completed(reports) == 3, "it is heard all the same")
+    assert "could not be told to its supervisor: ZeroDivisionError" in caplog.text
+    reports.retire(0)
