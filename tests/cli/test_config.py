@@ -345,5 +345,5 @@ def test_only_a_worker_with_a_configuration_loads_what_reads_it(
     loaded = set(json.loads(shell.output("enqueue", *where, "seen", "--wait")))
     assert ("pydantic_settings" in loaded) is is_loaded
     assert loaded.isdisjoint({"psycopg", "starlette", "grpc"})
-    assert psutil.Process(worker.pid).memory_info().rss < 50 * 1024 * 1024
+    assert psutil.Process(worker.pid).memory_info().rss < (60 if is_loaded else 50) * 1024 * 1024
     assert worker.stop() == 0
