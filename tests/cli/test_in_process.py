@@ -86,6 +86,7 @@ def test_an_encrypted_task_is_shown_without_any_key(site: str, monkeypatch: pyte
         (escaped(b'{"$enc":"2026-11","data":"x"}'), {"$enc": "2026-11", "data": "x"}),
         (Crypto({"2026-11": bytes(32)}).encrypt(b'"hush"', b""), "(encrypted with the key 2026-11)"),
     ],
+    ids=["plain", "escaped", "encrypted"],
 )
 def test_a_result_is_shown_if_it_is_in_plain(site: str, result: bytes, shown: object) -> None:
     id = taskq("enqueue", "-A", site, "add", '{"x": 1}').stdout.strip()

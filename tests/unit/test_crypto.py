@@ -196,6 +196,7 @@ def test_keys_of_the_environment() -> None:
         ("ENCRYPT_ALL", ENCODED, "TASKQ_CRYPTO__ENCRYPT_ALL must be true or false"),
         ("KEY__2026-12", ENCODED, "TASKQ_CRYPTO__KEY__2026-12: there are only TASKQ_CRYPTO__KEYS__<id>, ACTIVE"),
     ],
+    ids=["active", "empty", "encrypt_all", "misspelt"],
 )
 def test_an_environment_that_cannot_be(name: str, value: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
