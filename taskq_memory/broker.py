@@ -40,7 +40,7 @@ from taskq.ports import (
 )
 from taskq_memory.intake import Intake
 from taskq_memory.passage import Passage
-from taskq_memory.rows import Claim, Lane, Task
+from taskq_memory.rows import Claim, Task
 from taskq_memory.store import Store
 
 PROMOTE_PER_FETCH = 200
@@ -177,18 +177,14 @@ class MemoryBroker:
 
     def _oldest_head(self, queue: str, aging: float) -> str | None:
         """The head that has waited longest, and longer than `aging`."""
-        heads = [next(iter(self._store.lanes[lane].items())) for lane in self._open_lanes(queue)]
+        heads = [next(iter(self._store.lanes[lane].items())) for lane in self._passage.open_lanes(queue)]
         heads += [(id, ready_at) for id, (_, ready_at, _) in self._store.rooms.cleared[queue].items()]
         id, ready_at = min(heads, key=lambda head: head[1], default=("", 0.0))
         return id if id and self._store.clock.now() - ready_at > aging else None
 
-    def _open_lanes(self, queue: str) -> list[Lane]:
-        """The lanes of a queue, without those whose tenant has as much as it may, and somebody who waits for more."""
-        return [lane for lane in self._store.lanes_of(queue) if not self._passage.is_shut(queue, lane[2])]
-
     def _next_head(self, queue: str, noisy: Container[str]) -> str | None:
         """The head of the most urgent lane, behind what was let out of a room; groups of one priority take turns."""
-        lanes, cleared = self._open_lanes(queue), self._store.rooms.cleared_of(queue)
+        lanes, cleared = self._passage.open_lanes(queue), self._store.rooms.cleared_of(queue)
         if cleared and (not lanes or self._store.tasks[cleared[0]].priority >= lanes[0][1]):
             return cleared[0]
         if not lanes:

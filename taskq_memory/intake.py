@@ -39,10 +39,11 @@ class Intake:
             fill = self._fill_of(message.queue)
             if fill.depth + fresh[message.queue] > fill.limit:
                 return Enqueued(message.id, EnqueueStatus.FULL, fill)
-            load = loads.get(message.group, TenantLoad())
-            if self._is_over_quota(message, load):
+            held = loads.get(message.group, TenantLoad())
+            load = TenantLoad(held.unfinished + 1, held.payload_bytes + len(message.body))
+            if self._store.tenancy.is_over(message.group, load.unfinished, load.payload_bytes):
                 return Enqueued(message.id, EnqueueStatus.OVER_QUOTA)
-            loads[message.group] = TenantLoad(load.unfinished + 1, load.payload_bytes + len(message.body))
+            loads[message.group] = load
             coming.add(message.id)
             if message.unique is not None:
                 keys.add(message.unique.key)
@@ -66,7 +67,7 @@ class Intake:
         fill = self._fill_of(message.queue)
         if fill.depth >= fill.limit:
             return Enqueued(message.id, EnqueueStatus.FULL, fill)
-        if self._is_over_quota(message, TenantLoad()):
+        if store.tenancy.is_over(message.group, 1, len(message.body)):
             return Enqueued(message.id, EnqueueStatus.OVER_QUOTA)
         store.add(message)
         fill = self._fill_of(message.queue)
@@ -85,18 +86,6 @@ class Intake:
         if message.flow and not self._store.joins.takes(message.flow):
             return Enqueued(message.id, EnqueueStatus.FLOW_OVER)
         return None
-
-    def _is_over_quota(self, message: Message, coming: TenantLoad) -> bool:
-        """Whether its tenant may not have it.
-
-        Arguments:
-            coming: what of the tenant is stored before it.
-        """
-        quota, load = self._store.tenancy.quota_of(message.group), self._store.tenancy.load_of(message.group)
-        number = load.unfinished + coming.unfinished + 1
-        size = load.payload_bytes + coming.payload_bytes + len(message.body)
-        is_too_many = quota.unfinished is not None and number > quota.unfinished
-        return is_too_many or (quota.payload_bytes is not None and size > quota.payload_bytes)
 
     def _known(self, message: Message) -> bool:
         """Whether the id has a record, a tombstone that is still young, or a digest that is still remembered."""

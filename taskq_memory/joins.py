@@ -198,7 +198,7 @@ class Joins:
         self._looks.pop(row.id, None)
         for callback in self._due(row):
             message = unpack_message(row.callbacks[callback]) if callback in row.callbacks else None
-            if message is not None and not self._has_room(message.queue):
+            if message is not None and not self._has_room(message):
                 self._looks[row.id] = None
                 continue
             row.fired.add(callback)
@@ -225,9 +225,10 @@ class Joins:
             if row.tally.pending == 0 and max(row.changed_at, row.created_at) + row.retention <= now:
                 del self.flows[row.id]
 
-    def _has_room(self, queue: str) -> bool:
-        row = self._store.queues[queue]
-        return row.waiting < row.settings.max_size
+    def _has_room(self, message: Message) -> bool:
+        row = self._store.queues[message.queue]
+        is_over_quota = self._store.tenancy.is_over(message.group, 1, len(message.body))
+        return row.waiting < row.settings.max_size and not is_over_quota
 
     @staticmethod
     def _is_over(row: FlowRow) -> bool:

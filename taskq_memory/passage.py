@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from taskq.domain.limits import Rate, Slots
 from taskq.domain.tenants import MARK
 from taskq_memory.gates import WITHOUT_END, Closed
-from taskq_memory.rows import Task
+from taskq_memory.rows import Lane, Task
 from taskq_memory.store import Store
 
 
@@ -44,9 +44,12 @@ class Passage:
 
     def is_shut(self, queue: str, tenant: str) -> bool:
         """Whether a tenant has as much as it may: more of its tasks would only join those that wait for that."""
-        quota = self._store.tenancy.quota_of(tenant)
-        closed = self._gates.closed(quota.limits(tenant), self._store.clock.now())
-        return closed is not None and self._rooms.parked(queue, closed.gate) > 0
+        limits, now = self._store.tenancy.quota_of(tenant).limits(tenant), self._store.clock.now()
+        return any(self._rooms.parked(queue, limit.gate) and self._gates.room(limit, now) == 0 for limit in limits)
+
+    def open_lanes(self, queue: str) -> list[Lane]:
+        """The lanes of a queue, without those whose tenant has as much as it may, and somebody who waits for more."""
+        return [lane for lane in self._store.lanes_of(queue) if not self.is_shut(queue, lane[2])]
 
     def refit(self, tenant: str) -> None:
         """What a tenant may have has changed: those of its tasks that wait for it do so no longer than they must."""
@@ -97,5 +100,5 @@ class Passage:
 
     def has_ready(self, queue: str) -> bool:
         """Whether a task of the queue waits for nothing but a claim, limits of the queue itself apart."""
-        has_some = self._store.front.get(queue) or self._rooms.cleared.get(queue) or self._store.lanes_of(queue)
+        has_some = self._store.front.get(queue) or self._rooms.cleared.get(queue) or self.open_lanes(queue)
         return bool(has_some or self._rooms.due(queue, self._store.clock.now()))

@@ -207,6 +207,8 @@ class Store:
         if task.state is TaskState.PENDING:
             if self.rooms.remove(task.queue, task.waits_at, task.id):
                 self.rooms.make_way(task.queue, task.limits, self.clock.now())
+            elif task.waits_at and not self.rooms.parked(task.queue, task.waits_at):
+                self.listeners.tell("ready", task.queue)  # others of its tenant may have waited for who came first
             task.waits_at = ""
             self.front[task.queue].pop(task.id, None)
             lane = self.lanes.get(task.lane, OrderedDict())

@@ -22,6 +22,12 @@ class Tenancy:
         """What it has."""
         return self.loads.get(tenant, TenantLoad())
 
+    def is_over(self, tenant: str, number: int, size: int) -> bool:
+        """Whether a tenant may not have so many tasks more, of so many bytes together."""
+        quota, load = self.quota_of(tenant), self.load_of(tenant)
+        is_too_many = quota.unfinished is not None and load.unfinished + number > quota.unfinished
+        return is_too_many or (quota.payload_bytes is not None and load.payload_bytes + size > quota.payload_bytes)
+
     def load(self, tenant: str, change: int, size: int) -> None:
         """A task of a tenant is there, or is over.
 

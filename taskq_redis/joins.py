@@ -220,7 +220,7 @@ class Joins:
         is_done = True
         for letter, text in zip(due[::2], due[1::2], strict=True):
             [answer] = await self._send([unpack_message(text)])
-            if answer.status is EnqueueStatus.FULL:
+            if answer.status in (EnqueueStatus.FULL, EnqueueStatus.OVER_QUOTA):
                 is_done = False
             else:
                 await self._store.run(home, "flow_fired", flow, letter)

@@ -375,7 +375,7 @@ begin
     foreach v_callback in array v_due loop
         continue when v_callback = any(f.fired);
         v_message := f.callbacks ->> v_callback;
-        if v_message is not null and left({schema}.enqueue_json_v1(v_message, false), 1) = 'f' then
+        if v_message is not null and left({schema}.enqueue_json_v1(v_message, false), 1) = any('{f,q}') then
             f.is_owed := true;
         else
             f.fired := f.fired || v_callback;

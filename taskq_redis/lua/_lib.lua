@@ -176,13 +176,33 @@ local function close_lane(name, lane)
   call('ZREM', key('lanes', name), lane)
 end
 
+-- The lanes of a tenant that has as much as it may are shut: at the end of `lanes`, where no claim looks (_pick.lua). They
+-- are so for as long as tasks of it wait in a room of the queue for that, so that somebody comes to open them again.
+local SHUT = 10
+
+local function open_lanes(name, tenant)
+  local changed = call('ZADD', key('lanes', name), 'XX', 'CH', 0, '3:' .. tenant, 1, '2:' .. tenant, 2, '1:' .. tenant,
+    3, '0:' .. tenant)
+  return changed > 0
+end
+
+-- Whether a queue has a task that waits for nothing but a claim.
+local function has_claimable(name)
+  return call('EXISTS', key('front', name), key('cleared', name)) > 0 or call('ZCOUNT', key('lanes', name), 0, 3) > 0
+end
+
+-- Nobody waits in a room any more: if it was for a tenant's limit, others of the tenant may, or need not.
+local function close_room(name, gate)
+  call('ZREM', key('gates', name), gate)
+  call('SREM', key('rooms', gate), name)
+  local tenant = string.match(gate, '^[cr]:@(.*)$')
+  return tenant and open_lanes(name, tenant)
+end
+
 local function leave_room(name, gate, member)
   local room = room_key(name, gate)
   call('ZREM', room, member)
-  if call('EXISTS', room) == 0 then
-    call('ZREM', key('gates', name), gate)
-    call('SREM', key('rooms', gate), name)
-  end
+  if call('EXISTS', room) == 0 and close_room(name, gate) then wake(name, 1) end
 end
 
 -- The limits of a task: those of its tenant, as the claim that came upon it last knew them, and its own.

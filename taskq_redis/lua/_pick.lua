@@ -1,5 +1,6 @@
 -- Which tasks of a queue come next, without moving any: the order of taskq.domain.routing.
--- Lanes are only ever taken from at their heads, so that what was picked is a prefix of each.
+-- Lanes are only ever taken from at their heads, so that what was picked is a prefix of each. That the lane of a tenant is
+-- to be shut is seen when it is first looked at.
 
 local function entry_ms(entry) return tonumber(string.sub(entry[1], 1, string.find(entry[1], '-', 1, true) - 1)) end
 
@@ -15,9 +16,14 @@ local function load_cleared(lane, wanted)
   end
 end
 
--- Have the first `wanted` entries of a lane at hand.
+-- Have the first `wanted` entries of a lane at hand; none of one that is shut, now or before.
 local function load(lane, wanted)
-  if lane.is_whole or #lane.entries >= wanted then return end
+  if lane.is_whole or lane.is_shut or #lane.entries >= wanted then return end
+  if lane.is_to_shut and #lane.entries == 0 and lane.is_to_shut(lane.queue, lane.group) then
+    lane.is_shut = true
+    call('ZADD', key('lanes', lane.queue), 'XX', SHUT + 3 - string.sub(lane.name, 1, 1), lane.name)
+    return
+  end
   if lane.is_cleared then
     load_cleared(lane, wanted)
     lane.is_whole = #lane.entries < wanted
@@ -67,7 +73,7 @@ end
 
 -- The lanes of one priority in the order of their turns, from the one after the group that was served last; of very many
 -- those whose turn is near.
-local function lanes_in_turn(name, priority, served, wanted)
+local function lanes_in_turn(name, priority, served, wanted, is_to_shut)
   local zset, score = key('lanes', name), 3 - priority
   local number = call('ZCOUNT', zset, score, score)
   if number == 0 then return {} end
@@ -75,11 +81,17 @@ local function lanes_in_turn(name, priority, served, wanted)
   local first = call('ZCOUNT', zset, '-inf', '(' .. score)
   local from = 0
   if served then
-    -- Where it stands, or would: a zset does not tell that of what it does not hold.
     local lane = priority .. ':' .. served
-    local is_guest = call('ZADD', zset, 'NX', score, lane) == 1
-    from = call('ZRANK', zset, lane) - first + (is_guest and 0 or 1)
-    if is_guest then call('ZREM', zset, lane) end
+    local rank = call('ZRANK', zset, lane)
+    if rank and rank < first + number then
+      from = rank - first + 1
+    else
+      -- Where it would stand: a zset does not tell that of what it does not hold, or holds among those that are shut.
+      local guest = lane .. '\0'
+      call('ZADD', zset, score, guest)
+      from = call('ZRANK', zset, guest) - first
+      call('ZREM', zset, guest)
+    end
   end
   if from >= number then from = 0 end
   local names = call('ZRANGE', zset, first + from, first + math.min(from + most, number) - 1)
@@ -89,7 +101,9 @@ local function lanes_in_turn(name, priority, served, wanted)
   end
   local lanes = {}
   for i, lane in ipairs(names) do
-    lanes[i] = {name = lane, group = string.sub(lane, 3), stream = lane_key(name, lane), entries = {}, taken = 0}
+    local group = string.sub(lane, 3)
+    lanes[i] = {queue = name, name = lane, group = group, stream = lane_key(name, lane), entries = {}, taken = 0,
+      is_to_shut = group ~= '' and is_to_shut}
   end
   return lanes
 end
@@ -110,10 +124,10 @@ local function apart(name, lanes)
   return quiet, noisy
 end
 
--- `row` keeps, for each priority, the group served last; only groups with a name pay for that. `is_shut` says of which
--- tenants nothing is wanted.
+-- `row` keeps, for each priority, the group served last; only groups with a name pay for that. `is_to_shut` says of which
+-- tenants nothing is wanted: their lanes are shut then.
 -- Returns the ids, how many of them come from the front lane, and the lanes with `taken` entries each.
-local function pick(name, wanted, quota, aging, row, has_cleared, is_shut)
+local function pick(name, wanted, quota, aging, row, has_cleared, is_to_shut)
   local picks = {}
   local front = call('ZRANGE', key('front', name), 0, wanted - 1)
   for i, member in ipairs(front) do picks[i] = string.sub(member, 7) end
@@ -126,14 +140,9 @@ local function pick(name, wanted, quota, aging, row, has_cleared, is_shut)
   end
   for priority = 3, 0, -1 do
     local served = row['g' .. priority] or call('HGET', key('queue', name), 'g' .. priority) or nil
-    local peers = lanes_in_turn(name, priority, served, wanted)
-    by_priority[priority] = {}
-    for _, lane in ipairs(peers) do
-      if lane.group == '' or not is_shut or not is_shut(name, lane.group) then
-        table.insert(by_priority[priority], lane)
-        lanes[#lanes + 1] = lane
-      end
-    end
+    local peers = lanes_in_turn(name, priority, served, wanted, is_to_shut)
+    by_priority[priority] = peers
+    for _, lane in ipairs(peers) do lanes[#lanes + 1] = lane end
   end
   if #lanes > 1 then pick_aged(lanes, math.min(quota, wanted - #picks), aging, picks) end
   for priority = 3, 0, -1 do

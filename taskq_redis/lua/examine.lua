@@ -6,12 +6,19 @@ local PLACES = {f = 'front', a = 'cleared', s = 'due', t = 'retry', b = 'blocked
 local parents_left = 1000 -- that this script may still look at; of a task with more nothing is said
 local ENDS_READ, MOST_READS = 5, 200 -- entries of a stream of ended tasks, and how often so many
 
+-- A lane that is shut is so for those of its tenant that wait in a room of the queue.
+local function is_lane(name, lane)
+  local score, tenant = call('ZSCORE', key('lanes', name), lane), string.sub(lane, 3)
+  return score and (tonumber(score) < SHUT
+    or call('EXISTS', room_key(name, 'c:@' .. tenant), room_key(name, 'r:@' .. tenant)) > 0)
+end
+
 local function is_placed(id, v)
   if v.s == 's' or v.s == 't' or v.s == 'b' then return call('ZSCORE', key(PLACES[v.s], v.q), id) end
   if not is_entry(v.e) then return false end
   if v.s == 'p' then
     local entry = call('XRANGE', lane_key(v.q, v.l), v.e, v.e)[1]
-    return entry and entry[2][2] == id and call('ZSCORE', key('lanes', v.q), v.l)
+    return entry and entry[2][2] == id and is_lane(v.q, v.l)
   end
   local member = front_member(v.e, id)
   if v.s ~= 'g' then return call('ZSCORE', key(PLACES[v.s], v.q), member) end
@@ -39,6 +46,7 @@ local function put_back(id, v)
     if v.s == 'p' and is_entry(v.e) then call('XDEL', lane_key(v.q, v.l), v.e) end
     local queue = queue_of(v.q)
     local entry = to_lane(queue, v.l, id)
+    open_lanes(v.q, string.sub(v.l, 3))
     count(queue, 'w', -1)
     call('HSET', task, 's', 'p', 'e', entry)
   end

@@ -177,7 +177,7 @@ local function limits_at(gate_name, task)
 end
 
 -- Whether a tenant has as much as it may: more of its tasks would only join those that wait for that.
-local function is_shut(name, tenant)
+local function is_to_shut(name, tenant)
   for _, limit in ipairs(own_limits(tenant)) do
     local gate = gate_of(limit)
     if room_of(gate, limit) == 0 and call('EXISTS', room_key(name, gate.name)) == 1 then return true end
@@ -190,7 +190,7 @@ local function let_out(name)
   local is_any = false
   has_made_way = false
   for _, gate_name in ipairs(call('ZRANGEBYSCORE', key('gates', name), '-inf', now, 'LIMIT', 0, ROOMS_PER_FETCH)) do
-    local room = room_key(name, gate_name)
+    local room, tenant = room_key(name, gate_name), string.match(gate_name, '^[cr]:@(.*)$')
     local first = call('ZRANGE', room, 0, 0, 'WITHSCORES')
     local limits = first[1] and limits_at(gate_name, key('task', string.sub(first[1], 7))) or {}
     local is_of_gate = false
@@ -204,6 +204,7 @@ local function let_out(name)
         for i = 1, #members, 2 do let_out_one(name, room, members[i], members[i + 1]) end
         is_any = is_any or #members > 0
         if #members > 0 then let_out_aged(name, room) end
+        if #members > 0 and tenant then open_lanes(name, tenant) end -- an urgent one comes before those
         -- While it is open for more than one script lets out: at once.
         local opens = #members / 2 < free and now or now + ms_to_open(gate, limit, #members / 2)
         call('ZADD', key('gates', name), opens, gate_name)
@@ -213,10 +214,7 @@ local function let_out(name)
       let_out_one(name, room, first[1], first[2])
       is_any = true
     end
-    if call('EXISTS', room) == 0 then
-      call('ZREM', key('gates', name), gate_name)
-      call('SREM', key('rooms', gate_name), name)
-    end
+    if call('EXISTS', room) == 0 then close_room(name, gate_name) end
   end
   return is_any
 end
@@ -253,8 +251,7 @@ local function claim_from(name, number, limit)
   local free, rate, opens = free_of(name, settings[4], settings[5], tonumber(settings[6] or 0))
   local asked = limit
   limit = math.min(limit, free)
-  if opens and call('EXISTS', key('front', name), key('lanes', name), key('cleared', name)) == 0 then opens = nil end
-  if limit <= 0 then return 0, opens end
+  if limit <= 0 then return 0, has_claimable(name) and opens or nil end
   local has_gates = (settings[7] or '0') ~= '0'
   if has_gates then let_out(name) end
   local turns, claimed = {}, 0
@@ -262,19 +259,23 @@ local function claim_from(name, number, limit)
   local is_cut_short = false
   repeat
     local wanted = math.min(limit - claimed, math.max(may_end, LEAST_PICKED))
-    local picks, fronts, lanes = pick(name, wanted, quota, aging, turns, has_gates, is_shut)
+    local picks, fronts, lanes = pick(name, wanted, quota, aging, turns, has_gates, is_to_shut)
     remove(name, fronts, lanes)
     local queue = queue_of(name)
-    local before = claimed
+    local before, shut = claimed, 0
+    for _, lane in ipairs(lanes) do
+      if lane.is_shut then shut = shut + 1 end
+    end
     for _, id in ipairs(picks) do
       if start(queue, id, number) then claimed = claimed + 1 end
     end
     count(queue, 'r', claimed - before)
     count(queue, 'w', before - claimed)
     quota = 0
-    may_end = may_end - (#picks - (claimed - before))
-    is_cut_short = may_end <= 0 and claimed - before < #picks
-  until (#picks == 0 and not (has_made_way and let_out(name))) or claimed >= limit or is_cut_short
+    local passed_over = #picks - (claimed - before) + shut
+    may_end = may_end - passed_over
+    is_cut_short = may_end <= 0 and passed_over > 0
+  until (#picks + shut == 0 and not (has_made_way and let_out(name))) or claimed >= limit or is_cut_short
   if claimed > 0 then
     local changes = {'ag', ((settings[3] or 0) + claimed) % AGED_EVERY}
     for field, group in pairs(turns) do changes[#changes + 1], changes[#changes + 2] = field, group end
@@ -286,11 +287,14 @@ local function claim_from(name, number, limit)
   local at_gates = (settings[7] or 0) + (queue_of(name).counts.gw or 0)
   local gate_opens = at_gates > 0 and ms_until(GATES, name) or math.huge
   local is_full = claimed >= limit or is_cut_short
-  if is_full and (gate_opens == 0 or call('EXISTS', key('front', name), key('lanes', name), key('cleared', name)) > 0) then
+  local is_more = has_claimable(name)
+  if is_full and (gate_opens == 0 or is_more) then
     if not (settings[4] or settings[5]) or asked == limit then wake(name, 1) end
     if is_cut_short then reply[4] = 1 end
   end
-  return claimed, math.min(opens or math.huge, gate_opens)
+  -- When the rate of the queue lets another start is of use only where it is that which holds back.
+  local is_held_back = opens and claimed >= free and is_more
+  return claimed, math.min(is_held_back and opens or math.huge, gate_opens)
 end
 
 local limit, next_due = tonumber(ARGV[1]), math.huge

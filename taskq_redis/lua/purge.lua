@@ -5,6 +5,9 @@
 local name, limit, token = ARGV[1], tonumber(ARGV[2]), ARGV[4]
 local last = call('HMGET', key('queue', name), 'pt', 'pn')
 if last[1] == token then return tonumber(last[2]) end
+-- A tenant that has as much as it may keeps none of them from this.
+local shut = call('ZRANGEBYSCORE', key('lanes', name), SHUT, '+inf', 'LIMIT', 0, limit)
+for _, lane in ipairs(shut) do open_lanes(name, string.sub(lane, 3)) end
 local ids = pick(name, limit, 0, math.huge, {}, true)
 for _, kind in ipairs({'due', 'retry'}) do
   if #ids < limit then

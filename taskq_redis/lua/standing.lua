@@ -16,9 +16,12 @@ local function standing(name)
     if since then oldest = math.min(oldest or since, since) end
   end
 
-  for _, lane in ipairs(call('ZRANGE', key('lanes', name), 0, reach)) do
+  local lanes = call('ZRANGE', key('lanes', name), 0, reach, 'WITHSCORES')
+  for i = 1, #lanes, 2 do
+    local lane = lanes[i]
     local stream = lane_key(name, lane)
-    local head = call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+    -- One that is shut waits for its tenant, as those in a room do.
+    local head = tonumber(lanes[i + 1]) < SHUT and call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
     add(tonumber(string.sub(lane, 1, 1)), call('XLEN', stream), head and tonumber(string.match(head[1], '^%d+')))
   end
   local function add_bands(zset, is_free)

@@ -16,6 +16,7 @@ from taskq.testing.conformance.bench import FAILURE, LONG, Bench, new_id
 from taskq.testing.conformance.flows import ALL, DONE, FAILED, SUCCESS, fired, flow, make, tally
 from taskq.testing.conformance.joins import MANY, after, relay, settle, states
 from taskq.testing.conformance.kit import Kit
+from taskq.testing.conformance.tenants import bound
 
 
 class CallbackRules(Kit):
@@ -100,6 +101,19 @@ class CallbackRules(Kit):
         await bench.backend.maintenance.relay()
         assert len(await bench.take(10, queues=[queue])) == 1
         assert await fired(bench) == [DONE]
+
+    async def test_a_tenant_over_its_quota_gets_it_when_there_is_room(self, bench: Bench) -> None:
+        id = new_id(bench.backend.shard_of(bench.queue))
+        message = bench.message(group="acme")
+        await bench.backend.flows.create(NewFlow(id, callbacks={DONE: message}))
+        await bound(bench, unfinished=1)
+        held = await bench.put(group="acme")
+        await bench.backend.flows.close(id)
+        await relay(bench)
+        assert await bench.backend.inspector.get(message.id) is None
+        await bench.backend.broker.cancel([held.id])
+        await relay(bench)
+        assert await bench.take_ids() == [message.id]
 
     async def test_it_is_enqueued_in_whatever_queue_it_has(self, bench: Bench) -> None:
         for number in range(6):

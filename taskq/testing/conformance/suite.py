@@ -29,6 +29,7 @@ from taskq.testing.conformance.settle import HistoryRules, SettleAnswerRules, Se
 from taskq.testing.conformance.sharing import BackendRules, CloneRules, ConcurrencyRules, NamespaceRules
 from taskq.testing.conformance.soundness import DiagnosisRules
 from taskq.testing.conformance.steering import CapacityRules, MovingRules, QueueLimitRules, SettingsRules, StandingRules
+from taskq.testing.conformance.tenant_waits import LoadEndRules, QuotaWaitRules
 from taskq.testing.conformance.tenants import FairRules, LoadRules, QuotaRules
 from taskq.testing.conformance.transitions import TransitionRules
 from taskq.testing.conformance.unique import HolderRules, RedrivenKeyRules, ReplaceRules, UniqueRules
@@ -51,6 +52,8 @@ class BackendConformance(
     GroupRules,
     FairRules,
     QuotaRules,
+    QuotaWaitRules,
+    LoadEndRules,
     LoadRules,
     RateRules,
     SlotRules,
