@@ -19,6 +19,8 @@ GATE_REACH = 200
 """Tasks that it looks at then, beyond those that it may take."""
 COUNTED_SIZE = 10_000
 """Up to this size a queue is counted with each enqueue; a larger one now and then."""
+KEPT_LOAD = 500
+"""From so many tasks on of a tenant their number is kept for a moment."""
 NOISY_REACH = 500
 """Tasks at the head of a lane among which a claim counts those that run."""
 JOINS_PER_STEP = 1000
@@ -38,6 +40,7 @@ CONSTANTS: dict[str, object] = {
     "gate_reach": GATE_REACH,
     "gate_rounds": GATE_ROUNDS,
     "history_limit": HISTORY_LIMIT,
+    "kept_load": KEPT_LOAD,
     "joins_per_step": JOINS_PER_STEP,
     "least_share": LEAST_SHARE,
     "log_limit": LOG_LIMIT,

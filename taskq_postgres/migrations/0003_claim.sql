@@ -261,6 +261,9 @@ begin
     v_no := nextval('{schema}.claim_number');
 
     v_has_quotas := exists (select 1 from {schema}.tenant k where k.gates is not null);
+    if v_has_quotas then  -- they stay as they are until the end
+        perform pg_advisory_xact_lock_shared(hashtextextended({literal}, 6));
+    end if;
     v_turns := {schema}.lock_turns_v1(p_queues, p_after, v_now, v_aged);
     for v_queue, v_index, v_workers, v_rate in
         select u.queue, u.ord, k.workers, k.rate from unnest(p_queues) with ordinality u(queue, ord)
@@ -279,8 +282,9 @@ begin
             select q.p_free, q.p_opens into v_free, v_opens
                 from {schema}.queue_room_v1(v_queue, v_workers, v_rate, v_now) q;
             v_limit := least(p_limit, v_before + v_free);
-            v_next := least(v_next, case when exists (select 1 from {schema}.task t
-                where t.queue = v_queue and t.state = 0 and not t.front and t.lease_until is null) then v_opens end);
+            if v_free = 0 and {schema}.has_pending_v1(v_queue, v_now) then
+                v_next := least(v_next, v_opens);
+            end if;
             v_counted := v_counted || case when v_workers is null then '{}' else array[v_queue] end;
         end if;
         select exists (select 1 from {schema}.task t where t.queue = v_queue and t.front),
@@ -339,7 +343,7 @@ begin
                         v_noisy := coalesce(
                             v_noisy, {schema}.noisy_v1(v_queue, v_more.p_priorities, v_more.p_groups));
                         v_shut := case when v_has_quotas
-                            then {schema}.shut_v1(v_queue, v_more.p_groups, v_now) else '{}' end;
+                            then {schema}.shut_v1(v_queue, v_now) else '{}' end;
                         if v_shut <> '{}' then
                             select coalesce(array_agg(x.priority), '{}') as p_priorities,
                                     coalesce(array_agg(x.lane_group), '{}') as p_groups into v_more
@@ -446,6 +450,9 @@ begin
         end if;
         if v_rate is not null and cardinality(v_rows) > v_before then
             perform {schema}.spend_v1(v_queue, v_rate, v_now, cardinality(v_rows) - v_before);
+            if cardinality(v_rows) >= v_before + v_free and {schema}.has_pending_v1(v_queue, v_now) then
+                v_next := least(v_next, v_opens);  -- that is what holds back the rest
+            end if;
         end if;
     end loop;
 

@@ -244,6 +244,9 @@ begin
         select * into r from {schema}.room k
             where k.gate = r.gate and k.queue = p_queue and k.opens_at <= p_now for update skip locked;
         continue when not found;
+        if r.gate like '_:@%' then  -- what a tenant may have may have been set anew
+            r.spec := {schema}.limit_at_v1(r.gate);
+        end if;
         g := {schema}.gate_now_v1(g, r.spec, v_now);
         v_most := {schema}.gate_room_v1(g, r.spec, v_now);
         with passing as materialized (

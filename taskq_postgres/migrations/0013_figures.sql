@@ -27,7 +27,7 @@ returns boolean language plpgsql as $$
 declare
     v_count int;
 begin
-    if not pg_try_advisory_xact_lock(hashtextextended({literal}, 4)) then
+    if not pg_try_advisory_xact_lock(hashtextextended({literal}, 7)) then
         return false;
     end if;
     select count(*) into v_count from (

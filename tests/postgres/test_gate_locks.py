@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from taskq.domain.limits import Slots
+from taskq.domain.limits import Rate, Slots
 from taskq.domain.outcome import Complete
 from taskq.domain.overrides import Override
+from taskq.domain.tenants import NO_QUOTA, Quota
 from taskq.testing.conformance import Bench
+from taskq.testing.conformance.bench import LONG
 
 PATIENCE = 5.0
 MOMENT = pytest.approx(0.01)
@@ -128,3 +130,32 @@ async def test_an_override_that_is_over_is_not_kept(bench: Bench, holder: psycop
     await bench.backend.overrides.put(bench.queue, Override("c:old", limit=1, until=1.0))
     await bench.backend.overrides.put(bench.queue, Override("c:new", limit=1))
     assert holder.execute("select gate from taskq.override").fetchall() == [("c:new",)]
+
+
+async def test_a_quota_that_is_changed_waits_for_the_claim_that_knows_the_old_one(
+    bench: Bench, holder: psycopg.Connection
+) -> None:
+    await bench.backend.tenants.configure("acme", Quota(rate=Rate("", 1 / LONG, 1.0)))
+    await bench.running(group="acme")
+    waits = await bench.put(group="acme")
+    claim = "select * from taskq.claim_v1(array[%s], 5, 'w', 'r', 60, 60, array[0, 0, 0, 0]::bigint[], 0)"
+    holder.execute(claim, (bench.queue,))  # it has put the task into a room that opens late
+    setting = asyncio.ensure_future(bench.backend.tenants.configure("acme", NO_QUOTA))
+    done, _ = await asyncio.wait([setting], timeout=0.3)
+    assert not done, "it waits for the claim"
+    holder.commit()
+    await asyncio.wait_for(setting, PATIENCE)
+    assert await bench.take_ids() == [waits.id]
+
+
+async def test_a_quota_that_is_changed_waits_for_nobody_who_has_called_a_room_due(
+    bench: Bench, holder: psycopg.Connection
+) -> None:
+    await bench.backend.tenants.configure("acme", Quota(running=1))
+    await bench.running(group="acme")
+    waits = await bench.put(group="acme")
+    assert await bench.take() == []
+    holder.execute("update taskq.room set opens_at = clock_timestamp() where gate = 'c:@acme'")
+    await asyncio.wait_for(bench.backend.tenants.configure("acme", NO_QUOTA), PATIENCE)
+    holder.commit()
+    assert await bench.take_ids() == [waits.id]
