@@ -245,11 +245,11 @@ class StoreSubmitter:
         place = Place(self.namespace, queue, root.shard_of(queue))
         is_counted = not task.terms.are_none or call.unique_key is not None
         if is_counted and Capability.LIMITS_SPAN_QUEUES not in root.capabilities:
-            self._check_shard(task, queue, place.shard)
+            self._check_shard(task, queue, place.shard, call.tenant)
         limits = Limits(self._max_payload, self._stores.has_detached_results)
         return Writer(task, call, place, crypto, hooks, limits, related)
 
-    def _check_shard(self, task: Task[..., Any], queue: str, shard: int) -> None:
+    def _check_shard(self, task: Task[..., Any], queue: str, shard: int, tenant: str) -> None:
         """Limits and unique keys are kept in a shard: all queues of tasks that share such must lie in the same.
 
         Of a task that is not known here nobody knows where it is at home.
@@ -257,7 +257,7 @@ class StoreSubmitter:
         is_strange = task.function is stands_for_unknown and task.terms.are_none
         sharing = () if is_strange else (task, *self._sharing(task))
         for other in sharing:
-            home = self.queue_of(other)
+            home = self.queue_of(other, tenant if other.terms.are_by_tenant else "")
             if self._stores.root.shard_of(home) != shard:
                 raise CapabilityMissing(
                     f"{other.name} has limits or a unique key, which this store keeps where its queue {home!r} lies: "

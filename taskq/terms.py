@@ -63,6 +63,13 @@ class Terms:
         return isinstance(self.unique, Debounce | KeepLatest)
 
     @property
+    def are_by_tenant(self) -> bool:
+        """Whether nothing that it counts is counted of two tenants together."""
+        counted: list[RateLimit | Concurrency] = [*self.rates, *self.slots]
+        keys = [(one.key,) if isinstance(one.key, str) else one.key for one in counted]
+        return self.breaker is None and all(isinstance(key, tuple) and "tenant" in key for key in keys)
+
+    @property
     def shared_names(self) -> frozenset[str]:
         """What its limits are called that other tasks may share."""
         named = (*self.rates, *self.slots, *((self.breaker,) if self.breaker else ()))

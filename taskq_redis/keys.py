@@ -15,8 +15,8 @@ A shard is one hash slot: all its keys carry the tag `{namespace:shard}`, so tha
                  out:<id>:<fence>   string  a result kept for a task of another backend
 
                  lane:<n>:<q>:<p>:<group>   stream  PENDING, one entry for each task; `i` is its id
-                 lanes:<q>          zset    the non-empty lanes `<p>:<group>` of a queue, most urgent first; behind all those
-                                            whose tenant has as much as it may
+                 lanes:<q>          zset    the non-empty lanes `<p>:<group>` of a queue, most urgent first; at
+                                            its end those whose tenant has as much as it may
                  front:<q>          zset    PENDING again: by priority, then by the time of first becoming ready
                  schedules          zset    names of schedules, by the instant (µs) at which they are due, or +inf
                  schedule:<name>    hash    a schedule: q its queue, sp spec, st state, n when it is due, r revision

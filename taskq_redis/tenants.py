@@ -26,6 +26,10 @@ class RedisTenants:
         text = await self._store.command(_HOME, "HGET", name, plain(tenant))
         return NO_QUOTA if text is None else read(text)
 
+    def part(self, quota: Quota) -> Quota:
+        """What each shard keeps to."""
+        return part_of(quota, len(self._store.shards))
+
     async def configure(self, tenant: str, quota: Quota) -> None:
         """Set what a tenant may have."""
         text = "" if quota.is_nothing else write(tenant, quota, len(self._store.shards))
@@ -59,17 +63,26 @@ def write(tenant: str, quota: Quota, shards: int) -> str:
     >>> read(b'1.0 50 - 5/-/-/100/- [["c","@acme",2]]')
     Quota(weight=1.0, running=5, rate=None, unfinished=100, payload_bytes=None)
     """
-    rate = quota.rate
+    rate, part = quota.rate, part_of(quota, shards)
     whole = (quota.running, rate and rate.per_second, rate and rate.burst, quota.unfinished, quota.payload_bytes)
-    part = Quota(
+    words = (repr(part.weight), _word(part.unfinished), _word(part.payload_bytes), "/".join(map(_word, whole)))
+    return " ".join((*words, pack_limits(part.limits(plain(tenant))) or "[]"))
+
+
+def part_of(quota: Quota, shards: int) -> Quota:
+    """What of a quota each of so many shards keeps to.
+
+    >>> part_of(Quota(running=5, unfinished=1), 2)
+    Quota(weight=1.0, running=2, rate=None, unfinished=1, payload_bytes=None)
+    """
+    rate = quota.rate
+    return Quota(
         quota.weight,
         _part(quota.running, shards),
         rate and rate._replace(per_second=rate.per_second / shards, burst=max(1.0, rate.burst / shards)),
         _part(quota.unfinished, shards),
         _part(quota.payload_bytes, shards),
     )
-    words = (repr(part.weight), _word(part.unfinished), _word(part.payload_bytes), "/".join(map(_word, whole)))
-    return " ".join((*words, pack_limits(part.limits(plain(tenant))) or "[]"))
 
 
 def read(text: bytes) -> Quota:

@@ -143,7 +143,9 @@ def _pause(record: TaskRecord, settings: QueueSettings) -> Check:
 
 async def _limits(backend: Backend, record: TaskRecord, settings: QueueSettings, now: datetime) -> list[Check]:
     own = [limit for limit in record.limits if not limit.key.startswith(MARK)]
-    tenant = (await backend.tenants.quota(record.group)).limits(record.group) if record.group else ()
+    tenant: tuple[Limit, ...] = ()
+    if record.group:
+        tenant = backend.tenants.part(await backend.tenants.quota(record.group)).limits(record.group)
     limits: list[Limit] = [*tenant, *own, *([settings.rate] if settings.rate else [])]
     states = await backend.queues.gates(record.queue, [limit.gate for limit in limits]) if limits else []
     held = {each.gate: each for each in await backend.overrides.all()} if limits else {}

@@ -28,11 +28,16 @@ class Tenants(Protocol):
     """Keeps quotas, which claims and enqueues keep to.
 
     A store that counts no limits over several shards (Capability.LIMITS_SPAN_QUEUES) divides those of a tenant among
-    them: they are never exceeded, and perhaps not used up.
+    them: each shard keeps to its part, of at least one task. So a quota is perhaps not used up, and is exceeded only where
+    it allows less than one task for each shard.
     """
 
     async def quota(self, tenant: str) -> Quota:
         """What is set for a tenant."""
+        ...
+
+    def part(self, quota: Quota) -> Quota:
+        """What of it each shard keeps to: all of it, where the store divides nothing."""
         ...
 
     async def configure(self, tenant: str, quota: Quota) -> None:

@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 
 from taskq import App, CapabilityMissing, Concurrency, Unique
+from taskq.management import Actor, Management, Role
 from taskq.ports import Capability
 
 
@@ -56,3 +57,16 @@ async def test_a_key_of_a_call_is_kept_where_its_task_is_at_home(app: App) -> No
         assert (await job.options(unique_key="k").aenqueue()).id == first.id
         with pytest.raises(CapabilityMissing):
             await job.options(unique_key="k", queue=apart(app, "home")).aenqueue()
+
+
+async def test_a_task_is_told_of_the_part_of_a_quota_that_its_shard_keeps_to(app: App) -> None:
+    job = app.task(name="job")(nothing)
+    async with app:
+        root = Management(app, Actor("root", [Role.ADMIN]))
+        await root.tenants.configure("acme", running=8)
+        id = (await job.options(tenant="acme").aenqueue()).id
+        checks = (await root.tasks.explain(id)).checks
+    assert [check.text for check in checks if check.name == "limit"] == ["0 of 2 slots of the tenant acme are taken"]
+
+
+async def nothing() -> None: ...

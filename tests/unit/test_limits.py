@@ -204,4 +204,25 @@ async def test_a_call_s_own_key_is_kept_where_its_task_is_at_home(app: App, shar
     await app.aenqueue("elsewhere", {}, queue="far", unique_key="o-17")
 
 
+async def test_what_is_counted_by_tenant_is_at_home_where_the_routes_send_the_tenant(shards: None) -> None:
+    routes = {"acme": "far"}
+    app = App("memory://", routes=lambda name, *, tenant: routes.get(tenant))
+    by_tenant = [
+        {"rate_limit": RateLimit(1, key="tenant")},
+        {"concurrency": Concurrency(1, key=("tenant", "x"))},
+        {"unique": Unique()},
+    ]
+    async with app:
+        for number, options in enumerate(by_tenant):
+            job = app.task(name=f"job-{number}", **options)(_takes_x)
+            for tenant in ("acme", "other"):
+                await job.options(tenant=tenant).aenqueue()
+            with pytest.raises(CapabilityMissing, match="'far' lies: queue 'near'"):
+                await job.options(tenant="acme", queue="near").aenqueue()
+        whole = app.task(name="whole", rate_limit=RateLimit(1))(_takes_x)
+        await whole.options(tenant="other").aenqueue()
+        with pytest.raises(CapabilityMissing, match="'default' lies: queue 'far'"):
+            await whole.options(tenant="acme").aenqueue()
+
+
 def _takes_x(x: int = 0) -> None: ...
