@@ -28,8 +28,8 @@ class Tenants(Protocol):
     """Keeps quotas, which claims and enqueues keep to.
 
     A store that counts no limits over several shards (Capability.LIMITS_SPAN_QUEUES) divides those of a tenant among
-    them: each shard keeps to its part, of at least one task. So a quota is perhaps not used up, and is exceeded only where
-    it allows less than one task for each shard.
+    them: each shard keeps to its part, of at least one task. So a quota is perhaps not used up, and is exceeded only
+    where it allows less than one task for each shard.
     """
 
     async def quota(self, tenant: str) -> Quota:

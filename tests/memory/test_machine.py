@@ -11,7 +11,8 @@ from taskq.ports import Backend, BackendOptions
 from taskq.testing.clock import VirtualClock
 from taskq.testing.conformance import BackendConformance
 from taskq.testing.conformance import commands as do
-from taskq.testing.conformance.machine import PLAIN, QueueMachine
+from taskq.testing.conformance.drawn import PLAIN
+from taskq.testing.conformance.machine import QueueMachine
 from taskq_memory import create_backend
 from taskq_memory.backend import MemoryBackend
 

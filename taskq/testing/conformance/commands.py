@@ -10,8 +10,9 @@ from taskq.domain.limits import LOOK_AGAIN
 from taskq.domain.message import Message
 from taskq.domain.outcome import Retry, Settlement, Snooze
 from taskq.domain.record import LOG_LIMIT, Progress
+from taskq.domain.tenants import Quota
 from taskq.domain.workflow import Edge, OnParentFailure
-from taskq.ports import Fetched, Parent, QueueConfig, Settled
+from taskq.ports import Capability, Fetched, Parent, QueueConfig, Settled
 from taskq.testing.conformance.bench import LONG, SILENCE
 from taskq.testing.conformance.model import QueueModel
 from taskq.testing.conformance.remembered import Choice, Memory, Request, Step
@@ -373,3 +374,20 @@ class Configure:
             model.configure(self.queue, self.workers, self.size)
 
         return Step(lambda: memory.backend.queues.configure(self.queue, config), explain)
+
+
+@dataclass(frozen=True)
+class Restrict:
+    """What a tenant may have."""
+
+    tenant: str
+    quota: Quota
+
+    def bind(self, memory: Memory) -> Step | None:
+        """Set it, where one shard counts it for all queues."""
+        if Capability.LIMITS_SPAN_QUEUES not in memory.backend.capabilities:
+            return None
+        return Step(
+            lambda: memory.backend.tenants.configure(self.tenant, self.quota),
+            lambda model, _: model.restrict(self.tenant, self.quota),
+        )

@@ -82,6 +82,8 @@ class QueueModel(Joined):
         is_full = self.waiting(message.queue) >= self.sizes.get(message.queue, len(self.tasks) + 1)
         if known is None and is_full:
             return message.id, EnqueueStatus.FULL
+        if known is None and not self.has_room_for(message.group):
+            return message.id, EnqueueStatus.OVER_QUOTA
         return message.id, known or self._enqueue(message, position)
 
     def _refused(self, message: Message) -> EnqueueStatus | None:
@@ -95,7 +97,7 @@ class QueueModel(Joined):
         return None
 
     def _enqueue(self, message: Message, position: int) -> EnqueueStatus:
-        task = Task(message, created_at=self.now)
+        task = Task(message, created_at=self.now, is_limited=bool(message.limits) or message.group in self.quotas)
         if message.unique is not None:
             self.keys[message.unique.key] = message.id, message.unique.until
         self.tasks[message.id] = task
@@ -147,6 +149,7 @@ class QueueModel(Joined):
 
     def _run(self, task: Task, worker: str, lease: float) -> None:
         self._move(task, Event.FETCH, _S.RUNNING)
+        task.is_counted = self.quota_of(task.message.group).running is not None
         unique = task.message.unique
         begins = unique is not None and unique.until is Until.START
         if unique is not None and begins and self.keys.get(unique.key, ("",))[0] == task.message.id:

@@ -10,6 +10,7 @@ from taskq.domain.limits import Slots
 from taskq.domain.message import Message
 from taskq.domain.record import HISTORY_LIMIT, AttemptOutcome, Failure, Progress
 from taskq.domain.state import WAITING, Event, TaskState, check
+from taskq.domain.tenants import NO_QUOTA, Quota
 from taskq.domain.unique import Until
 
 LEASE_LOST = Failure("LeaseLost", "")
@@ -77,6 +78,10 @@ class Task:
     """Its parents that have not ended, while it is BLOCKED."""
     is_reason_fixed: bool = True
     """Whether the contract says what `reason` is."""
+    is_limited: bool = False
+    """Whether it has limits, or its tenant had at some time."""
+    is_counted: bool = False
+    """Whether it takes one of the places that its tenant has, while it is RUNNING."""
 
     @property
     def is_unsettled(self) -> bool:
@@ -97,6 +102,7 @@ class Tasks:
         self.paused: set[str] = set()
         self.workers: dict[str, int] = {}
         self.sizes: dict[str, int] = {}
+        self.quotas: dict[str, Quota] = {}
         self.keys: dict[str, tuple[str, Until]] = {}
         """Unique key → its owner, and until when."""
 
@@ -124,7 +130,30 @@ class Tasks:
 
     def _may_pass(self, task: Task) -> bool:
         """Whether no limit holds the task back."""
+        group = task.message.group
+        most = self.quota_of(group).running
+        if most is not None and most <= sum(each.is_counted for each in self.of_tenant(group)):
+            return False
         return all(isinstance(one, Slots) and self._holders(one) < one.limit for one in task.message.limits)
+
+    def quota_of(self, tenant: str) -> Quota:
+        """What is set for a tenant."""
+        return self.quotas.get(tenant, NO_QUOTA)
+
+    def of_tenant(self, tenant: str) -> list[Task]:
+        """Those of its tasks that are not over."""
+        return [task for task in self.tasks.values() if task.message.group == tenant and not task.state.is_final]
+
+    def has_room_for(self, tenant: str) -> bool:
+        """Whether a tenant may have one task more."""
+        most = self.quota_of(tenant).unfinished
+        return most is None or len(self.of_tenant(tenant)) < most
+
+    def restrict(self, tenant: str, quota: Quota) -> None:
+        """Set what a tenant may have."""
+        self.quotas[tenant] = quota
+        for task in self.of_tenant(tenant):
+            task.is_limited = True
 
     def _holders(self, limit: Slots) -> int:
         running = (task.message.limits for task in self.tasks.values() if task.state == TaskState.RUNNING)
@@ -132,7 +161,7 @@ class Tasks:
 
     def is_limited(self) -> bool:
         """Whether a limit may hold a task back now."""
-        return any(task.state == TaskState.PENDING and task.message.limits for task in self.tasks.values())
+        return any(task.state == TaskState.PENDING and task.is_limited for task in self.tasks.values())
 
     def owner_of(self, key: str, but: str = "") -> str | None:
         """The task that holds a unique key, None where it is free."""
@@ -188,7 +217,7 @@ class Tasks:
         check(event, None if event == Event.ENQUEUE else task.state, after)
         task.state = after
         task.due_at = None
-        task.is_late = task.in_front = False
+        task.is_late = task.in_front = task.is_counted = False
         if after.is_final:
             task.completed_at = self.now
 
@@ -209,8 +238,8 @@ def _next(ready: Sequence[Task]) -> list[Task]:
     Whether a task with limits was passed over meanwhile, because a gate was closed, and so has left the front or stands
     ahead of its lane, is not followed: it may or may not.
     """
-    front = [task for task in ready if task.in_front and not task.message.limits]
-    perhaps = [task for task in ready if task.in_front and task.message.limits]
+    front = [task for task in ready if task.in_front and not task.is_limited]
+    perhaps = [task for task in ready if task.in_front and task.is_limited]
     if front:
         return [*_next_in_front(front), *(task for task in perhaps if task in _next_in_front([*front, task]))]
     lanes = [task for task in ready if not task.in_front]
@@ -220,8 +249,8 @@ def _next(ready: Sequence[Task]) -> list[Task]:
 def _next_with_limits(lanes: Sequence[Task], perhaps: Sequence[Task]) -> list[Task]:
     urgent = max(task.message.priority for task in lanes)
     # One that came back may be ahead of all, or stand among those of its priority; then it is one of `perhaps`.
-    free = [task for task in lanes if not task.message.limits and task.message.priority == urgent]
-    limited = [task for task in lanes if task.message.limits and task.message.priority == urgent]
+    free = [task for task in lanes if not task.is_limited and task.message.priority == urgent]
+    limited = [task for task in lanes if task.is_limited and task.message.priority == urgent]
     return [*_next_in_lanes([*free, *limited]), *(_next_in_lanes(free) if free else []), *_earliest(limited)]
 
 
