@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from taskq.alert_rules import EMAIL, WEBHOOK, AlertOptions, EmailOptions, WebhookOptions
 from taskq.app import App
 from taskq.errors import ConfigError, InvalidOption, TaskqError
-from taskq.management.alert_rules import EMAIL, WEBHOOK, AlertOptions, EmailOptions, WebhookOptions
 from taskq.management.alerts import AlertBook, Kept, Key, Notice, plain, without_notice
 from taskq.outbound.urls import read_url
 from taskq.runtime.service import said

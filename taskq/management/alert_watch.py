@@ -14,11 +14,11 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from taskq.alert_rules import AlertOptions
 from taskq.app import App
 from taskq.domain.alerts import Bounds, Course, Reading, Rule, Verdict, judge, worst
 from taskq.errors import TaskqError
 from taskq.management.alert_readings import STORE, Found, Readings
-from taskq.management.alert_rules import AlertOptions
 from taskq.management.alert_telling import AlertTeller
 from taskq.management.alerts import (
     Alert,
@@ -193,8 +193,8 @@ class AlertWatch:
     async def _go_on(self, key: Key, row: Row, reading: Reading, look: _Look) -> None:
         """Note how it stands now and then, and tell of it again where nobody has acknowledged it."""
         kept, after = row.kept, self._options.remind_after
-        is_silent = kept.alert.acknowledged_at is None and after is not None
-        reminds = is_silent and after is not None and is_older(kept.reminded_at, look.now, after)
+        is_silent = kept.alert.acknowledged_at is None and after > 0
+        reminds = is_silent and is_older(kept.reminded_at, look.now, after)
         is_stale = reading.text != kept.alert.text and is_older(kept.written_at, look.now, REWRITE_AFTER)
         if not (reminds or is_stale):
             return
@@ -225,7 +225,7 @@ class AlertWatch:
             return
         if self._away_since is None:
             self._away_since = began
-        if now - self._away_since < bounds.hold:
+        if now - self._away_since < bounds.hold_for:
             return
         at = datetime.now(UTC)
         reading = Reading(1.0, f"the store does not answer: {said(error)}")

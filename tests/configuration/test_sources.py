@@ -105,14 +105,14 @@ def test_lists_and_names_in_variables(read: Read) -> None:
         "TASKQ_WEBHOOKS__SECRETS": f"whsec_{'A' * 32}, whsec_{'B' * 32}",
         "TASKQ_WEBHOOKS__ALLOW": "10.0.0.0/8,192.168.0.1",
         "TASKQ_WEBHOOKS__PORTS": "443, 8443",
-        "TASKQ_ALERTS__RULES__STORE_SLOW__QUEUES": "mail,slow",
+        "TASKQ_ALERTS__RULES__OLDEST_AGE__QUEUES": "mail,slow",
         "TASKQ_AUTH__ROLES__Ops": "operator",
     }
     found = read("crypto: {keys: {K1: wrong}}", environment=environment)
     assert found.queues == {"Mail-2": {"rate": "100/m"}}
     assert list(found.sections.crypto.keys) == ["K1", "k2"]
     assert found.sections.webhooks.ports == [443, 8443]
-    assert found.sections.alerts.rules.store_slow.queues == ["mail", "slow"]
+    assert found.sections.alerts.rules.oldest_age.queues == ["mail", "slow"]
     assert found.sections.auth.roles == {"Ops": "operator"}
     app = found.app()
     crypto, webhooks = app.stores.crypto, found.assumed.webhooks()

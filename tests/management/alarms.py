@@ -6,14 +6,14 @@ import itertools
 from typing import Any
 
 from taskq import App
+from taskq.alert_rules import AlertOptions, bounds_of
 from taskq.domain.alerts import Bounds, Rule
-from taskq.management.alert_rules import AlertOptions, bounds_of
 from taskq.management.alert_telling import AlertTeller
 from taskq.management.alert_watch import AlertWatch
 from taskq.ports import WorkerInfo, WorkerState
 from taskq.testing.conformance.fleet import worker_info
 
-AT_ONCE = {"hold": 0.0, "clear_after": 0.0}
+AT_ONCE = {"hold_for": 0.0, "clear_after": 0.0}
 """Of rules that are to be seen without waiting."""
 _numbers = itertools.count()
 

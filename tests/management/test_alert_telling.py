@@ -11,11 +11,11 @@ import pytest
 import pytest_asyncio
 
 from taskq import App
+from taskq.alert_rules import AlertOptions, EmailOptions, WebhookOptions, bounds_of
 from taskq.config import Settings
 from taskq.domain.alerts import Rule
 from taskq.errors import BackendUnavailable, ConfigError
 from taskq.management import Management
-from taskq.management.alert_rules import AlertOptions, EmailOptions, WebhookOptions, bounds_of
 from taskq.management.alert_telling import FIRST_PAUSE, AlertTeller
 from taskq.management.alert_watch import AlertWatch
 from taskq.management.alerts import AlertBook
@@ -270,7 +270,7 @@ async def test_the_log_tells_too(hooked: App, caplog: pytest.LogCaptureFixture) 
         (lambda: bounds_of("oldest", above=1), "alerts.rules has only queue_behind"),
         (lambda: bounds_of("oldest_age", over=1), "alerts.rules.oldest_age has only above, hold"),
         (lambda: bounds_of("oldest_age", above=-1), "alerts.rules.oldest_age.above must be from 0"),
-        (lambda: bounds_of("oldest_age", hold="soon"), "alerts.rules.oldest_age.hold must be from 0"),
+        (lambda: bounds_of("oldest_age", hold_for="soon"), "alerts.rules.oldest_age.hold_for must be from 0"),
         (lambda: bounds_of("oldest_age", enabled="yes"), "alerts.rules.oldest_age.enabled must be True or False"),
         (lambda: bounds_of("oldest_age", queues="mail"), "alerts.rules.oldest_age.queues must be a list"),
         (lambda: bounds_of("store_slow", queues=["mail"]), "alerts.rules.store_slow is about no queue"),
@@ -325,7 +325,7 @@ async def test_who_had_the_duty_tells_of_a_store_that_is_away(
 ) -> None:
     hands = Hands()
     webhook = WebhookOptions(hooks.url)
-    alerts = options(store_away={"hold": 15.0, "clear_after": 0.0}, webhook=webhook)
+    alerts = options(store_away={"hold_for": 15.0, "clear_after": 0.0}, webhook=webhook)
     watch, teller = watch_of(hooked, alerts, hands)
     other, silent = watch_of(hooked, alerts, hands)
     await watch.tick()
@@ -356,7 +356,7 @@ async def test_a_store_that_comes_back_to_another_holder_keeps_the_alert(
     hooked: App, hooks: HookServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hands = Hands()
-    alerts = options(store_away={"hold": 0.0, "clear_after": 0.0})
+    alerts = options(store_away={"hold_for": 0.0, "clear_after": 0.0})
     watch, _ = watch_of(hooked, alerts, hands)
     await watch.tick()
     away = Away(hooked, monkeypatch, hands)
@@ -375,7 +375,7 @@ async def test_a_store_that_comes_back_to_another_holder_keeps_the_alert(
 
 async def test_a_short_absence_is_no_alert(hooked: App, monkeypatch: pytest.MonkeyPatch) -> None:
     hands = Hands()
-    watch, _ = watch_of(hooked, options(store_away={"hold": 15.0}), hands)
+    watch, _ = watch_of(hooked, options(store_away={"hold_for": 15.0}), hands)
     await watch.tick()
     away = Away(hooked, monkeypatch, hands)
     for _ in range(4):

@@ -14,10 +14,10 @@ import pytest
 from msgspec.structs import replace
 
 from taskq import App
+from taskq.alert_rules import EmailOptions
 from taskq.errors import ConfigError, NotApplied
 from taskq.management import Actor, Forbidden, Management, Role
 from taskq.management.alert_desk import AlertNotFound
-from taskq.management.alert_rules import EmailOptions
 from taskq.management.alert_watch import MOST_ACTIVE, OTHERS
 from taskq.management.alerts import JOURNAL, KEPT, KIND, Alert, AlertBook, Change, Kept, document_id
 from taskq.ports.events import ALERTS
@@ -96,7 +96,7 @@ async def test_events_tell_of_changes(app: App) -> None:
 
 
 async def test_what_must_hold_is_not_raised_before_its_time(app: App, management: Management) -> None:
-    watch, _ = watch_of(app, options(no_worker={"hold": 600.0}))
+    watch, _ = watch_of(app, options(no_worker={"hold_for": 600.0}))
     await app.aenqueue("mail.send", {}, queue="mail")
     for _ in range(3):
         await watch.tick()

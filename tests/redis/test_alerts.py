@@ -9,9 +9,9 @@ import pytest
 import redis
 
 from taskq import App
+from taskq.alert_rules import WebhookOptions
 from taskq.config import Settings
 from taskq.management import Management
-from taskq.management.alert_rules import WebhookOptions
 from taskq.management.alert_watch import EVERY
 from taskq.management.alerts import JOURNAL
 from tests.hooks import HookServer, webhooks_to
