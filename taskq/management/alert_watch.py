@@ -31,12 +31,12 @@ from taskq.management.alerts import (
     notice_of,
     plain,
     raised,
-    store_now,
     with_notice,
 )
 from taskq.ports import Backend, Event
 from taskq.ports.events import ALERTS
 from taskq.runtime.service import said
+from taskq.store_clock import store_now
 
 DUTY = "alerts"
 EVERY = 5.0

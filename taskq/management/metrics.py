@@ -16,10 +16,10 @@ from taskq.domain.sketch import quantile
 from taskq.domain.state import TaskState
 from taskq.errors import InvalidOption
 from taskq.management.access import Forbidden, Permission
-from taskq.management.alerts import store_now
 from taskq.management.desk import Desk
 from taskq.ports import MetricsStore
 from taskq.rollups import MOST_POINTS, STEPS, Point, Step, points
+from taskq.store_clock import store_now
 
 SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 ENDS = ("completed", "failed", "dead", "cancelled")
