@@ -13,11 +13,11 @@ import msgspec
 
 from taskq.documents import Shelf, every
 from taskq.domain.autoscale import STEADY, Load, Memory, Scaling, hint
-from taskq.domain.figures import QUEUE, RUN, SECONDS, Figures, chosen, series, total
+from taskq.domain.figures import QUEUE, RUN, SECONDS, chosen, series, total
 from taskq.domain.pace import Level, Pace, pace
 from taskq.domain.state import TaskState
 from taskq.ports import Backend, Standing, WorkerInfo
-from taskq.rollups import Point, points
+from taskq.rollups import Point, points, unfinished
 from taskq.store_clock import store_now
 
 KIND = "autoscale"
@@ -154,13 +154,8 @@ def _pace(queue: str, lately: Sequence[Point]) -> Pace | None:
     if len(found) < 2 or (span := found[-1][0] - found[0][0]) < LEAST_SPAN:
         return None
     came = sum(figures.counts.get("arrived", 0.0) for _, figures in found[1:])
-    before, after = (_unfinished(figures) for figures in (found[0][1], found[-1][1]))
+    before, after = (unfinished(figures) for figures in (found[0][1], found[-1][1]))
     return pace(Level(0, before), Level(int(came), after), span)
-
-
-def _unfinished(figures: Figures) -> int:
-    live = (f"state.{state}" for state in TaskState if not state.is_final)
-    return int(sum(figures.levels.get(name, 0.0) for name in live))
 
 
 def _seconds(queues: Sequence[str], runs: Sequence[Point]) -> float | None:

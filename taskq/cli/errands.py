@@ -37,12 +37,13 @@ def errands_of(app: App, found: Configuration | None = None, *, tells: bool = Tr
     ticks = [("running jobs", runner.tick), ("keeping the audit trail", keeper.tick)]
     if not options.enabled:
         return Errands(ticks, keeper.farewell)
-    teller = AlertTeller(app, options)
+    teller = AlertTeller(app, options, holder=holder)
     watch = AlertWatch(app, options, teller, holder)
     ticks += [("looking for alerts", watch.tick), ("telling of alerts", teller.tick)]
 
     async def farewell() -> None:
         await watch.farewell()
+        await teller.farewell()
         await keeper.farewell()
 
     return Errands(ticks, farewell)

@@ -99,12 +99,17 @@ DEFAULTS: Mapping[Rule, Bounds] = {
 """What holds where nothing else is said (docs/alerts.md)."""
 
 
+NOTHING_MORE: Mapping[str, str | float] = {}
+
+
 class Reading(NamedTuple):
     """What was found of a subject."""
 
     value: float
     text: str
     """The same for people, in a sentence without a full stop."""
+    about: Mapping[str, str | float] = NOTHING_MORE
+    """By what whoever looks next finds the subject again, where the store does not tell of it by itself."""
 
 
 class Course(NamedTuple):

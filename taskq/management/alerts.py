@@ -28,6 +28,12 @@ MOST_UNTOLD = 20
 """Notices of one rule and subject that wait to be told; of more, the oldest go."""
 LONGEST_ID = 200
 PAGE = 100
+CHANNEL = "alert.channel"
+"""Of the documents that say by which channels somebody can be told."""
+CHANNEL_KEPT = timedelta(days=1)
+"""How long a channel is counted on of which nothing was heard since."""
+CHANNEL_SAID = timedelta(minutes=10)
+"""How old the note of a channel must be before it is written anew."""
 
 
 class Change(StrEnum):
@@ -62,6 +68,8 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     acknowledged_at: datetime | None = None
     acknowledged_by: str = ""
     note: str = ""
+    about: dict[str, str | float] = {}
+    """What else is known of the subject, by which whoever looks next finds it again."""
 
     @property
     def is_active(self) -> bool:
@@ -99,6 +107,7 @@ class Row(NamedTuple):
 
 
 _SHELF = Shelf(KIND, Kept, "alert")
+_CHANNELS = Shelf(CHANNEL, datetime, "channel of alerts")
 Key = tuple[str, str]
 """A rule and a subject."""
 
@@ -120,6 +129,7 @@ def raised(rule: Rule, subject: str, reading: Reading, bounds: Bounds, since: da
         text=reading.text,
         since=since,
         raised_at=now,
+        about=dict(reading.about),
     )
 
 
@@ -159,6 +169,21 @@ class AlertBook:
             What it is now; None where it is not there, or was not changed.
         """
         return await _SHELF.change(self._documents, document_id(*key), change)
+
+    async def announce(self, channel: str, now: datetime) -> None:
+        """Let those who look know of a channel by which this process can tell.
+
+        Arguments:
+            now: by the store's clock.
+        """
+        found = await self._documents.get(CHANNEL, channel)
+        said = None if found is None else _CHANNELS.known(found)
+        if said is None or now - said >= CHANNEL_SAID:
+            await _CHANNELS.put(self._documents, channel, now, 0 if found is None else found.version)
+
+    async def channels(self, now: datetime) -> set[str]:
+        """The channels by which somebody can tell, or could within the last day: whoever restarts is waited for."""
+        return {one.id for one in await _CHANNELS.all(self._documents) if now - one.value < CHANNEL_KEPT}
 
     async def put_aside(self, row: Row) -> None:
         """Keep an alert that is over, and of which all is told, among those of the past."""

@@ -134,23 +134,6 @@ async def test_two_who_both_think_it_theirs_raise_and_clear_once(app: App, manag
     assert (await backend.documents.list(KIND)).documents == []
 
 
-async def test_who_takes_over_raises_nothing_anew(app: App, management: Management) -> None:
-    """Who had the duty was killed: nothing was said, and its time is over."""
-    first, _ = watch_of(app, UNSERVED)
-    await app.aenqueue("mail.send", {}, queue="mail")
-    await first.tick()
-    before = await management.alerts.list()
-    registry = (await app.backend()).registry
-    await registry.take_duty("alerts", first._holder, 0)
-    second, _ = watch_of(app, UNSERVED)
-    await second.tick()
-    assert second.is_holder
-    assert await management.alerts.list() == before
-    await lives(app, queues=("mail",))
-    await second.tick()
-    assert [one.id for one in await management.alerts.history()] == [before[0].id]
-
-
 async def test_only_so_many_subjects_have_an_alert(
     app: App, management: Management, monkeypatch: pytest.MonkeyPatch
 ) -> None:
