@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -16,8 +17,9 @@ import msgspec
 from taskq.alert_rules import EMAIL, WEBHOOK, AlertOptions, EmailOptions, WebhookOptions
 from taskq.app import App
 from taskq.errors import ConfigError, InvalidOption, TaskqError
-from taskq.management.alerts import AlertBook, Kept, Key, Notice, plain, without_notice
+from taskq.management.alerts import CHANNEL_SAID, AlertBook, Kept, Key, Notice, plain, without_notice
 from taskq.outbound.urls import read_url
+from taskq.ports import Backend
 from taskq.runtime.aside import aside
 from taskq.runtime.duty import Duty
 from taskq.runtime.service import said
@@ -101,7 +103,7 @@ class AlertTeller:
         self._told: dict[tuple[str, str], None] = {}
         """Notices and channels of which it is known here that they were told, whatever the store has been told."""
         self._offered_at = -LOOK_EVERY
-        self._look_at = 0.0
+        self._look_at = self._announce_at = 0.0
         ways: dict[str, Tell] = {}
         if options.webhook is not None:
             ways[WEBHOOK] = _Poster(app, options.webhook).tell
@@ -149,17 +151,24 @@ class AlertTeller:
             await channel.duty.leave()
 
     async def _look(self) -> None:
-        """Take the duties, and what others have noticed."""
+        """Take the duties, and what others have noticed; a store that is away holds up nothing that is to be told."""
         try:
-            backend = await self._app.backend()
-            book, now = AlertBook(backend), await store_now(backend)
-            for channel in self._channels:
-                await channel.duty.take()
-                await book.announce(channel.name, now)
-            if self.tells and self._now() - self._offered_at >= LOOK_EVERY:
-                self._take_up([row.kept for row in (await book.rows()).values() if row.kept.untold])
-        except TaskqError as error:  # what is known is told all the same
+            async with asyncio.timeout(LOOK_EVERY):
+                await self._take_duties(await self._app.backend())
+        except (TaskqError, TimeoutError) as error:
             logger.debug("what is to be told of alerts could not be looked at: %s", said(error))
+
+    async def _take_duties(self, backend: Backend) -> None:
+        book = AlertBook(backend)
+        for channel in self._channels:
+            await channel.duty.take()
+        if self._now() >= self._announce_at:
+            now = await store_now(backend)
+            for channel in self._channels:
+                await book.announce(channel.name, now)
+            self._announce_at = self._now() + CHANNEL_SAID.total_seconds()
+        if self.tells and self._now() - self._offered_at >= LOOK_EVERY:
+            self._take_up([row.kept for row in (await book.rows()).values() if row.kept.untold])
 
     def _is_due(self, waiting: _Waiting, channel: _Channel) -> bool:
         notice = waiting.notice

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -13,7 +14,7 @@ from taskq.errors import BackendUnavailable
 from taskq.management import Management
 from taskq.management.alert_telling import LOOK_EVERY
 from tests.hooks import HookServer
-from tests.management.alarms import Hands, options, watch_of
+from tests.management.alarms import Hands, hook, options, watch_of
 from tests.management.conftest import ADMIN
 
 
@@ -129,3 +130,25 @@ async def test_a_short_absence_is_no_alert(hooked: App, monkeypatch: pytest.Monk
         away.come_back()
         await watch.tick()
     assert await Management(hooked, ADMIN).alerts.history() == []
+
+
+async def test_a_store_that_hangs_holds_up_nothing_that_is_to_be_told(
+    hooked: App, hooks: HookServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store operation is tried for half a minute."""
+    monkeypatch.setattr("taskq.management.alert_telling.LOOK_EVERY", 0.01)
+    watch, teller = watch_of(hooked, hook(hooks))
+    await teller.tick()
+    await watch.tick()
+    whole = hooked.stores.backend
+
+    async def hangs() -> None:
+        await asyncio.Event().wait()
+
+    teller._look_at = 0.0
+    teller._waiting = {id: one._replace(is_kept=False) for id, one in teller._waiting.items()}
+    monkeypatch.setattr(hooked.stores, "backend", hangs)
+    async with asyncio.timeout(20):
+        await teller.tick()
+    assert len(hooks.received) == 1
+    monkeypatch.setattr(hooked.stores, "backend", whole)

@@ -43,7 +43,7 @@ async def test_a_store_that_is_killed_and_comes_back(hooks: HookServer) -> None:
     with RedisServer() as server:
         async with App(server.url, settings=Settings(webhooks=webhooks_to(hooks))) as app:
             app.stores.hurry()
-            alerts = options(store_away={"hold": EVERY, "clear_after": EVERY}, webhook=WebhookOptions(hooks.url))
+            alerts = options(store_away={"hold_for": EVERY, "clear_after": EVERY}, webhook=WebhookOptions(hooks.url))
             watch, teller = watch_of(app, alerts, hands)
             await watch.tick()
             server.kill()
@@ -78,7 +78,7 @@ async def test_a_store_that_came_back_empty_is_told_of(redis_url: str) -> None:
         assert "it came back empty, or from an older copy" in alert.text
     async with App(redis_url) as app:
         watch, _ = watch_of(app, options(store_regressed=AT_ONCE))
-        await (await app.backend()).registry.take_duty("alerts", watch._holder, 0)
+        await (await app.backend()).registry.take_duty("alerts", watch._duty._holder, 0)
         await watch._look(await app.backend())
         assert len(await Management(app, ADMIN).alerts.history()) == 1, "who starts anew knows it as it is"
 
