@@ -46,6 +46,7 @@ async def test_a_store_that_is_killed_and_comes_back(hooks: HookServer) -> None:
             alerts = options(store_away={"hold_for": EVERY, "clear_after": EVERY}, webhook=WebhookOptions(hooks.url))
             watch, teller = watch_of(app, alerts, hands)
             await watch.tick()
+            await teller.tick()
             server.kill()
             for _ in range(3):
                 await watch.tick()
