@@ -34,6 +34,8 @@ LOOK_EVERY = 5.0
 """Seconds between two looks at what others have noticed."""
 HELD = 15.0
 """Seconds for which the duty to tell by a channel is kept without being asked for again."""
+MAIL_PATIENCE = 30.0
+"""Seconds that a mail may take; its thread goes on, and until it ends no other mail is tried."""
 MOST_WAITING = 500
 MOST_CHANNELS = 2
 GIVEN_UP = timedelta(days=1)
@@ -277,7 +279,8 @@ class _Mailer:
 
     async def tell(self, notices: Sequence[Notice]) -> Sequence[Notice]:
         """Send them; returns all of them."""
-        await aside("taskq-mail", partial(self._send, notices))
+        async with asyncio.timeout(MAIL_PATIENCE):  # a server may answer each step in time, and never come to the end
+            await aside("taskq-mail", partial(self._send, notices))
         return notices
 
     def _send(self, notices: Sequence[Notice]) -> None:

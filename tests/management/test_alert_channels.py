@@ -13,6 +13,7 @@ import pytest
 from taskq import App
 from taskq.management import Management
 from taskq.management.alert_mail import MailFailed
+from taskq.management.alert_telling import _Mailer
 from taskq.management.alerts import KIND
 from tests.hooks import HookServer
 from tests.management.alarms import AT_ONCE, hook, lives, mail, options, untold, watch_of
@@ -121,12 +122,25 @@ async def test_a_mail_needs_no_thread_of_user_tasks(hooked: App, mails: MailServ
     assert len(mails.received) == 1
 
 
-async def test_one_mail_at_a_time(hooked: App, mails: MailServer, caplog: pytest.LogCaptureFixture) -> None:
-    """Who waited for the first was cancelled; its thread goes on."""
-    _, teller = watch_of(hooked, mail(mails))
-    [channel] = teller._channels
-    mailer = channel.tell.__self__  # type: ignore[attr-defined]
-    mailer._sending.acquire()
+async def test_a_mail_that_comes_to_no_end_is_given_up_and_no_other_is_begun(
+    app: App, mails: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, begun = threading.Event(), threading.Semaphore(0)
+
+    def hangs(*_: object) -> None:
+        begun.release()
+        stuck.wait()
+
+    monkeypatch.setattr("taskq.management.alert_mail.send", hangs)
+    monkeypatch.setattr("taskq.management.alert_telling.MAIL_PATIENCE", 0.05)
+    options = mail(mails).email
+    assert options is not None
+    mailer = _Mailer(options)
+    with pytest.raises(TimeoutError):
+        await mailer.tell([])
+    monkeypatch.setattr("taskq.management.alert_telling.MAIL_PATIENCE", 30.0)
+    assert begun.acquire(timeout=20)
     with pytest.raises(MailFailed, match=r"127\.0\.0\.1 has not taken the last mail yet"):
         await mailer.tell([])
-    assert mails.received == []
+    assert not begun.acquire(blocking=False)
+    stuck.set()
