@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -34,6 +34,11 @@ class Gauge(NamedTuple):
     """Of a breaker that is not closed: when it opened."""
 
     @property
+    def openness(self) -> float:
+        """Of a breaker: 1 where it is open, 0.5 where it lets probes through, else 0."""
+        return {"open": 1.0, "half-open": 0.5}.get(self.status or "", 0.0)
+
+    @property
     def kind(self) -> str:
         """What it is, as a word."""
         names = {"r": "rate", "c": "concurrency", "b": "breaker"}
@@ -62,6 +67,22 @@ def limits_of(task: Task[..., Any], arguments: Mapping[str, Any] | None = None, 
     if arguments is None:
         return _unkeyed(task.terms).limits(b"{}", tenant)
     return task.terms.limits(task.codec.encode_object(arguments), tenant)
+
+
+def unkeyed_limits(tasks: Iterable[Task[..., Any]]) -> dict[str, list[Limit]]:
+    """The limits of tasks that are not counted by arguments, of which there may be millions: by queue, each once.
+
+    >>> from taskq import App, Concurrency
+    >>> @App("memory://").task(name="mail.send", queue="mail", concurrency=Concurrency(5))
+    ... def send(to: str) -> None: ...
+    >>> unkeyed_limits([send])
+    {'mail': [Slots(key='mail.send', limit=5)]}
+    """
+    found: dict[str, dict[str, Limit]] = {}
+    for task in tasks:
+        for limit in limits_of(task) if task.terms.has_limits else ():
+            found.setdefault(task.queue, {})[limit.gate] = limit
+    return {queue: list(limits.values()) for queue, limits in found.items()}
 
 
 def keyed_of(task: Task[..., Any]) -> int:

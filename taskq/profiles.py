@@ -10,6 +10,7 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
+from taskq.documents import Entry, Shelf, unreadable
 from taskq.domain.profile import Profile, Stack, without_rarest
 from taskq.ports import DOCUMENT_LIMIT, Documents
 
@@ -65,6 +66,9 @@ class ProfileInfo(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.state in (ProfileState.ASKED, ProfileState.RUNNING)
 
 
+_INFOS = Shelf(KIND, ProfileInfo, "profile")
+
+
 class _Packed(msgspec.Struct, array_like=True, frozen=True):
     """A profile as it is stored: each frame once."""
 
@@ -76,23 +80,27 @@ class _Packed(msgspec.Struct, array_like=True, frozen=True):
 
 
 async def get(documents: Documents, id: str) -> ProfileInfo | None:
-    """How a profile stands; None where there is none of that id, or it is not kept any more."""
-    found = await documents.get(KIND, id)
-    return None if found is None else msgspec.json.decode(found.data, type=ProfileInfo)
+    """How a profile stands; None where there is none of that id, or it is not kept any more.
+
+    Raises:
+        Unreadable: it cannot be read.
+    """
+    found = await _INFOS.get(documents, id)
+    return None if found is None else found.value
 
 
 async def write(documents: Documents, info: ProfileInfo) -> None:
     """Keep a new one."""
-    await documents.put(KIND, info.id, msgspec.json.encode(info))
+    await _INFOS.put(documents, info.id, info)
 
 
 async def change(documents: Documents, id: str, how: Callable[[ProfileInfo], ProfileInfo]) -> ProfileInfo | None:
-    """Change how a profile stands, whoever else does so at the same time; None where it is not kept any more."""
-    while (found := await documents.get(KIND, id)) is not None:
-        changed = how(msgspec.json.decode(found.data, type=ProfileInfo))
-        if await documents.put(KIND, id, msgspec.json.encode(changed), found.version):
-            return changed
-    return None
+    """Change how a profile stands, whoever else does so at the same time; None where it is not kept any more.
+
+    Raises:
+        Unreadable: it cannot be read.
+    """
+    return await _INFOS.change(documents, id, how)
 
 
 async def save(documents: Documents, id: str, profile: Profile, reason: str = "") -> None:
@@ -108,14 +116,23 @@ async def save(documents: Documents, id: str, profile: Profile, reason: str = ""
 
 
 async def load(documents: Documents, id: str) -> Profile | None:
-    """What was seen; None where it is not there, or not any more."""
+    """What was seen; None where it is not there, or not any more.
+
+    Raises:
+        Unreadable: it cannot be read.
+    """
     found = await documents.get(DATA, id)
-    return None if found is None else unpack(found.data)
+    if found is None:
+        return None
+    try:
+        return unpack(found.data)
+    except (msgspec.MsgspecError, zlib.error, IndexError, UnicodeDecodeError) as error:
+        raise unreadable("profile", id, error) from None
 
 
 async def newest(documents: Documents) -> Sequence[ProfileInfo]:
-    """All that are kept, the newest first."""
-    return [info for info, _ in await _all(documents)]
+    """All that are kept and can be read, the newest first."""
+    return [entry.value for entry in await _all(documents)]
 
 
 async def tidy(documents: Documents, now: datetime | None = None) -> None:
@@ -125,23 +142,16 @@ async def tidy(documents: Documents, now: datetime | None = None) -> None:
         now: by the clock of this process; None: what it says.
     """
     oldest = (now or datetime.now(UTC)) - KEPT
-    for place, (info, version) in enumerate(await _all(documents)):
-        if place >= MOST_KEPT or info.asked_at < oldest:
-            data = await documents.get(DATA, info.id)
+    for place, entry in enumerate(await _all(documents)):
+        if place >= MOST_KEPT or entry.value.asked_at < oldest:
+            data = await documents.get(DATA, entry.id)
             if data is not None:
-                await documents.delete(DATA, info.id, data.version)
-            await documents.delete(KIND, info.id, version)
+                await documents.delete(DATA, entry.id, data.version)
+            await documents.delete(KIND, entry.id, entry.version)
 
 
-async def _all(documents: Documents) -> list[tuple[ProfileInfo, int]]:
-    found: list[tuple[ProfileInfo, int]] = []
-    cursor: str | None = None
-    while True:
-        page = await documents.list(KIND, cursor=cursor)
-        found += [(msgspec.json.decode(one.data, type=ProfileInfo), one.version) for one in page.documents]
-        cursor = page.next_cursor
-        if cursor is None:
-            return sorted(found, key=lambda one: (one[0].asked_at, one[0].id), reverse=True)
+async def _all(documents: Documents) -> list[Entry[ProfileInfo]]:
+    return sorted(await _INFOS.all(documents), key=lambda entry: (entry.value.asked_at, entry.id), reverse=True)
 
 
 def pack(profile: Profile, limit: int = DOCUMENT_LIMIT) -> bytes:

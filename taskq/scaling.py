@@ -6,18 +6,19 @@ import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import NamedTuple
 
 import msgspec
 
+from taskq.documents import Shelf, every
 from taskq.domain.autoscale import STEADY, Load, Memory, Scaling, hint
-from taskq.domain.figures import QUEUE, RUN, SECONDS, Figures, chosen, series, total
+from taskq.domain.figures import QUEUE, RUN, SECONDS, chosen, series, total
 from taskq.domain.pace import Level, Pace, pace
 from taskq.domain.state import TaskState
-from taskq.ports import Backend, Document, Standing, WorkerInfo
-from taskq.rollups import Point, points
+from taskq.ports import Backend, Standing, WorkerInfo
+from taskq.rollups import Point, points, unfinished
+from taskq.store_clock import store_now
 
 KIND = "autoscale"
 """Of the documents in which it is kept."""
@@ -61,6 +62,9 @@ class _Kept(msgspec.Struct, frozen=True):
     hinted: Hinted
 
 
+_SHELF = Shelf(KIND, _Kept, "hint of how many workers are needed")
+
+
 class Look(NamedTuple):
     """What the hints of all queues come of."""
 
@@ -76,8 +80,7 @@ class Look(NamedTuple):
 
 async def look(backend: Backend) -> Look:
     """Look at a store."""
-    now = datetime.now(UTC) if backend.scheduler is None else await backend.scheduler.now("default")
-    at = now.timestamp()
+    at = (await store_now(backend)).timestamp()
     found = await asyncio.gather(
         backend.inspector.counts(),
         backend.queues.standings(),
@@ -101,15 +104,13 @@ async def hinted(backend: Backend, queues: Sequence[str], scaling: Scaling, seen
     found = _hinted(names, scaling, seen, Memory())
     for _ in range(TRIES):
         document = await backend.documents.get(KIND, id)
-        kept = None if document is None else _read(document)
+        kept = None if document is None else _SHELF.known(document)
         if kept is not None and 0 <= seen.now - kept.hinted.at < EVERY:
             return kept.hinted
         found = _hinted(names, scaling, seen, Memory() if kept is None else kept.memory)
         if document is None and not await _has_room(backend, seen.now):
             break
-        if await backend.documents.put(
-            KIND, id, msgspec.json.encode(found), 0 if document is None else document.version
-        ):
+        if await _SHELF.put(backend.documents, id, found, 0 if document is None else document.version):
             break
     return found.hinted
 
@@ -153,13 +154,8 @@ def _pace(queue: str, lately: Sequence[Point]) -> Pace | None:
     if len(found) < 2 or (span := found[-1][0] - found[0][0]) < LEAST_SPAN:
         return None
     came = sum(figures.counts.get("arrived", 0.0) for _, figures in found[1:])
-    before, after = (_unfinished(figures) for figures in (found[0][1], found[-1][1]))
+    before, after = (unfinished(figures) for figures in (found[0][1], found[-1][1]))
     return pace(Level(0, before), Level(int(came), after), span)
-
-
-def _unfinished(figures: Figures) -> int:
-    live = (f"state.{state}" for state in TaskState if not state.is_final)
-    return int(sum(figures.levels.get(name, 0.0) for name in live))
 
 
 def _seconds(queues: Sequence[str], runs: Sequence[Point]) -> float | None:
@@ -171,27 +167,16 @@ def _seconds(queues: Sequence[str], runs: Sequence[Point]) -> float | None:
 
 async def _has_room(backend: Backend, now: float) -> bool:
     """Whether one more may be remembered; those for which nobody asks any more make room."""
-    number, cursor = 0, None
-    while True:
-        page = await backend.documents.list(KIND, cursor=cursor)
-        for document in page.documents:
-            kept = _read(document)
-            if kept is None or now - kept.hinted.at > FORGOTTEN:
-                await backend.documents.delete(KIND, document.id, document.version)
-            else:
-                number += 1
-        cursor = page.next_cursor
-        if cursor is None:
-            return number < MOST_KEPT
+    number = 0
+    async for document in every(backend.documents, KIND):
+        kept = _SHELF.known(document)
+        if kept is None or now - kept.hinted.at > FORGOTTEN:
+            await backend.documents.delete(KIND, document.id, document.version)
+        else:
+            number += 1
+    return number < MOST_KEPT
 
 
 def _id(queues: tuple[str, ...], scaling: Scaling) -> str:
     """One for these queues with these bounds, so that those who ask otherwise do not disturb each other."""
     return sha256(repr((queues, astuple(scaling))).encode()).hexdigest()[:32]
-
-
-def _read(document: Document) -> _Kept | None:
-    try:
-        return msgspec.json.decode(document.data, type=_Kept)
-    except msgspec.MsgspecError:
-        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import click
 
@@ -13,6 +14,7 @@ from taskq.cli.following import Face, Watched, present, watch_option
 from taskq.cli.manage import management
 from taskq.cli.showing import show
 from taskq.cli.table import Table
+from taskq.domain.alerts import Bounds
 from taskq.management.alerts import Alert, plain
 
 
@@ -89,7 +91,12 @@ def rules(app_path: str | None, url: str | None, as_json: bool) -> None:
     """List the rules with their bounds; times are seconds."""
     found = management(store_app(app_path, url)).alerts.rules()
     if as_json:
-        click.echo(json.dumps({rule: asdict(bounds) for rule, bounds in found.items()}, indent=2))
+        click.echo(json.dumps({rule: _plain(bounds) for rule, bounds in found.items()}, indent=2))
         return
-    rows = [(rule, f"{one.above:g}", f"{one.hold:g}", f"{one.clear_after:g}") for rule, one in found.items()]
+    rows = [(rule, f"{one.above:g}", f"{one.hold_for:g}", f"{one.clear_after:g}") for rule, one in found.items()]
     show([Table(("rule", "above", "for", "clear after"), rows)])
+
+
+def _plain(bounds: Bounds) -> dict[str, Any]:
+    """Bounds by the names that files have for them."""
+    return {"for" if name == "hold_for" else name: value for name, value in asdict(bounds).items()}

@@ -59,6 +59,9 @@ def check(url: str | None, file: str | None) -> None:
     """Check FILE, or what would be read, with the variables of the environment; names all that is wrong at once."""
     found = load(file or config_file(), arguments=given_arguments(NAMED))
     _warn(found)
+    if found.sections.alerts.webhook is not None and not found.sections.webhooks.secrets:
+        sign = "alerts.webhook: the code of the application must have a secret to sign with, or webhooks.secrets"
+        click.echo(f"taskq: {sign}", err=True)
     what = "no file, and the variables," if found.path is None else printable(str(found.path))
     click.echo(f"{what} can be used")
 

@@ -56,13 +56,13 @@ def config_file() -> str | None:
 
 
 def configuration() -> Configuration | None:
-    """The configuration of this command, without its arguments; None where nothing is configured.
+    """The configuration of this command, with its arguments once they are known; None where nothing is configured.
 
     Raises:
         ConfigError: it cannot be used.
     """
     ctx = click.get_current_context(silent=True)
-    if ctx is None or (config_file() is None and not has_any(os.environ, Path())):
+    if ctx is None or not _has_any():
         return None
     if _READ not in ctx.meta:
         ctx.meta[_READ] = load(config_file())
@@ -71,8 +71,22 @@ def configuration() -> Configuration | None:
 
 
 def with_arguments(arguments: Arguments) -> Configuration | None:
-    """The same, with the arguments of this command before it."""
-    return None if configuration() is None else load(config_file(), arguments=arguments)
+    """The same, with the arguments of this command before it; from now on it is that of the command.
+
+    Nothing is refused of the file or the variables in the place of which an argument stands.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    if not _has_any():
+        return None
+    found = load(config_file(), arguments=arguments)
+    click.get_current_context().meta[_READ] = found
+    return found
+
+
+def _has_any() -> bool:
+    return config_file() is not None or has_any(os.environ, Path())
 
 
 def given_arguments(keys: Mapping[str, Key]) -> dict[Key, tuple[str, Any]]:

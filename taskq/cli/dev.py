@@ -21,8 +21,10 @@ from taskq.backends import redact
 from taskq.cli.commands import WRONG_USAGE, app_option, backend_option, load_app, look_at_store, run, says_errors
 from taskq.cli.configured import NAMED, given_arguments, join_of, start_logs, with_arguments
 from taskq.cli.errands import errands_of
+from taskq.cli.probing import probe_keys, probe_options, showing_as
 from taskq.config import WorkerOptions
 from taskq.configuration import Configuration
+from taskq.runtime.process import Showing
 from taskq.runtime.signals import Hangup
 from taskq.variables import DEV_PROCESS
 
@@ -33,15 +35,16 @@ LONGEST_LINE = 4 * 1024 * 1024
 @click.command()
 @app_option()
 @backend_option
+@probe_options
 @click.option("--reload/--no-reload", default=True, show_default=True, help="Start anew when a file changes.")
 @says_errors(WRONG_USAGE)
-def dev(app_path: str, url: str | None, reload: bool) -> None:
+def dev(app_path: str, url: str | None, reload: bool, **shown: Any) -> None:
     """Run a worker for every queue of the application, in one process, and have its schedules fire.
 
     It works in memory, whatever store the application names, unless --backend or TASKQ_BACKEND gives another. What
     waits in memory survives a reload. Lines that are typed are enqueued: `NAME {"argument": "value"}`.
     """
-    arguments = given_arguments(NAMED)
+    arguments = given_arguments({**NAMED, **probe_keys("worker")})
     found = with_arguments(arguments)
     start_logs(found, "console", "DEBUG", warns=DEV_PROCESS not in os.environ)
     url = url or _store_of_environment(found)
@@ -53,7 +56,8 @@ def dev(app_path: str, url: str | None, reload: bool) -> None:
         known = threading.enumerate()
         app = load_app(app_path, memory if url in (None, "", _MEMORY) else url)
         options = WorkerOptions() if found is None else found.worker_options
-        status = run(_work(app, options, join_of(found, arguments), found))
+        showing = showing_as(found, "worker", **shown)
+        status = run(_work(app, options, join_of(found, arguments), found, showing))
         leave(0 if status == DISMISSED else status, known)
     from taskq.cli.reload import run_and_reload
 
@@ -70,7 +74,11 @@ def _store_of_environment(found: Configuration | None) -> str | None:
 
 
 async def _work(
-    app: App, options: WorkerOptions, join: Callable[[Any], Hangup] | None, found: Configuration | None
+    app: App,
+    options: WorkerOptions,
+    join: Callable[[Any], Hangup] | None,
+    found: Configuration | None,
+    showing: Showing | None,
 ) -> int:
     from taskq.runtime.process import serve
 
@@ -85,7 +93,7 @@ async def _work(
     typing = threading.Thread(target=_enqueue_lines, args=(app, asyncio.get_running_loop()), daemon=True)
     typing.start()
     return await serve(
-        app, replace(options, queues=queues, beat=True), join, errands=errands_of(app, found, tells=False)
+        app, replace(options, queues=queues, beat=True), join, showing, errands=errands_of(app, found, tells=False)
     )
 
 

@@ -1,36 +1,50 @@
-"""The section `alerts`: which of them are looked for, and who is told."""
+"""The section `alerts`: which of them are looked for, and who is told. What can be is decided by taskq.alert_rules."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal, Self
-from urllib.parse import urlsplit
+from typing import Any, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
-from taskq.config import check_identifier
-from taskq.configuration.section import Duration, Number, Section, Texts, asked, refused
+from taskq import alert_rules
+from taskq.alert_rules import REMIND_AFTER, SUBMISSION, AlertOptions, EmailOptions, Tls, WebhookOptions
+from taskq.configuration.section import Number, Seconds, Section, Texts, Whole, asked, plain
+from taskq.domain.alerts import Bounds
+from taskq.domain.alerts import Rule as Kind
 
 
 class Rule(Section):
     """One alert."""
 
     enabled: bool = True
-    above: Number | None = Field(default=None, ge=0)
+    above: Number | None = None
     """What is too much; None: what the rule itself counts as such."""
-    for_: Duration | None = Field(default=None, alias="for")
+    for_: Seconds | None = Field(default=None, alias="for")
     """How long it must have been so; None: as the rule itself says."""
-    clear_after: Duration | None = None
+    clear_after: Seconds | None = None
     """How long it must not have been so any more until the alert is over; likewise."""
     queues: Texts | None = None
     """In which queues; None: in all."""
 
-    @field_validator("queues")
+    @field_validator("*")
     @classmethod
-    def _are_names(cls, queues: list[str] | None) -> list[str] | None:
-        for queue in queues or ():
-            asked(partial(check_identifier, "queue", queue))
-        return queues
+    def _can_be(cls, value: Any, info: ValidationInfo) -> Any:
+        name = str(info.field_name)
+        if value is not None:
+            option = "hold_for" if name == "for_" else name
+            asked(partial(alert_rules.check_bound, option, value, name.removesuffix("_")))
+        return value
+
+    def bounds(self, rule: str) -> Bounds:
+        """The bounds of a rule of which this is said.
+
+        Raises:
+            ConfigError: it cannot be said of that rule.
+        """
+        said = {"above": self.above, "hold_for": self.for_, "clear_after": self.clear_after, "queues": self.queues}
+        given: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+        return alert_rules.bounds_of(rule, enabled=self.enabled, **given)
 
 
 class Rules(Section):
@@ -57,6 +71,12 @@ class Rules(Section):
     store_slow: Rule = Rule()
     """Seconds that the store takes to answer."""
 
+    @field_validator("*")
+    @classmethod
+    def _can_be(cls, said: Rule, info: ValidationInfo) -> Rule:
+        asked(partial(said.bounds, str(info.field_name)))
+        return said
+
 
 class Webhook(Section):
     """The URL that is told of alerts."""
@@ -67,34 +87,57 @@ class Webhook(Section):
     @field_validator("url")
     @classmethod
     def _is_url(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            parts = urlsplit("")
-        if parts.scheme not in ("https", "http") or not parts.hostname:
-            raise refused("must be the URL of a webhook, such as https://hooks.example.com/taskq")
+        asked(partial(WebhookOptions, url))
         return url
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        asked(lambda: self.options)
+        return self
+
+    @property
+    def options(self) -> WebhookOptions:
+        """The same, as who tells takes it."""
+        return WebhookOptions(self.url, {name: plain(value) for name, value in self.headers.items()})
 
 
 class Email(Section):
     """Who gets alerts by mail, and by which server."""
 
-    host: str = Field(min_length=1)
-    port: int = Field(default=587, ge=1, le=65_535)
+    host: str
+    port: Whole = SUBMISSION
     user: str | None = None
     password: SecretStr | None = None
-    from_: str = Field(alias="from", min_length=3)
-    to: Texts = Field(min_length=1)
-    tls: Literal["starttls", "tls", "none"] = "starttls"
+    from_: str = Field(alias="from")
+    to: Texts
+    tls: Tls = "starttls"
     """How the server is spoken to; none is for one on this host."""
+
+    @field_validator("host", "port", "from_", "to")
+    @classmethod
+    def _can_be(cls, value: Any, info: ValidationInfo) -> Any:
+        usual: dict[str, Any] = {"host": "localhost", "sender": "a@b.c", "to": ("a@b.c",)}
+        name = "sender" if info.field_name == "from_" else str(info.field_name)
+        asked(lambda: EmailOptions(**{**usual, name: value}))
+        return value
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        if (self.user is None) != (self.password is None):
-            raise refused("user and password are given together, or neither")
-        if strange := [address for address in (self.from_, *self.to) if "@" not in address]:
-            raise refused(f"{strange[0]!r} is no address of mail")
+        asked(lambda: self.options)
         return self
+
+    @property
+    def options(self) -> EmailOptions:
+        """The same, as who tells takes it."""
+        return EmailOptions(
+            host=self.host,
+            port=self.port,
+            sender=self.from_,
+            to=tuple(self.to),
+            user=self.user or "",
+            password=plain(self.password) or "",
+            tls=self.tls,
+        )
 
 
 class Alerts(Section):
@@ -104,5 +147,22 @@ class Alerts(Section):
     rules: Rules = Rules()
     webhook: Webhook | None = None
     email: Email | None = None
-    remind_after: Duration = 14_400.0
+    remind_after: Seconds = REMIND_AFTER
     """After which an alert that nobody has acknowledged is told again; 0: never."""
+
+    @field_validator("remind_after")
+    @classmethod
+    def _can_be(cls, seconds: float) -> float:
+        asked(partial(alert_rules.check_remind_after, seconds))
+        return seconds
+
+    @property
+    def options(self) -> AlertOptions:
+        """The same, as who looks takes it."""
+        return AlertOptions(
+            enabled=self.enabled,
+            rules={rule: getattr(self.rules, rule).bounds(rule) for rule in Kind},
+            webhook=None if self.webhook is None else self.webhook.options,
+            email=None if self.email is None else self.email.options,
+            remind_after=self.remind_after,
+        )

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from taskq.documents import Shelf
 from taskq.domain.limits import Rate
 from taskq.errors import BackendUnavailable, InvalidOption
 from taskq.ports import Backend, Document, QueueSettings
@@ -35,6 +36,9 @@ class _Kept(msgspec.Struct):
     queues: dict[str, dict[str, Any]]
 
 
+_SHELF = Shelf(KIND, _Kept, "note of what was said of queues")
+
+
 async def declare(backend: Backend, said: Said, who: str, *, withdraws: bool = True) -> None:
     """Tell the store what is said of queues now.
 
@@ -46,6 +50,7 @@ async def declare(backend: Backend, said: Said, who: str, *, withdraws: bool = T
 
     Raises:
         BackendUnavailable: others write the same all the time.
+        Unreadable: what was said last cannot be read.
     """
     for _ in range(MOST_RACES):
         document = await backend.documents.get(KIND, _id(who))
@@ -112,9 +117,9 @@ def _id(who: str) -> str:
 
 
 def _before(document: Document | None) -> dict[str, dict[str, Any]]:
-    return {} if document is None else msgspec.json.decode(document.data, type=_Kept).queues
+    return {} if document is None else _SHELF.read(document).queues
 
 
 async def _keep(backend: Backend, document: Document | None, who: str, said: Said) -> bool:
-    data = msgspec.json.encode(_Kept(who, {queue: dict(settings) for queue, settings in said.items()}))
-    return await backend.documents.put(KIND, _id(who), data, 0 if document is None else document.version)
+    kept = _Kept(who, {queue: dict(settings) for queue, settings in said.items()})
+    return await _SHELF.put(backend.documents, _id(who), kept, 0 if document is None else document.version)

@@ -69,9 +69,17 @@ def findings_of(errors: Sequence[ErrorDetails], origins: Origins, model: Model) 
         where = "" if origin is DEFAULT else origin.where
         hides = shape.is_secret(annotation)
         rule = _unknown(key, annotation, model) if error["type"] == "extra_forbidden" else _rule(error, hides)
-        found.setdefault(key, Finding(".".join(key), where, rule.removeprefix(f"{key[-1] if key else ''}: ")))
+        found.setdefault(key, Finding(".".join(key), where, _without(key, rule)))
     more = [Finding("", "", f"and {len(errors) - MOST_ERRORS:,} more")] if len(errors) > MOST_ERRORS else []
     return [*sorted(found.values(), key=_place), *more]
+
+
+def _without(key: Key, rule: str) -> str:
+    """A rule that does not repeat of which key it is."""
+    if not key:
+        return rule
+    name = ".".join(key)
+    return rule.removeprefix(f"{name}: ").removeprefix(f"{name} ").removeprefix(f"{key[-1]}: ")
 
 
 def _place(finding: Finding) -> tuple[str, int, str]:

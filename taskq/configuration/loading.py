@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from taskq.configuration.sources import (
 if TYPE_CHECKING:
     from taskq.configuration.model import Sections
 
+SERVER_PORTS = ("port", "admin_port", "grpc_port")
 Arguments = Mapping[Key, tuple[str, Any]]
 """By key, the name of the option and its value."""
 
@@ -149,7 +151,23 @@ mean worker.lease?; TASKQ_WORKER__POLL: worker.poll: must be seconds, or text su
     sources = (of_arguments(arguments or {}), of_environment(environment, Sections), file)
     origins = Origins(sources)
     sections = _validated(sources, origins)
-    return Configuration(sections, found, origins, tuple(sources[1].warnings))
+    return Configuration(sections, found, origins, (*sources[1].warnings, *_clashes(sections, origins)))
+
+
+def _clashes(sections: Sections, origins: Origins) -> Iterator[str]:
+    """Ports that several kinds of processes are to have: no mistake where each has a host of its own."""
+    server, monitoring = sections.server, sections.monitoring
+    ports: dict[Key, int | None] = {("server", name): getattr(server, name) for name in SERVER_PORTS}
+    ports["monitoring", "metrics_port"] = monitoring.metrics_port
+    own: dict[Key, int | None] = {
+        ("worker", "metrics_port"): sections.worker.metrics_port,
+        ("scheduler", "metrics_port"): sections.scheduler.metrics_port,
+    }
+    said = {key: port for key, port in {**ports, **own}.items() if port and origins.of(key).kind != "default"}
+    for first, second in combinations(said, 2):
+        if said[first] == said[second] and second in own:
+            pair = " and ".join(f"{'.'.join(key)} ({origins.of(key)})" for key in (first, second))
+            yield f"{pair} are both {said[first]}: on one host only one process can have it"
 
 
 def _validated(sources: tuple[Source, ...], origins: Origins) -> Sections:

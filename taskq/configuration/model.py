@@ -39,7 +39,7 @@ from taskq.domain.retry import DEFAULT_RETRY
 from taskq.errors import TaskqError
 from taskq.options import check_soft_timeout
 from taskq.outbound.addresses import Networks
-from taskq.outbound.urls import PORTS
+from taskq.outbound.urls import PORTS, read_url
 from taskq.ports.queues import DEFAULT_MAX_FINISHED, DEFAULT_MAX_SIZE, DEFAULT_WARN_AT
 from taskq.queue_settings import queue_config
 from taskq.webhooks import Webhooks as Signing
@@ -389,4 +389,11 @@ class Sections(BaseSettings):
             if port and port in taken:
                 raise refused(f"{taken[port]} and {key} are both {port}")
             taken[port] = key
+        return self
+
+    @model_validator(mode="after")
+    def _alerts_can_be_posted(self) -> Self:
+        hook = self.alerts.webhook
+        if hook is not None and self.webhooks.secrets:  # else the code of the application says which ports there are
+            asked(lambda: read_url("alerts.webhook.url", hook.url, self.webhooks.ports))
         return self

@@ -54,14 +54,14 @@ class Bounds:
 
     Arguments:
         above: over this value it raises; in the unit of its rule.
-        hold: seconds for which the value must be over it, without a break.
+        hold_for: seconds for which the value must be over it, without a break.
         clear_after: seconds for which it must be well again, at WELL of the bound or below.
         enabled: whether the rule is looked at.
         queues: those that a rule of queues is for; () for all.
     """
 
     above: float
-    hold: float
+    hold_for: float
     clear_after: float
     enabled: bool = True
     queues: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ class Bounds:
     def is_well(self, value: float) -> bool:
         """Whether a value is a reason to clear.
 
-        >>> bounds = Bounds(above=60.0, hold=60.0, clear_after=120.0)
+        >>> bounds = Bounds(above=60.0, hold_for=60.0, clear_after=120.0)
         >>> bounds.is_well(55.0), bounds.is_well(48.0)
         (False, True)
         """
@@ -85,18 +85,21 @@ class Bounds:
 
 
 DEFAULTS: Mapping[Rule, Bounds] = {
-    Rule.QUEUE_BEHIND: Bounds(60.0, hold=60.0, clear_after=120.0),
-    Rule.OLDEST_AGE: Bounds(300.0, hold=30.0, clear_after=60.0),
-    Rule.NO_WORKER: Bounds(0.0, hold=60.0, clear_after=15.0),
-    Rule.DEAD_LETTERS: Bounds(10.0, hold=0.0, clear_after=60.0),
-    Rule.SCHEDULE_LATE: Bounds(30.0, hold=10.0, clear_after=30.0),
-    Rule.WORKER_LOST: Bounds(0.0, hold=0.0, clear_after=0.0),
-    Rule.BREAKER_OPEN: Bounds(0.0, hold=0.0, clear_after=60.0),
-    Rule.STORE_AWAY: Bounds(0.0, hold=15.0, clear_after=30.0),
-    Rule.STORE_REGRESSED: Bounds(0.0, hold=0.0, clear_after=30.0),
-    Rule.STORE_SLOW: Bounds(0.005, hold=120.0, clear_after=300.0),
+    Rule.QUEUE_BEHIND: Bounds(60.0, hold_for=60.0, clear_after=120.0),
+    Rule.OLDEST_AGE: Bounds(300.0, hold_for=30.0, clear_after=60.0),
+    Rule.NO_WORKER: Bounds(0.0, hold_for=60.0, clear_after=15.0),
+    Rule.DEAD_LETTERS: Bounds(10.0, hold_for=0.0, clear_after=60.0),
+    Rule.SCHEDULE_LATE: Bounds(30.0, hold_for=10.0, clear_after=30.0),
+    Rule.WORKER_LOST: Bounds(0.0, hold_for=0.0, clear_after=0.0),
+    Rule.BREAKER_OPEN: Bounds(0.0, hold_for=0.0, clear_after=60.0),
+    Rule.STORE_AWAY: Bounds(0.0, hold_for=15.0, clear_after=30.0),
+    Rule.STORE_REGRESSED: Bounds(0.0, hold_for=0.0, clear_after=30.0),
+    Rule.STORE_SLOW: Bounds(0.005, hold_for=120.0, clear_after=300.0),
 }
 """What holds where nothing else is said (docs/alerts.md)."""
+
+
+NOTHING_MORE: Mapping[str, str | float] = {}
 
 
 class Reading(NamedTuple):
@@ -105,6 +108,8 @@ class Reading(NamedTuple):
     value: float
     text: str
     """The same for people, in a sentence without a full stop."""
+    about: Mapping[str, str | float] = NOTHING_MORE
+    """By what whoever looks next finds the subject again, where the store does not tell of it by itself."""
 
 
 class Course(NamedTuple):
@@ -144,7 +149,7 @@ def judge(bounds: Bounds, value: float | None, before: Course, now: float) -> Ju
         before: what the look before has left.
         now: the instant of the reading, in seconds; also where it goes back nothing is raised before its time.
 
-    >>> bounds = Bounds(above=60.0, hold=10.0, clear_after=20.0)
+    >>> bounds = Bounds(above=60.0, hold_for=10.0, clear_after=20.0)
     >>> first = judge(bounds, 61.0, Course(), now=0.0)
     >>> second = judge(bounds, 75.0, first.course, now=10.0)
     >>> str(first.verdict), str(second.verdict), second.since
@@ -158,7 +163,7 @@ def judge(bounds: Bounds, value: float | None, before: Course, now: float) -> Ju
         return Judged(unchanged, Course(before.is_raised, None, now))
     goes_on = before.turning_since is not None and 0.0 <= now - before.seen_at <= GAP
     since = before.turning_since if goes_on and before.turning_since is not None else now
-    if now - since < (bounds.clear_after if before.is_raised else bounds.hold):
+    if now - since < (bounds.clear_after if before.is_raised else bounds.hold_for):
         return Judged(unchanged, Course(before.is_raised, since, now))
     verdict = Verdict.CLEARED if before.is_raised else Verdict.RAISED
     return Judged(verdict, Course(not before.is_raised, None, now), since)
@@ -206,7 +211,7 @@ def worst(found: Mapping[str, Reading], raised: frozenset[str], bounds: Bounds, 
         raised: those that have an alert: they keep it.
         most: how many may have one.
 
-    >>> bounds = Bounds(1.0, hold=0.0, clear_after=0.0)
+    >>> bounds = Bounds(1.0, hold_for=0.0, clear_after=0.0)
     >>> found = {"a": Reading(2.0, ""), "b": Reading(3.0, ""), "c": Reading(1.0, ""), "d": Reading(2.5, "")}
     >>> worst(found, frozenset({"c"}), bounds, most=2)
     (['c', 'b'], 2)

@@ -108,6 +108,23 @@ def add(into: Frame, other: Mapping[str, Figures], *, is_later: bool = True) -> 
         into.setdefault(name, Figures()).add(figures, is_later=is_later)
 
 
+def summed(before: Mapping[str, Figures], more: Mapping[str, Figures]) -> Frame:
+    """The sum of two frames, as `add` has it, with neither changed: what `more` does not speak of is the same object.
+
+    >>> before = {"tenant acme": Figures({"completed": 2}), "tenant zoo": Figures({"completed": 1})}
+    >>> after = summed(before, {"tenant acme": Figures({"completed": 3})})
+    >>> after["tenant acme"].counts, before["tenant acme"].counts, after["tenant zoo"] is before["tenant zoo"]
+    ({'completed': 5}, {'completed': 2}, True)
+    """
+    whole = dict(before)
+    for name in {*more, *(rest_of(name) for name in more if name not in before)}:
+        if name in whole:
+            own = whole[name] = Figures()
+            own.add(before[name])
+    add(whole, more)
+    return whole
+
+
 def is_of_store(name: str) -> bool:
     """Whether a series is the same whichever process has looked at the store.
 

@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
+from taskq.alert_rules import AlertOptions
 from taskq.config import require
 from taskq.domain.alerts import Bounds, Rule
 from taskq.errors import NotApplied, TaskqError
 from taskq.management.access import Permission
-from taskq.management.alert_rules import AlertOptions
 from taskq.management.alert_watch import event_of, log
-from taskq.management.alerts import KEPT, Alert, AlertBook, Change, Kept, store_now
+from taskq.management.alerts import KEPT, Alert, AlertBook, Change, Kept
 from taskq.management.desk import Desk
 from taskq.ports import Backend
+from taskq.store_clock import store_now
 
 LONGEST_NOTE = 500
 

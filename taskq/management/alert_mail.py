@@ -10,8 +10,8 @@ from email.message import EmailMessage
 from email.utils import formatdate
 from hashlib import sha256
 
+from taskq.alert_rules import EmailOptions
 from taskq.errors import TaskqError
-from taskq.management.alert_rules import EmailOptions
 from taskq.management.alerts import Change, Notice
 from taskq.telemetry.logs import printable
 

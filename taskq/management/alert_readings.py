@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from taskq.app import App
 from taskq.domain.alerts import Bounds, Reading, Rule, growth, seconds_behind
 from taskq.domain.figures import PROCESS, QUEUE, chosen, total
-from taskq.domain.limits import Circuit
-from taskq.domain.pace import pace
+from taskq.domain.limits import Circuit, pack_limits, unpack_limits
 from taskq.domain.sketch import quantile
 from taskq.domain.state import TaskState
 from taskq.errors import ConfigError, SchemaMismatch, UnsafeStore
-from taskq.gauges import gauges, limits_of
+from taskq.gauges import Gauge, gauges, unkeyed_limits
+from taskq.management.alerts import Alert
 from taskq.ports import Backend, WorkerInfo, WorkerState
 from taskq.rollups import points
 from taskq.runtime.recorder import LATENCY
-from taskq.runtime.survey import Survey, level_of, survey
+from taskq.runtime.survey import OVER, Lately, Survey, survey
 
 STORE = "store"
 """The subject of what is about the store."""
-OVER = 60.0
-"""Seconds over which the pace of a queue is told."""
 LEAST_OVER = 20.0
 """Seconds below which it is not known."""
 DEAD_OVER = 600.0
@@ -39,13 +37,18 @@ LEAST_ANSWERS = 20
 """Round trips below which their quantile says nothing."""
 HEARTBEAT = 10.0
 """Seconds between two reports of a worker that does not say how often it reports."""
-BREAKERS: Mapping[str | None, float] = {"open": 1.0, "half-open": 0.5}
 Found = dict[str, Reading]
 
 
-class _Seen(NamedTuple):
-    at: float
-    survey: Survey
+class _Lost(NamedTuple):
+    """A worker that has vanished."""
+
+    name: str
+    host: str
+    seen_at: float
+    since: float
+    """When it was missed; by the store's clock, as the one before."""
+    text: str
 
 
 class Readings:
@@ -61,36 +64,35 @@ class Readings:
         self._app = app
         self._bounds = bounds
         self._now = now
-        self._seen: deque[_Seen] = deque()
+        self._lately = Lately()
         self._dead: dict[str, deque[tuple[float, float]]] = {}
-        self._lost: dict[str, tuple[WorkerInfo, float]] = {}
+        self._lost: dict[str, _Lost] = {}
         self._slow: dict[Rule, Found] = {}
         self._slow_at = 0.0
 
     def forget(self) -> None:
         """Somebody else looks now: what was seen is no longer what was seen last."""
-        self._seen.clear()
+        self._lately.clear()
         self._dead.clear()
         self._lost.clear()
         self._slow.clear()
         self._slow_at = 0.0
 
-    async def take(self, backend: Backend, now: datetime) -> dict[Rule, Found]:
+    async def take(self, backend: Backend, now: datetime, active: Sequence[Alert] = ()) -> dict[Rule, Found]:
         """Look once; a rule about which nothing is known is left out.
 
         Arguments:
             now: by the store's clock.
+            active: the alerts that go on, whoever has raised them: of what another has seen they tell.
 
         Raises:
             TaskqError: the store does not answer.
         """
         at, found = self._now(), await survey(backend)
-        if not self._seen:
+        if self._lately.last is None:
             await self._remember_dead(backend, now)
-        while self._seen and at - self._seen[0].at > OVER:
-            self._seen.popleft()
-        self._note_lost(found, at, now)
-        self._seen.append(_Seen(at, found))
+        self._note_lost(found, now, active)
+        self._lately.add(at, found)
         readings: dict[Rule, Found] = {
             Rule.OLDEST_AGE: dict(_oldest(found)),
             Rule.NO_WORKER: dict(_unserved(found)),
@@ -98,27 +100,27 @@ class Readings:
             Rule.WORKER_LOST: dict(self._vanished(found)),
             Rule.STORE_AWAY: {STORE: Reading(0.0, "the store answers")},
         }
-        if at - self._seen[0].at >= LEAST_OVER:
-            readings[Rule.QUEUE_BEHIND] = dict(self._behind(found, at))
+        if self._lately.span >= LEAST_OVER:
+            readings[Rule.QUEUE_BEHIND] = dict(self._behind(found))
         if at >= self._slow_at:
             self._slow_at = at + SLOW_EVERY
-            self._slow = await self._look_slowly(backend, now)
+            self._slow = await self._look_slowly(backend, now, active)
         await self._pass_over_paused(backend, readings)
         return {**readings, **self._slow}
 
     # ------------------------------------------------------------ queues
 
-    def _behind(self, found: Survey, at: float) -> Iterator[tuple[str, Reading]]:
-        began, before = self._seen[0]
+    def _behind(self, found: Survey) -> Iterator[tuple[str, Reading]]:
         for queue in found.queues:
-            over = pace(level_of(before, queue), level_of(found, queue), at - began)
+            if (over := self._lately.pace(queue)) is None:
+                continue
             waiting = _ready(found, queue)
-            seconds = seconds_behind(over, waiting, waiting - _ready(before, queue))
+            seconds = seconds_behind(over, waiting, waiting - _ready(self._lately.first, queue))
             text = f"{waiting:,} wait in {queue}, {over.arrival:.3g}/s come and {over.drain:.3g}/s leave"
             yield queue, Reading(seconds, text)
 
     def _grown(self, found: Survey, at: float) -> Iterator[tuple[str, Reading]]:
-        first = self._seen[0].at
+        first = self._lately.began_at or at
         self._dead = {queue: noted for queue, noted in self._dead.items() if queue in found.counts}
         for queue in found.queues:
             # A queue that was not there at an earlier look had none then.
@@ -157,55 +159,90 @@ class Readings:
 
     # ------------------------------------------------------------ workers
 
-    def _note_lost(self, found: Survey, at: float, now: datetime) -> None:
+    def _note_lost(self, found: Survey, now: datetime, active: Sequence[Alert]) -> None:
         """Of those that were there at the last look and are gone, tell who was silent from who has said farewell.
 
         Who says farewell has reported within its heartbeat; who is lost is forgotten only after three of them.
         """
-        living = {worker.id for worker in found.workers}
-        before = self._seen[-1].survey.workers if self._seen else ()
+        at, living = now.timestamp(), {worker.id for worker in found.workers}
+        before = () if self._lately.last is None else self._lately.last.workers
         for worker in before:
-            silent = now.timestamp() - worker.seen_at
+            silent = at - worker.seen_at
             is_gone = worker.id not in living and worker.state is not WorkerState.SHUTTING_DOWN
             if is_gone and silent >= 3 * (worker.heartbeat or HEARTBEAT):
-                self._lost[worker.id] = worker, at
-        for id, (lost, since) in list(self._lost.items()):
-            if at - since > REMEMBERED or id in living or any(_follows(one, lost) for one in found.workers):
+                queues = ", ".join(worker.queues[:5])
+                text = f"worker {worker.name} on {worker.host} (pid {worker.pid}, {queues}) has vanished"
+                self._lost[worker.id] = _Lost(worker.name, worker.host, worker.seen_at, at, text)
+        for alert in active:
+            if alert.rule == Rule.WORKER_LOST:
+                self._lost.setdefault(alert.subject, _lost_of(alert))
+        for id, lost in list(self._lost.items()):
+            if at - lost.since > REMEMBERED or id in living or any(_follows(one, lost) for one in found.workers):
                 del self._lost[id]
 
     def _vanished(self, found: Survey) -> Iterator[tuple[str, Reading]]:
-        for id, (worker, _) in self._lost.items():
-            queues = ", ".join(worker.queues[:5])
-            yield id, Reading(1.0, f"worker {worker.name} on {worker.host} (pid {worker.pid}, {queues}) has vanished")
+        for id, lost in self._lost.items():
+            yield id, Reading(1.0, lost.text, {"name": lost.name, "host": lost.host, "seen_at": lost.seen_at})
         for worker in found.workers:
             yield worker.id, Reading(0.0, f"worker {worker.name} lives")
 
     # ------------------------------------------------------------ what is dearer to ask
 
-    async def _look_slowly(self, backend: Backend, now: datetime) -> dict[Rule, Found]:
+    async def _look_slowly(self, backend: Backend, now: datetime, active: Sequence[Alert]) -> dict[Rule, Found]:
         found = {
             Rule.SCHEDULE_LATE: await _late(backend, now),
-            Rule.BREAKER_OPEN: await self._breakers(backend),
+            Rule.BREAKER_OPEN: {**await _breakers_of_others(backend, now, active), **await self._breakers(backend)},
         }
         of_store = {Rule.STORE_REGRESSED: await _regressed(backend), Rule.STORE_SLOW: await _slow(backend, now)}
         return found | {rule: {STORE: reading} for rule, reading in of_store.items() if reading is not None}
 
     async def _breakers(self, backend: Backend) -> Found:
-        """The breakers of the application's tasks: of others nothing is known here."""
-        by_queue: dict[str, dict[str, Circuit]] = {}
-        for task in self._app.tasks:
-            for limit in limits_of(task) if task.terms.has_limits else ():
-                if isinstance(limit, Circuit):
-                    by_queue.setdefault(task.queue, {})[limit.gate] = limit
+        """The breakers of the application's tasks."""
         found: Found = {}
-        for queue, circuits in by_queue.items():
-            for gauge in await gauges(backend, queue, list(circuits.values())):
-                value = BREAKERS.get(gauge.status, 0.0)
-                found[gauge.limit.key] = Reading(value, f"the breaker of {gauge.limit.key} is {gauge.status}")
+        for queue, limits in unkeyed_limits(self._app.tasks).items():
+            circuits = [limit for limit in limits if isinstance(limit, Circuit)]
+            for gauge in await gauges(backend, queue, circuits) if circuits else ():
+                found[gauge.limit.key] = _reading_of(gauge, queue)
         return found
 
 
-def _follows(worker: WorkerInfo, lost: WorkerInfo) -> bool:
+async def _breakers_of_others(backend: Backend, now: datetime, active: Sequence[Alert]) -> Found:
+    """Those that another process has found open, of tasks that its application has and this one perhaps has not.
+
+    One whose task is in nobody's code any more lets no probe through and stays as it is: it counts for a while.
+    """
+    found: Found = {}
+    for alert in active:
+        queue, text = alert.about.get("queue"), alert.about.get("limit")
+        if alert.rule != Rule.BREAKER_OPEN or not isinstance(queue, str) or not isinstance(text, str):
+            continue
+        for gauge in await gauges(backend, queue, _circuits_in(text)):
+            cooldown = gauge.limit.cooldown if isinstance(gauge.limit, Circuit) else 0.0
+            is_left = gauge.since is not None and (now - gauge.since).total_seconds() > cooldown + REMEMBERED
+            found[alert.subject] = _reading_of(gauge._replace(status=None) if is_left else gauge, queue)
+    return found
+
+
+def _circuits_in(text: str) -> list[Circuit]:
+    try:
+        return [limit for limit in unpack_limits(text) if isinstance(limit, Circuit)]
+    except (ValueError, TypeError, KeyError, IndexError):  # edited by hand, or of a later release
+        return []
+
+
+def _reading_of(gauge: Gauge, queue: str) -> Reading:
+    about = {"queue": queue, "limit": pack_limits((gauge.limit,))}
+    return Reading(gauge.openness, f"the breaker of {gauge.limit.key} is {gauge.status or 'left'}", about)
+
+
+def _lost_of(alert: Alert) -> _Lost:
+    """The worker of an alert."""
+    name, host, seen_at = (alert.about.get(key) for key in ("name", "host", "seen_at"))
+    since = alert.since.timestamp()
+    return _Lost(str(name), str(host), seen_at if isinstance(seen_at, float) else since, since, alert.text)
+
+
+def _follows(worker: WorkerInfo, lost: _Lost) -> bool:
     """Whether a worker has begun in place of one that is lost."""
     return (worker.name, worker.host) == (lost.name, lost.host) and worker.started_at > lost.seen_at
 

@@ -4,26 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import NamedTuple
+from uuid import uuid4
 
 import msgspec
 
+from taskq.alert_rules import EMAIL, WEBHOOK, AlertOptions, EmailOptions, WebhookOptions
 from taskq.app import App
 from taskq.errors import ConfigError, InvalidOption, TaskqError
-from taskq.management.alert_rules import EMAIL, WEBHOOK, AlertOptions, EmailOptions, WebhookOptions
-from taskq.management.alerts import AlertBook, Kept, Key, Notice, plain, without_notice
+from taskq.management.alerts import CHANNEL_SAID, AlertBook, Kept, Key, Notice, plain, without_notice
 from taskq.outbound.urls import read_url
+from taskq.ports import Backend
+from taskq.runtime.aside import aside
+from taskq.runtime.duty import Duty
 from taskq.runtime.service import said
+from taskq.store_clock import store_now
 
 EVERY = 1.0
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 600.0
 """Seconds after which a channel is tried again: they double each time."""
 AT_ONCE = 20
 """Notices that one try of a channel tells."""
+LOOK_EVERY = 5.0
+"""Seconds between two looks at what others have noticed."""
+HELD = 15.0
+"""Seconds for which the duty to tell by a channel is kept without being asked for again."""
+MAIL_PATIENCE = 30.0
+"""Seconds that a mail may take; its thread goes on, and until it ends no other mail is tried."""
 MOST_WAITING = 500
+MOST_CHANNELS = 2
 GIVEN_UP = timedelta(days=1)
 """How old a notice may be before nobody wants to be told of it any more."""
 logger = logging.getLogger("taskq.alerts")
@@ -37,17 +51,23 @@ class _Waiting(NamedTuple):
     """Whether the store has it, and is to know that it was told."""
 
 
+Tell = Callable[[Sequence[Notice]], Awaitable[Sequence[Notice]]]
+"""Tells some notices; returns those that were taken, and raises where none was."""
+
+
 class _Channel:
     """One way to tell people, with its pauses.
 
     Arguments:
         name: as in the options.
-        tell: tells some notices; returns those that were taken, and raises where none was.
+        tell: by this way.
+        duty: one process at a time tells by it.
     """
 
-    def __init__(self, name: str, tell: Callable[[Sequence[Notice]], Awaitable[Sequence[Notice]]]) -> None:
+    def __init__(self, name: str, tell: Tell, duty: Duty) -> None:
         self.name = name
         self.tell = tell
+        self.duty = duty
         self.failures = 0
         self.try_at = 0.0
 
@@ -60,31 +80,53 @@ class _Channel:
 
 
 class AlertTeller:
-    """Tells what it is given, at least once.
+    """Tells what is to be told, at least once, whoever has noticed it.
 
     Arguments:
         app: whose store remembers what is still to be told.
         options: where to.
         now: the seconds of a clock that never goes back.
+        holder: random for each start of a process; None: one is drawn.
 
     Raises:
         ConfigError: a webhook is wanted, and there is no secret to sign with, or its port is not one of those allowed.
     """
 
-    def __init__(self, app: App, options: AlertOptions, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        app: App,
+        options: AlertOptions,
+        now: Callable[[], float] = time.monotonic,
+        holder: str | None = None,
+    ) -> None:
         self._app = app
         self._now = now
         self._waiting: dict[str, _Waiting] = {}
         self._told: dict[tuple[str, str], None] = {}
         """Notices and channels of which it is known here that they were told, whatever the store has been told."""
-        self._channels: list[_Channel] = []
+        self._offered_at = -LOOK_EVERY
+        self._look_at = self._announce_at = 0.0
+        ways: dict[str, Tell] = {}
         if options.webhook is not None:
-            self._channels.append(_Channel(WEBHOOK, _Poster(app, options.webhook).tell))
+            ways[WEBHOOK] = _Poster(app, options.webhook).tell
         if options.email is not None:
-            self._channels.append(_Channel(EMAIL, _Mailer(options.email).tell))
+            ways[EMAIL] = _Mailer(options.email).tell
+        me = holder or uuid4().hex
+        self._channels = [
+            _Channel(name, tell, Duty(f"alerts.{name}", me, HELD, app.backend)) for name, tell in ways.items()
+        ]
+
+    @property
+    def tells(self) -> tuple[str, ...]:
+        """The channels by which it is our duty to tell."""
+        return tuple(channel.name for channel in self._channels if channel.duty.is_held)
 
     def offer(self, rows: Sequence[Kept]) -> None:
         """What the store has that is to be told, all of it."""
+        self._offered_at = self._now()
+        self._take_up(rows)
+
+    def _take_up(self, rows: Sequence[Kept]) -> None:
         kept = {notice.id: _Waiting(notice, True) for row in rows for notice in row.untold}
         mine = {id: one for id, one in self._waiting.items() if not one.is_kept}
         self._waiting = dict(list({**mine, **kept}.items())[:MOST_WAITING])
@@ -95,12 +137,40 @@ class AlertTeller:
 
     async def tick(self) -> float:
         """Tell what waits; returns the seconds to the next time."""
+        if self._channels and self._now() >= self._look_at:
+            self._look_at = self._now() + LOOK_EVERY
+            await self._look()
         for channel in self._channels:
             due = [one for one in self._waiting.values() if self._is_due(one, channel)]
-            if due and self._now() >= channel.try_at:
+            if channel.duty.is_held and due and self._now() >= channel.try_at:
                 await self._tell(channel, sorted(due, key=lambda one: (one.notice.at, one.notice.id))[:AT_ONCE])
         await self._forget_told()
         return EVERY
+
+    async def farewell(self) -> None:
+        """Leave what is to be told to others, at once."""
+        for channel in self._channels:
+            await channel.duty.leave()
+
+    async def _look(self) -> None:
+        """Take the duties, and what others have noticed; a store that is away holds up nothing that is to be told."""
+        try:
+            async with asyncio.timeout(LOOK_EVERY):
+                await self._take_duties(await self._app.backend())
+        except (TaskqError, TimeoutError) as error:
+            logger.debug("what is to be told of alerts could not be looked at: %s", said(error))
+
+    async def _take_duties(self, backend: Backend) -> None:
+        book = AlertBook(backend)
+        for channel in self._channels:
+            await channel.duty.take()
+        if self._now() >= self._announce_at:
+            now = await store_now(backend)
+            for channel in self._channels:
+                await book.announce(channel.name, now)
+            self._announce_at = self._now() + CHANNEL_SAID.total_seconds()
+        if self.tells and self._now() - self._offered_at >= LOOK_EVERY:
+            self._take_up([row.kept for row in (await book.rows()).values() if row.kept.untold])
 
     def _is_due(self, waiting: _Waiting, channel: _Channel) -> bool:
         notice = waiting.notice
@@ -121,23 +191,27 @@ class AlertTeller:
                 channel.failed(self._now())
         taken = {notice.id for notice in told}
         for notice in notices:
-            is_late = datetime.now(UTC) - notice.at > GIVEN_UP
-            if notice.id in taken or is_late:
+            if notice.id in taken:
                 self._told[notice.id, channel.name] = None
-                if notice.id not in taken:
-                    logger.error("alert %s: nobody could be told by %s for a day", notice.alert.id, channel.name)
 
     async def _forget_told(self) -> None:
-        """Have the store know what was told; of what has no channel here nobody is ever told, and that is known too."""
-        names = {channel.name for channel in self._channels}
+        """Have the store know what was told, and what nobody could be told for a day, by whichever process."""
         for id, (notice, is_kept) in list(self._waiting.items()):
-            done = [name for name in notice.channels if name not in names or (id, name) in self._told]
+            if datetime.now(UTC) - notice.at > GIVEN_UP:
+                for name in notice.channels:
+                    self._give_up(notice, name)
+            done = [name for name in notice.channels if (id, name) in self._told]
             if is_kept and done:
                 await self._mark((notice.alert.rule, notice.alert.subject), id, done)
             if len(done) == len(notice.channels):
                 self._waiting.pop(id, None)
-        while len(self._told) > MOST_WAITING * len(self._channels):
+        while len(self._told) > MOST_WAITING * MOST_CHANNELS:
             del self._told[next(iter(self._told))]
+
+    def _give_up(self, notice: Notice, channel: str) -> None:
+        if (notice.id, channel) not in self._told:
+            self._told[notice.id, channel] = None
+            logger.error("alert %s: nobody could be told by %s for a day", notice.alert.id, channel)
 
     async def _mark(self, key: Key, id: str, channels: Sequence[str]) -> None:
         def marked(kept: Kept) -> Kept | None:
@@ -197,17 +271,27 @@ class _Poster:
 
 
 class _Mailer:
-    """Sends several notices in one mail, from a thread."""
+    """Sends several notices in one mail, from a thread of its own, one mail at a time."""
 
     def __init__(self, options: EmailOptions) -> None:
         self._options = options
+        self._sending = threading.Lock()
 
     async def tell(self, notices: Sequence[Notice]) -> Sequence[Notice]:
         """Send them; returns all of them."""
-        from taskq.management.alert_mail import send  # few use it, and `smtplib` takes its time to load
-
-        await asyncio.to_thread(send, self._options, notices)
+        async with asyncio.timeout(MAIL_PATIENCE):  # a server may answer each step in time, and never come to the end
+            await aside("taskq-mail", partial(self._send, notices))
         return notices
+
+    def _send(self, notices: Sequence[Notice]) -> None:
+        from taskq.management.alert_mail import MailFailed, send  # few use it, and `smtplib` takes its time to load
+
+        if not self._sending.acquire(blocking=False):  # whoever waited for it was cancelled
+            raise MailFailed(f"{self._options.host} has not taken the last mail yet")
+        try:
+            send(self._options, notices)
+        finally:
+            self._sending.release()
 
 
 def said_of(notice: Notice) -> dict[str, object]:

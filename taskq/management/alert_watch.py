@@ -14,11 +14,11 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from taskq.alert_rules import AlertOptions
 from taskq.app import App
 from taskq.domain.alerts import Bounds, Course, Reading, Rule, Verdict, judge, worst
 from taskq.errors import TaskqError
 from taskq.management.alert_readings import STORE, Found, Readings
-from taskq.management.alert_rules import AlertOptions
 from taskq.management.alert_telling import AlertTeller
 from taskq.management.alerts import (
     Alert,
@@ -31,12 +31,13 @@ from taskq.management.alerts import (
     notice_of,
     plain,
     raised,
-    store_now,
     with_notice,
 )
 from taskq.ports import Backend, Event
 from taskq.ports.events import ALERTS
+from taskq.runtime.duty import Duty
 from taskq.runtime.service import said
+from taskq.store_clock import store_now
 
 DUTY = "alerts"
 EVERY = 5.0
@@ -82,7 +83,7 @@ class AlertWatch:
         self._app = app
         self._options = options
         self._teller = teller
-        self._holder = holder
+        self._duty = Duty(DUTY, holder, HELD, app.backend)
         self._now = now
         self._readings = Readings(app, options.bounds, now)
         self._courses: dict[Key, Course] = {}
@@ -90,37 +91,37 @@ class AlertWatch:
         """The second in which the first question was asked that the store has not answered."""
         self._away_alert: Alert | None = None
         """While it is away nothing can be written there."""
-        self.is_holder = False
+
+    @property
+    def is_holder(self) -> bool:
+        """Whether it is our duty to look."""
+        return self._duty.is_held
 
     async def tick(self) -> float:
         """Look once, if the duty is ours; returns the seconds to the next time."""
         began = self._now()
         try:
             backend = await self._app.backend()
-            was_holder = self.is_holder
-            self.is_holder = await backend.registry.take_duty(DUTY, self._holder, HELD)
+            was_holder, is_holder = self.is_holder, await self._duty.take()
+            if was_holder and not is_holder:
+                self._step_down()
             await self._write_down_absence(backend)
-            if self.is_holder:
+            if is_holder:
                 await self._look(backend)
                 if not was_holder:
                     logger.info("this process looks for alerts from now on")
         except TaskqError as error:
             self._miss(began, error)
             return EVERY
-        if self.is_holder:
-            return EVERY
-        self._step_down()
-        return EVERY * random.uniform(0.8, 1.2)
+        return EVERY if is_holder else EVERY * random.uniform(0.8, 1.2)
 
     async def farewell(self) -> None:
         """Leave the duty to another at once."""
         if self.is_holder:
             self._step_down()
-            with contextlib.suppress(TaskqError):
-                await (await self._app.backend()).registry.take_duty(DUTY, self._holder, 0)
+            await self._duty.leave()
 
     def _step_down(self) -> None:
-        self.is_holder = False
         self._courses.clear()
         self._readings.forget()
         self._teller.offer([])
@@ -128,8 +129,11 @@ class AlertWatch:
     async def _look(self, backend: Backend) -> None:
         book = AlertBook(backend)
         now = await store_now(backend)
-        found = await self._readings.take(backend, now)
-        look = _Look(backend, book, await book.rows(), now)
+        rows = await book.rows()
+        kept = (row.kept.alert for row in rows.values())
+        active = [alert for alert in kept if alert.is_active and alert.subject != OTHERS]
+        found = await self._readings.take(backend, now, active)
+        look = _Look(backend, book, rows, now)
         courses: dict[Key, Course] = {}
         for rule in Rule:
             for subject, reading, bounds in self._subjects(rule, found.get(rule), look):
@@ -178,7 +182,7 @@ class AlertWatch:
         kept = Kept(alert) if row is None else Kept(alert, row.kept.untold)
         kept = with_notice(
             replace(kept, written_at=look.now, reminded_at=look.now),
-            *(change, look.now, self._options.channels),
+            *(change, look.now, await self._channels(look)),
         )
         if row is not None and not row.kept.alert.is_active:
             await look.book.note(row.kept.alert)  # it is over, and its document is to hold another
@@ -193,8 +197,8 @@ class AlertWatch:
     async def _go_on(self, key: Key, row: Row, reading: Reading, look: _Look) -> None:
         """Note how it stands now and then, and tell of it again where nobody has acknowledged it."""
         kept, after = row.kept, self._options.remind_after
-        is_silent = kept.alert.acknowledged_at is None and after is not None
-        reminds = is_silent and after is not None and is_older(kept.reminded_at, look.now, after)
+        is_silent = kept.alert.acknowledged_at is None and after > 0
+        reminds = is_silent and is_older(kept.reminded_at, look.now, after)
         is_stale = reading.text != kept.alert.text and is_older(kept.written_at, look.now, REWRITE_AFTER)
         if not (reminds or is_stale):
             return
@@ -202,11 +206,15 @@ class AlertWatch:
         changed = replace(kept, alert=alert, written_at=look.now)
         if reminds:
             changed = replace(changed, reminded_at=look.now)
-            changed = with_notice(changed, Change.REMINDED, look.now, self._options.channels)
+            changed = with_notice(changed, Change.REMINDED, look.now, await self._channels(look))
         if await look.book.put(changed, row.version):
             look.rows[key] = Row(changed, row.version + 1)
             if reminds:
                 log(Change.REMINDED, alert)
+
+    async def _channels(self, look: _Look) -> list[str]:
+        """By what people are told, of this process and of all others."""
+        return sorted({*self._options.channels, *await look.book.channels(look.now)})
 
     async def _see_to_rows(self, look: _Look) -> None:
         """Hand on what is to be told, and put aside what is over and told."""
@@ -218,21 +226,21 @@ class AlertWatch:
     # ------------------------------------------------------------ a store that is away
 
     def _miss(self, began: float, error: TaskqError) -> None:
-        """The store does not answer. Who had the duty tells of it, by what does not need the store."""
+        """The store does not answer. Who looked tells of it, and who told, by what does not need the store."""
         logger.debug("the rules of alerts could not be looked at: %s", said(error))
         bounds, now = self._options.bounds(Rule.STORE_AWAY), self._now()
-        if not self.is_holder or not bounds.enabled or self._away_alert is not None:
+        if not (self.is_holder or self._teller.tells) or not bounds.enabled or self._away_alert is not None:
             return
         if self._away_since is None:
             self._away_since = began
-        if now - self._away_since < bounds.hold:
+        if now - self._away_since < bounds.hold_for:
             return
         at = datetime.now(UTC)
         reading = Reading(1.0, f"the store does not answer: {said(error)}")
         since = at - timedelta(seconds=now - self._away_since)
         self._away_alert = alert = raised(Rule.STORE_AWAY, STORE, reading, bounds, since, at)
         log(Change.RAISED, alert)
-        self._teller.tell_without_store(notice_of(Change.RAISED, alert, at, self._options.channels))
+        self._teller.tell_without_store(notice_of(Change.RAISED, alert, at, self._teller.tells))
 
     async def _write_down_absence(self, backend: Backend) -> None:
         """The store is back: it keeps the alert about itself, which is cleared as any other is."""
@@ -242,7 +250,8 @@ class AlertWatch:
             return
         book, now = AlertBook(backend), await store_now(backend)
         row = await book.get((alert.rule, alert.subject))
-        is_known = row is not None and row.kept.alert.is_active
+        # That of whoever has told people goes before: they know it by its id.
+        is_known = row is not None and row.kept.alert.is_active and not self._teller.tells
         kept = Kept(alert, () if row is None else row.kept.untold, now, now)
         if is_known or await book.put(kept, 0 if row is None else row.version):
             self._away_alert = None

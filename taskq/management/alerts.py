@@ -6,7 +6,7 @@ What is to be told is written in the same step as what it tells of, so that whoe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from typing import NamedTuple
@@ -14,9 +14,10 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from taskq.documents import Shelf
 from taskq.domain.alerts import Bounds, Reading, Rule
 from taskq.ids import new_id
-from taskq.ports import Backend, Document
+from taskq.ports import Backend
 
 KIND = "alert"
 """Of the documents, and the name of the journal of those that are over."""
@@ -27,6 +28,12 @@ MOST_UNTOLD = 20
 """Notices of one rule and subject that wait to be told; of more, the oldest go."""
 LONGEST_ID = 200
 PAGE = 100
+CHANNEL = "alert.channel"
+"""Of the documents that say by which channels somebody can be told."""
+CHANNEL_KEPT = timedelta(days=1)
+"""How long a channel is counted on of which nothing was heard since."""
+CHANNEL_SAID = timedelta(minutes=10)
+"""How old the note of a channel must be before it is written anew."""
 
 
 class Change(StrEnum):
@@ -61,6 +68,8 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     acknowledged_at: datetime | None = None
     acknowledged_by: str = ""
     note: str = ""
+    about: dict[str, str | float] = {}
+    """What else is known of the subject, by which whoever looks next finds it again."""
 
     @property
     def is_active(self) -> bool:
@@ -97,6 +106,8 @@ class Row(NamedTuple):
     version: int
 
 
+_SHELF = Shelf(KIND, Kept, "alert")
+_CHANNELS = Shelf(CHANNEL, datetime, "channel of alerts")
 Key = tuple[str, str]
 """A rule and a subject."""
 
@@ -118,6 +129,7 @@ def raised(rule: Rule, subject: str, reading: Reading, bounds: Bounds, since: da
         text=reading.text,
         since=since,
         raised_at=now,
+        about=dict(reading.about),
     )
 
 
@@ -134,27 +146,18 @@ class AlertBook:
 
     async def rows(self) -> dict[Key, Row]:
         """All that are active, or of which something is still to be told or to be put aside."""
-        found: dict[Key, Row] = {}
-        cursor: str | None = None
-        while True:
-            page = await self._documents.list(KIND, PAGE, cursor)
-            for document in page.documents:
-                if (row := _read(document)) is not None:
-                    found[row.kept.alert.rule, row.kept.alert.subject] = row
-            cursor = page.next_cursor
-            if cursor is None:
-                return found
+        found = (Row(entry.value, entry.version) for entry in await _SHELF.all(self._documents))
+        return {(row.kept.alert.rule, row.kept.alert.subject): row for row in found}
 
     async def get(self, key: Key) -> Row | None:
         """One of them."""
-        document = await self._documents.get(KIND, document_id(*key))
-        return None if document is None else _read(document)
+        found = await _SHELF.get(self._documents, document_id(*key))
+        return None if found is None else Row(found.value, found.version)
 
     async def put(self, kept: Kept, version: int) -> bool:
         """Write one; False, and nothing was changed, where somebody else was first."""
         kept = replace(kept, untold=kept.untold[-MOST_UNTOLD:])
-        id = document_id(kept.alert.rule, kept.alert.subject)
-        return await self._documents.put(KIND, id, msgspec.json.encode(kept), version)
+        return await _SHELF.put(self._documents, document_id(kept.alert.rule, kept.alert.subject), kept, version)
 
     async def change(self, key: Key, change: Callable[[Kept], Kept | None]) -> Kept | None:
         """Change one, whoever else does so at the same time.
@@ -165,12 +168,22 @@ class AlertBook:
         Returns:
             What it is now; None where it is not there, or was not changed.
         """
-        while True:
-            row = await self.get(key)
-            if row is None or (changed := change(row.kept)) is None:
-                return None
-            if await self.put(changed, row.version):
-                return changed
+        return await _SHELF.change(self._documents, document_id(*key), change)
+
+    async def announce(self, channel: str, now: datetime) -> None:
+        """Let those who look know of a channel by which this process can tell.
+
+        Arguments:
+            now: by the store's clock.
+        """
+        found = await self._documents.get(CHANNEL, channel)
+        said = None if found is None else _CHANNELS.known(found)
+        if said is None or now - said >= CHANNEL_SAID:
+            await _CHANNELS.put(self._documents, channel, now, 0 if found is None else found.version)
+
+    async def channels(self, now: datetime) -> set[str]:
+        """The channels by which somebody can tell, or could within the last day: whoever restarts is waited for."""
+        return {one.id for one in await _CHANNELS.all(self._documents) if now - one.value < CHANNEL_KEPT}
 
     async def put_aside(self, row: Row) -> None:
         """Keep an alert that is over, and of which all is told, among those of the past."""
@@ -232,22 +245,9 @@ def plain(alert: Alert) -> Mapping[str, object]:
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in told.items()}
 
 
-async def store_now(backend: Backend) -> datetime:
-    """The store's clock; this process's where it has none to tell."""
-    return datetime.now(UTC) if backend.scheduler is None else await backend.scheduler.now("default")
-
-
 def is_older(instant: datetime | None, now: datetime, seconds: float) -> bool:
     """Whether an instant was so many seconds ago."""
     return instant is not None and now - instant >= timedelta(seconds=seconds)
-
-
-def _read(document: Document) -> Row | None:
-    """A row; None of one that a later release has written and this one cannot read."""
-    try:
-        return Row(msgspec.json.decode(document.data, type=Kept), document.version)
-    except msgspec.MsgspecError:
-        return None
 
 
 def _read_alert(data: bytes) -> Alert | None:

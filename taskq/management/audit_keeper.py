@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import random
 from datetime import UTC, datetime, timedelta
 
 from taskq.app import App
 from taskq.config import AuditRetention
-from taskq.errors import TaskqError
 from taskq.management.access import Actor, Role
 from taskq.management.audit import AuditTrail
+from taskq.runtime.duty import Duty
 
 DUTY = "audit"
 EVERY, ASK_EVERY = 3600.0, 600.0
@@ -41,9 +40,8 @@ class AuditKeeper:
 
     def __init__(self, app: App, holder: str, retention: AuditRetention | None = None) -> None:
         self._app = app
-        self._holder = holder
+        self._duty = Duty(DUTY, holder, HELD, app.backend)
         self._retention = retention or app.settings.audit
-        self._is_holder = False
 
     async def tick(self) -> float:
         """Shorten the trail, if that is our duty and it has grown too long; returns the seconds to the next time.
@@ -51,11 +49,9 @@ class AuditKeeper:
         Raises:
             BackendUnavailable: the store cannot be reached.
         """
-        backend = await self._app.backend()
-        self._is_holder = await backend.registry.take_duty(DUTY, self._holder, HELD)
-        if not self._is_holder:
+        if not await self._duty.take():
             return ASK_EVERY * random.uniform(0.8, 1.2)
-        trail, kept = AuditTrail(backend), self._retention
+        trail, kept = AuditTrail(await self._app.backend()), self._retention
         reach = await trail.reach()
         grace = min(timedelta(days=1), kept.age / AT_ONCE)
         is_old = reach.since is not None and reach.since < datetime.now(UTC) - kept.age - grace
@@ -66,7 +62,4 @@ class AuditKeeper:
 
     async def farewell(self) -> None:
         """Leave the duty to another at once."""
-        if self._is_holder:
-            self._is_holder = False
-            with contextlib.suppress(TaskqError):
-                await (await self._app.backend()).registry.take_duty(DUTY, self._holder, 0)
+        await self._duty.leave()

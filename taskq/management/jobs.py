@@ -19,6 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from taskq.config import check_identifier, is_number, is_whole, shown
+from taskq.documents import Shelf
 from taskq.domain.query import Operator, Query, Term
 from taskq.domain.record import TaskRecord
 from taskq.domain.state import FINAL, REDRIVABLE, TaskState
@@ -27,7 +28,8 @@ from taskq.ids import new_id
 from taskq.management.access import Permission
 from taskq.management.desk import Desk
 from taskq.management.finding import Count, count, find, masked, read_query
-from taskq.ports import Backend, CancelStatus, Document, RedriveStatus
+from taskq.ports import Backend, CancelStatus, RedriveStatus
+from taskq.store_clock import store_now
 
 KIND = "job"
 """Of the documents in which jobs are kept."""
@@ -36,8 +38,11 @@ STEP = 100
 SAMPLE = 10
 SILENCE = timedelta(seconds=20)
 """After which somebody else may go on with a job of which nothing is heard."""
+SAY_EVERY = SILENCE.total_seconds() / 4
+"""Seconds after which a runner that rests says that it is there."""
 RETENTION = timedelta(days=7)
 """How long a job that is over is kept."""
+NOT_FOUND = "there is no job {}; those that are over are kept for a week"
 MOST_NAMED = 100
 """Tasks that a job names of those on which it could not act."""
 
@@ -126,7 +131,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
         return sum(self.answers.values())
 
 
-Rows = list[tuple[Job, Document]]
+_SHELF = Shelf(KIND, Job, "job")
 
 
 class JobDesk(Desk):
@@ -176,7 +181,7 @@ class JobDesk(Desk):
         if plan.counted.number > confirmed:
             more = f"more than the {confirmed:,} that were agreed to: ask anew"
             raise NotApplied(f"{plan.counted} tasks are meant by now, {more}")
-        now = await _now(await self.app.backend())
+        now = await store_now(await self.app.backend())
         job = Job(
             *(new_id(0), plan.action, query, self.actor.name, now, self.actor.tenant),
             counted=plan.counted.number,
@@ -188,7 +193,7 @@ class JobDesk(Desk):
         on = {"job": job.id, "action": job.action, "query": query}
         async with self.act(_TAKES[job.action], "job.start", on, before={"counted": str(plan.counted)}) as backend:
             await self._tidy(backend)
-            await backend.documents.put(KIND, job.id, msgspec.json.encode(job))
+            await _SHELF.put(backend.documents, job.id, job)
         return job
 
     async def get(self, id: str) -> Job:
@@ -196,19 +201,20 @@ class JobDesk(Desk):
 
         Raises:
             JobNotFound: there is none.
+            Unreadable: what the store has of it cannot be read.
         """
-        return (await self._read(await self.look(), id))[0]
+        return await self._read(await self.look(), id)
 
     async def list(self) -> Sequence[Job]:
         """All jobs, the newest first; those that are over are kept for a week."""
         backend = await self.look()
-        jobs = [job for job, _ in await self._all(backend) if self.actor.sees(job.tenant)]
+        jobs = [entry.value for entry in await _SHELF.all(backend.documents) if self.actor.sees(entry.value.tenant)]
         return sorted(jobs, key=lambda job: (job.created_at, job.id), reverse=True)
 
     async def cancel(self, id: str) -> Job:
         """Have a job end after the step that it is in; what it has done stays done. One that is over stays as it is."""
         backend = await self.look()
-        job, _ = await self._read(backend, id)
+        job = await self._read(backend, id)
         if job.state is not JobState.RUNNING:
             return job
         async with self.act(_TAKES[job.action], "job.cancel", {"job": id}):
@@ -217,7 +223,7 @@ class JobDesk(Desk):
     async def waiting(self) -> Sequence[str]:
         """The ids of jobs that are to be done and of whose runners nothing is heard."""
         backend = await self.look()
-        return [job.id for job, _ in await self._all(backend) if _is_free(job)]
+        return [entry.id for entry in await _SHELF.all(backend.documents) if _is_free(entry.value)]
 
     async def run(self, id: str, on_step: Callable[[Job], Awaitable[None] | None] | None = None) -> Job:
         """Do a job to its end, or go on with one whose runner has died.
@@ -247,12 +253,25 @@ class JobDesk(Desk):
             if on_step is not None and (telling := on_step(job)) is not None:
                 await telling
             if job.rate is not None and job.state is JobState.RUNNING:
-                await rest(max(0.0, (job.done - before) / job.rate - (time.monotonic() - begin)))
+                await self._rest(backend, job, begin + (job.done - before) / job.rate, me)
         return job
+
+    async def _rest(self, backend: Backend, job: Job, until: float, me: str) -> None:
+        """Wait for the monotonic second `until`, or until the job is told to end; say meanwhile that it goes on.
+
+        Raises:
+            NotApplied: somebody else has gone on with it.
+        """
+        while (left := until - time.monotonic()) > 0:
+            await rest(min(left, SAY_EVERY))
+            if left <= SAY_EVERY:
+                return
+            if (await self._write(backend, job.id, lambda now: _joined(now, now, me))).is_told_to_end:
+                return
 
     async def _step(self, backend: Backend, job: Job) -> Job:
         """The job after its next step."""
-        if (await self._read(backend, job.id))[0].is_told_to_end:
+        if (await self._read(backend, job.id)).is_told_to_end:
             return replace(job, state=JobState.CANCELLED)
         most = STEP if job.rate is None else max(1, min(STEP, math.ceil(job.rate)))
         if job.limit is not None:
@@ -279,36 +298,30 @@ class JobDesk(Desk):
 
     # ------------------------------------------------------------ documents
 
-    async def _read(self, backend: Backend, id: str) -> tuple[Job, Document]:
-        found = await backend.documents.get(KIND, id)
-        job = None if found is None else _decoded(found)
-        if found is None or job is None or not self.actor.sees(job.tenant):
-            raise JobNotFound(f"there is no job {id}; those that are over are kept for a week")
-        return job, found
+    async def _read(self, backend: Backend, id: str) -> Job:
+        found = await _SHELF.get(backend.documents, id)
+        if found is None or not self.actor.sees(found.value.tenant):
+            raise JobNotFound(NOT_FOUND.format(id))
+        return found.value
 
     async def _write(self, backend: Backend, id: str, change: Callable[[Job], Job]) -> Job:
         """Change a job, whoever else does so at the same time."""
-        while True:
-            job, found = await self._read(backend, id)
-            changed = change(job)
-            if await backend.documents.put(KIND, id, msgspec.json.encode(changed), found.version):
-                return changed
 
-    async def _all(self, backend: Backend) -> Rows:
-        jobs: Rows = []
-        cursor: str | None = None
-        while True:
-            page = await backend.documents.list(KIND, cursor=cursor)
-            jobs += [(_decoded(document), document) for document in page.documents]
-            cursor = page.next_cursor
-            if cursor is None:
-                return jobs
+        def checked(job: Job) -> Job:
+            if not self.actor.sees(job.tenant):
+                raise JobNotFound(NOT_FOUND.format(id))
+            return change(job)
+
+        changed = await _SHELF.change(backend.documents, id, checked)
+        if changed is None:
+            raise JobNotFound(NOT_FOUND.format(id))
+        return changed
 
     async def _tidy(self, backend: Backend) -> None:
         limit = datetime.now(UTC) - RETENTION
-        for job, document in await self._all(backend):
-            if job.ended_at is not None and job.ended_at < limit:
-                await backend.documents.delete(KIND, job.id, document.version)
+        for entry in await _SHELF.all(backend.documents):
+            if entry.value.ended_at is not None and entry.value.ended_at < limit:
+                await backend.documents.delete(KIND, entry.id, entry.version)
 
 
 _LEFT = frozenset({"held", "left alone"})
@@ -327,11 +340,6 @@ async def _act(backend: Backend, job: Job, ids: Sequence[str]) -> list[str]:
         case _:
             gone = await backend.inspector.discard(ids)
             return ["forgotten"] * gone + ["left alone"] * (len(ids) - gone)
-
-
-async def _now(backend: Backend) -> datetime:
-    """The store's clock, with which the tasks' own instants are compared; this process's where it has none to tell."""
-    return datetime.now(UTC) if backend.scheduler is None else await backend.scheduler.now("default")
 
 
 def _action(action: Action | str) -> Action:
@@ -366,7 +374,3 @@ def _joined(now: Job, step: Job, runner: str) -> Job:
         raise NotApplied(f"somebody else has gone on with the job {now.id}")
     ended_at = None if step.state is JobState.RUNNING else datetime.now(UTC)
     return replace(step, is_told_to_end=now.is_told_to_end, seen_at=datetime.now(UTC), runner=runner, ended_at=ended_at)
-
-
-def _decoded(document: Document) -> Job:
-    return msgspec.json.decode(document.data, type=Job)

@@ -5,29 +5,26 @@ A key is `tq_<id>_<secret>`: an id to know it by, which is no secret, and 256 ra
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hmac
-import logging
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from taskq.app import App
 from taskq.config import check_identifier, is_label, shown
+from taskq.documents import Shelf, Unreadable
 from taskq.errors import InvalidOption, NotApplied, TaskqError
 from taskq.management.access import Actor, Permission, Role
 from taskq.management.desk import Desk
-from taskq.ports import Backend, Document
+from taskq.ports import Backend
 
-logger = logging.getLogger("taskq.keys")
 KIND = "key"
 """Of the documents in which keys are kept."""
 LONGEST_NAME = 100
@@ -108,9 +105,7 @@ class _Kept(msgspec.Struct, frozen=True):
     """SHA-256 of the secret part."""
 
 
-class _Row(NamedTuple):
-    kept: _Kept
-    document: Document
+_SHELF = Shelf(KIND, _Kept, "key")
 
 
 def _utc_now() -> datetime:
@@ -176,15 +171,14 @@ class KeyDesk(Desk):
         plain = {"name": key.name, "roles": list(key.roles), "tenant": key.tenant, "payloads": payloads}
         after = {**plain, "expires_at": None if key.expires_at is None else str(key.expires_at)}
         async with self.act(Permission.CONFIGURE, "key.create", {"key": key.id}, after=after) as backend:
-            data = msgspec.json.encode(_Kept(key, _digest(secret)))
-            if not await backend.documents.put(KIND, key.id, data):
+            if not await _SHELF.put(backend.documents, key.id, _Kept(key, _digest(secret))):
                 raise NotApplied(f"another key has the id {key.id} by chance: make it anew")
         return NewKey(key, f"{key.prefix}_{secret}")
 
     async def list(self) -> Sequence[Key]:
         """All keys, the newest first; those that hold no longer are kept for 90 days."""
         backend = await self.look(Permission.CONFIGURE)
-        keys = [row.kept.key async for row in _rows(backend)]
+        keys = [entry.value.key for entry in await _SHELF.all(backend.documents)]
         return sorted(keys, key=lambda key: (key.created_at, key.id), reverse=True)
 
     async def revoke(self, key: str) -> Key:
@@ -198,7 +192,7 @@ class KeyDesk(Desk):
         """
         id = _id_in(key)
         backend = await self.look(Permission.CONFIGURE)
-        found = (await _read(backend, id)).kept.key
+        found = (await _read(backend, id)).key
         if found.revoked_at is not None:
             return found
         async with self.act(Permission.CONFIGURE, "key.revoke", {"key": id}, before={"name": found.name}):
@@ -212,11 +206,11 @@ class KeyDesk(Desk):
             NotApplied: there are too many all the same.
         """
         backend, count = await self.app.backend(), 0
-        async for row in _rows(backend):
-            key = row.kept.key
+        for entry in await _SHELF.all(backend.documents):
+            key = entry.value.key
             ends = [end for end in (key.revoked_at, key.expires_at) if end is not None]
             if ends and min(ends) < now - RETENTION:
-                await backend.documents.delete(KIND, key.id, row.document.version)
+                await backend.documents.delete(KIND, key.id, entry.version)
             else:
                 count += 1
         if count >= MOST:
@@ -249,8 +243,7 @@ class Keys:
         if parts is None:
             return None
         id, secret = parts.groups()
-        found = await (await self._app.backend()).documents.get(KIND, id)
-        kept = None if found is None else _decoded(found)
+        kept = await _kept(await self._app.backend(), id)
         is_right = hmac.compare_digest(_digest(secret), _NO_DIGEST if kept is None else kept.digest)
         now = self._now()
         if kept is None or not is_right or kept.key.state(now) != "valid":
@@ -267,7 +260,7 @@ class Keys:
         """
         backend = await self._app.backend()
         for id, used_at in list(self._used.items()):
-            with contextlib.suppress(KeyNotFound):  # it was forgotten meanwhile
+            with contextlib.suppress(KeyNotFound, Unreadable):  # it was forgotten meanwhile, or is damaged
                 await _note_use(backend, id, used_at)
             del self._used[id]
         return USES_ARE_WRITTEN_EVERY
@@ -276,51 +269,29 @@ class Keys:
 # ---------------------------------------------------------------- documents
 
 
-async def _read(backend: Backend, id: str) -> _Row:
-    found = await backend.documents.get(KIND, id)
-    kept = None if found is None else _decoded(found)
-    if found is None or kept is None:
+async def _read(backend: Backend, id: str) -> _Kept:
+    found = await _kept(backend, id)
+    if found is None:
         raise KeyNotFound(f"there is no key {id}; `taskq keys list` shows those that there are")
-    return _Row(kept, found)
+    return found
+
+
+async def _kept(backend: Backend, id: str) -> _Kept | None:
+    """A key, None where it is not there, or cannot be read: then it opens nothing."""
+    found = await backend.documents.get(KIND, id)
+    return None if found is None else _SHELF.known(found)
 
 
 async def _write(backend: Backend, id: str, change: Callable[[Key], Key]) -> Key:
     """Change a key, whoever else does so at the same time."""
-    while True:
-        kept, document = await _read(backend, id)
-        changed = change(kept.key)
-        data = msgspec.json.encode(replace(kept, key=changed))
-        if await backend.documents.put(KIND, id, data, document.version):
-            return changed
-        await asyncio.sleep(0)
+    changed = await _SHELF.change(backend.documents, id, lambda kept: replace(kept, key=change(kept.key)))
+    return (await _read(backend, id)).key if changed is None else changed.key
 
 
 async def _note_use(backend: Backend, id: str, used_at: datetime) -> None:
     """Note when a key was used, unless another server has done so within the hour."""
-    if _is_stale((await _read(backend, id)).kept.key, used_at):
+    if _is_stale((await _read(backend, id)).key, used_at):
         await _write(backend, id, lambda key: replace(key, used_at=used_at))
-
-
-async def _rows(backend: Backend) -> AsyncIterator[_Row]:
-    """All keys that can be read."""
-    cursor: str | None = None
-    while True:
-        page = await backend.documents.list(KIND, cursor=cursor)
-        for document in page.documents:
-            if (kept := _decoded(document)) is not None:
-                yield _Row(kept, document)
-        cursor = page.next_cursor
-        if cursor is None:
-            return
-
-
-def _decoded(document: Document) -> _Kept | None:
-    """A key, None where it cannot be read: then it opens nothing."""
-    try:
-        return msgspec.json.decode(document.data, type=_Kept)
-    except msgspec.MsgspecError:
-        logger.warning("the key %s in the store cannot be read and opens nothing: make another one", document.id)
-        return None
 
 
 def _digest(secret: str) -> str:

@@ -16,10 +16,10 @@ from taskq.domain.sketch import quantile
 from taskq.domain.state import TaskState
 from taskq.errors import InvalidOption
 from taskq.management.access import Forbidden, Permission
-from taskq.management.alerts import store_now
 from taskq.management.desk import Desk
 from taskq.ports import MetricsStore
-from taskq.rollups import MOST_POINTS, STEPS, Point, Step, points
+from taskq.rollups import MOST_POINTS, STEPS, Point, Step, points, unfinished
+from taskq.store_clock import store_now
 
 SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 ENDS = ("completed", "failed", "dead", "cancelled")
@@ -311,13 +311,9 @@ def _pace(about: _About, stretch: _Stretch) -> Values:
     now, then = (total(chosen(frame, QUEUE, about.queue)) for frame in (stretch.frame, stretch.before))
     if stretch.apart <= 0 or not now.levels or not then.levels:
         return {}
-    after = Level(int(now.counts.get("arrived", 0.0)), _unfinished(now))
-    over = pace(Level(0, _unfinished(then)), after, stretch.apart)
+    after = Level(int(now.counts.get("arrived", 0.0)), unfinished(now))
+    over = pace(Level(0, unfinished(then)), after, stretch.apart)
     return {"arrival": over.arrival, "drain": over.drain}
-
-
-def _unfinished(figures: Figures) -> int:
-    return int(sum(figures.levels.get(f"state.{state}", 0.0) for state in TaskState if not state.is_final))
 
 
 def _fleet(about: _About, stretch: _Stretch) -> Values:

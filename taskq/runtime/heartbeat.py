@@ -11,10 +11,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from taskq.config import WorkerOptions
 from taskq.domain.message import Delivery
 from taskq.ports import Backend, Extension, Order, WorkerInfo
+from taskq.runtime.aside import aside
 from taskq.runtime.latency import Latency
 from taskq.runtime.service import every
 
@@ -90,7 +92,7 @@ class HeartbeatThread:
             if self._loop is not None and self._stop is not None:
                 with contextlib.suppress(RuntimeError):  # it has ended
                     self._loop.call_soon_threadsafe(self._stop.set)
-        await asyncio.to_thread(self._thread.join, timeout)
+        await aside("taskq-farewell", partial(self._thread.join, timeout))
 
     def _work(self) -> None:
         asyncio.run(self._main())

@@ -23,12 +23,12 @@ from taskq.runtime.health import health_of
 from taskq.runtime.rolling import Rolling
 from taskq.runtime.service import Tick
 from taskq.runtime.signals import Hangup, install
-from taskq.runtime.store_watch import StoreWatch
 from taskq.runtime.supervisor import DISMISSED, RESTART
 from taskq.runtime.worker import Worker
 
 if TYPE_CHECKING:
     from taskq.runtime.beat import Beat
+    from taskq.runtime.store_watch import StoreWatch
 
 FAREWELL = 2.0
 """Seconds that the last words of a process may take."""
@@ -74,7 +74,7 @@ async def serve(
     # Where `asyncio.to_thread` of the tasks runs. The event loop waits for its threads without end when it closes, so
     # it is left with an empty pool.
     loop.set_default_executor(lent := ThreadPoolExecutor(thread_name_prefix="asyncio"))
-    watch = StoreWatch(app) if options.beat and showing is not None else None
+    watch = _watch_of(app) if options.beat and showing is not None else None
     errands, worker = errands or Errands(), Worker(app, options)
     worker.beside.append(lambda _: [*errands.ticks, *_watching(watch)])
     install(worker, None if join is None else join(worker))
@@ -118,7 +118,7 @@ async def serve_beat(
     """
     from taskq.runtime.beat import Beat  # most workers have none
 
-    watch, rolling, errands = StoreWatch(app), Rolling(app.backend, uuid4().hex), errands or Errands()
+    watch, rolling, errands = _watch_of(app), Rolling(app.backend, uuid4().hex), errands or Errands()
     shown = () if showing is None else _watching(watch)
     beat = Beat(app, look_every=look_every)
     beat.beside.append(lambda _: [("the figures of the fleet", rolling.tick), *errands.ticks, *shown])
@@ -131,6 +131,12 @@ async def serve_beat(
         await _say_farewell(errands)
     finally:
         await app.aclose()
+
+
+def _watch_of(app: App) -> StoreWatch:
+    from taskq.runtime.store_watch import StoreWatch  # most workers do without it
+
+    return StoreWatch(app)
 
 
 def _watching(watch: StoreWatch | None) -> Sequence[tuple[str, Tick]]:

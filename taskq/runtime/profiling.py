@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from taskq import profiles
 from taskq.ports import Backend, Documents
 from taskq.profiles import MOST_SECONDS, ProfileInfo, ProfileState
+from taskq.runtime.aside import aside
 from taskq.runtime.sampler import sample
 from taskq.runtime.service import said
 
@@ -62,7 +63,7 @@ class Profiling:
         """The worker stops: keep what was seen so far, within `timeout` seconds."""
         self._stop.set()
         if self._taking is not None and self._taking.is_alive():
-            await asyncio.to_thread(self._taking.join, timeout)
+            await aside("taskq-farewell", partial(self._taking.join, timeout))
 
     async def _refuse(self, id: str, reason: str) -> None:
         async with self._store() as backend:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 from uuid import uuid4
 
-from taskq.domain.figures import PROCESS, RUN, TENANT, Figures, Frame, add, series
+from taskq.domain.figures import PROCESS, RUN, TENANT, Figures, Frame, add, series, summed
 from taskq.domain.message import Delivery
 from taskq.domain.outcome import Bury, Cancel, Complete, Crash, Fail, Release, Retry, Settlement, Snooze
 from taskq.ports import MetricsStore
@@ -79,8 +78,8 @@ class Recorder:
         self._tenants: dict[str, Figures] = {}
         self._told: dict[tuple[str, str], int] = {}
         """Of `submitted`, what was counted."""
-        self._lock = threading.Lock()
         self._totals: Frame = {}
+        """Never changed, nor is what is in it: another one takes its place, so that any thread may look at it."""
         self._waiting: list[tuple[float, Frame]] = []
         self._batch = _Batch()
         """What is on its way."""
@@ -148,11 +147,11 @@ class Recorder:
         await self.leave()
 
     def totals(self) -> Frame:
-        """All since the start, with the levels of the last second; from any thread."""
-        whole: Frame = {}
-        with self._lock:
-            add(whole, self._totals)
-        return whole
+        """All since the start, with the levels of the last second; from any thread.
+
+        It is not to be changed. A series that stands as it stood before is the same object.
+        """
+        return self._totals
 
     def _collect(self) -> None:
         frame: Frame = {series(RUN, *names): figures for names, figures in self._runs.items()}
@@ -163,10 +162,9 @@ class Recorder:
         for name, durations in self._measured.items():
             for _ in range(len(durations)):
                 process.time(name, durations.popleft())
-        with self._lock:
-            add(self._totals, frame)
-            add(self._totals, {PROCESS: process})
-            self._totals[PROCESS].levels = dict(self._levels())
+        totals = summed(self._totals, {**frame, PROCESS: process})
+        totals[PROCESS].levels = dict(self._levels())
+        self._totals = totals
         self._quiet.add(process)
         if frame or self._now() - self._left_at >= QUIET:
             frame[PROCESS], self._quiet = self._quiet, Figures()

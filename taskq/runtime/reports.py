@@ -8,7 +8,7 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import BinaryIO, NamedTuple
 
 import msgspec
@@ -30,8 +30,10 @@ class Report(NamedTuple):
     """What one process says."""
 
     frame: Frame
-    """All since its start."""
+    """All since its start; on its way, the series that have changed since the last report."""
     health: Health
+    gone: Sequence[str] = ()
+    """On its way, the series that are there no more."""
 
 
 _decoder = msgspec.msgpack.Decoder(Report)
@@ -42,13 +44,15 @@ class Reporter:
 
     Arguments:
         descriptor: of the pipe.
-        report: what to say now.
+        report: what to say now; a series that is the same object as before has not changed.
     """
 
     def __init__(self, descriptor: int, report: Callable[[], Report]) -> None:
         os.set_inheritable(descriptor, False)
         self._pipe = os.fdopen(descriptor, "wb")
         self._report = report
+        self._told: Frame = {}
+        """What the supervisor has been told. Most of it stays as it is, where little runs and nobody may ask."""
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="taskq-reports", daemon=True)
 
@@ -69,12 +73,16 @@ class Reporter:
 
     def _tell(self) -> None:
         try:
-            data = msgspec.msgpack.encode(self._report())
+            frame, health, _ = self._report()
+            news = {name: each for name, each in frame.items() if self._told.get(name) is not each}
+            gone = [name for name in self._told if name not in frame]
+            data = msgspec.msgpack.encode(Report(news, health, gone))
         except Exception as error:  # noqa: BLE001 - the next one may do better; silence would count as death
             logger.warning("what this process shows could not be told to its supervisor: %s", said(error))
             return
         self._pipe.write(_LENGTH.pack(len(data)) + data)
         self._pipe.flush()
+        self._told = frame
 
 
 def reporting() -> Callable[[Callable[[], Frame], Callable[[], Health]], Reporter] | None:
@@ -114,7 +122,9 @@ class Listener:
     def _run(self) -> None:
         with self._pipe:
             while (report := _read(self._pipe)) is not None:
-                self.newest, self._heard_at = report, time.monotonic()
+                before, gone = self.newest.frame, set(report.gone)
+                kept = {name: each for name, each in before.items() if name not in gone}
+                self.newest, self._heard_at = Report(kept | report.frame, report.health), time.monotonic()
 
 
 class Reports:

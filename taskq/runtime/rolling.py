@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import random
 import time
@@ -12,6 +11,7 @@ from uuid import uuid4
 from taskq.errors import TaskqError
 from taskq.ports import Backend
 from taskq.rollups import AT_ONCE, Moment, roll_up, trim, write_moments
+from taskq.runtime.duty import Duty
 from taskq.runtime.service import said
 from taskq.runtime.survey import Survey, frame_of, survey
 
@@ -41,9 +41,8 @@ class Rolling:
         self, backend: Callable[[], Awaitable[Backend]], holder: str, now: Callable[[], float] = time.monotonic
     ) -> None:
         self._backend = backend
-        self._holder = holder
+        self._duty = Duty(DUTY, holder, HELD, backend)
         self._now = now
-        self.is_holder = False
         self._ask_at = 0.0
         self._trim_at = 0.0
         self._before: Survey | None = None
@@ -52,29 +51,29 @@ class Rolling:
     async def tick(self) -> float:
         """Do the duty, if it is ours; returns the seconds to the next time."""
         try:
-            backend = await self._backend()
-            if not await self._holds(backend):
+            if not await self._holds():
                 return ASK_EVERY * random.uniform(0.8, 1.2)
-            return await self._do(backend)
+            return await self._do(await self._backend())
         except TaskqError as error:  # others say that the store is away
             logger.debug("the figures of the fleet: %s", said(error))
             return ASK_EVERY
 
+    @property
+    def is_holder(self) -> bool:
+        """Whether the duty is ours."""
+        return self._duty.is_held
+
     async def farewell(self) -> None:
         """Leave the duty to another at once."""
-        if self.is_holder:
-            self.is_holder = False
-            with contextlib.suppress(TaskqError):
-                await (await self._backend()).registry.take_duty(DUTY, self._holder, 0)
+        await self._duty.leave()
 
-    async def _holds(self, backend: Backend) -> bool:
+    async def _holds(self) -> bool:
         now = self._now()
-        if not self.is_holder or now >= self._ask_at:
+        if not self._duty.is_held or now >= self._ask_at:
             self._ask_at = now + ASK_EVERY
-            self.is_holder = await backend.registry.take_duty(DUTY, self._holder, HELD)
-            if not self.is_holder:
+            if not await self._duty.take():
                 self._before = None
-        return self.is_holder
+        return self._duty.is_held
 
     async def _do(self, backend: Backend) -> float:
         now = self._now()

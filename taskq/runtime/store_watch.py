@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from taskq.app import App
 from taskq.domain.autoscale import Scaling
 from taskq.domain.figures import BREAKER, LIMIT, MOST_SERIES, QUEUE, SCHEDULE, Figures, Frame, add, series
-from taskq.domain.limits import Circuit, Limit, Rate
-from taskq.domain.pace import Pace, pace
+from taskq.domain.limits import Circuit, Rate
+from taskq.domain.pace import Pace
 from taskq.domain.state import TaskState
 from taskq.errors import TaskqError
-from taskq.gauges import Gauge, gauges, limits_of
+from taskq.gauges import Gauge, gauges, unkeyed_limits
 from taskq.ports import Backend, QueueSettings
 from taskq.queues import WAITING
 from taskq.runtime.service import said
-from taskq.runtime.survey import Survey, frame_of, level_of, survey
+from taskq.runtime.survey import Lately, Survey, frame_of, level_of, survey
 from taskq.scaling import hinted, look
 
 EVERY = 5.0
 SLOW_EVERY = 30.0
 """Seconds between two looks at what takes a command for each queue."""
-OVER = 60.0
-"""Seconds over which the pace of a queue is told."""
 MOST_HINTED = 100
 """Queues of which it is told how many workers they need: each takes two commands."""
-_OPEN: Mapping[str | None, float] = {"open": 1.0, "half-open": 0.5}
 logger = logging.getLogger("taskq.metrics")
 
 
@@ -44,7 +40,7 @@ class StoreWatch:
     def __init__(self, app: App, now: Callable[[], float] = time.monotonic) -> None:
         self._app = app
         self._now = now
-        self._seen: deque[tuple[float, Survey]] = deque()
+        self._lately = Lately()
         self._slow_at = 0.0
         self._settings: dict[str, QueueSettings] = {}
         self._limits: Frame = {}
@@ -60,16 +56,14 @@ class StoreWatch:
         try:
             backend = await self._app.backend()
             found, now = await survey(backend), self._now()
-            while self._seen and now - self._seen[0][0] > OVER:
-                self._seen.popleft()
-            self._seen.append((now, found))
+            self._lately.add(now, found)
             if now >= self._slow_at:
                 self._slow_at = now + SLOW_EVERY
                 self._settings = {queue: await backend.queues.settings(queue) for queue in found.queues[:MOST_SERIES]}
                 self._limits = dict(await self._look_at_limits(backend))
                 self._desired = await _desired(backend, found.queues[:MOST_HINTED])
             whole: Frame = {}
-            for frame in (self._queues(now, found), self._limits, await _schedules(backend)):
+            for frame in (self._queues(found), self._limits, await _schedules(backend)):
                 add(whole, frame)
             self._frame = whole
         except TaskqError as error:
@@ -77,15 +71,13 @@ class StoreWatch:
             logger.debug("the store could not be looked at: %s", said(error))
         return EVERY
 
-    def _queues(self, now: float, found: Survey) -> Frame:
+    def _queues(self, found: Survey) -> Frame:
         frame = frame_of(found)
-        began, before = self._seen[0]
         for queue in found.queues:
             states, figures = found.counts.get(queue, {}), frame[series(QUEUE, queue)]
             figures.counts["came"] = level_of(found, queue).arrived
             figures.levels["dead"] = states.get(TaskState.DEAD, 0)
-            if now > began:
-                over = pace(level_of(before, queue), level_of(found, queue), now - began)
+            if (over := self._lately.pace(queue)) is not None:
                 figures.levels |= _of_pace(over, sum(states.get(state, 0) for state in WAITING))
             if (desired := self._desired.get(queue)) is not None:
                 figures.levels["desired"] = desired
@@ -96,14 +88,9 @@ class StoreWatch:
 
     async def _look_at_limits(self, backend: Backend) -> list[tuple[str, Figures]]:
         """The limits of the application's tasks that are not counted by arguments: of others there may be millions."""
-        by_queue: dict[str, dict[str, Limit]] = {}
-        for task in self._app.tasks:
-            limits = {limit.gate: limit for limit in limits_of(task)} if task.terms.has_limits else {}
-            by_queue.setdefault(task.queue, {}).update(limits)
         found = []
-        for queue, limits in by_queue.items():
-            if limits:
-                found += list(_of_gauges(await gauges(backend, queue, list(limits.values())[:MOST_SERIES])))
+        for queue, limits in unkeyed_limits(self._app.tasks).items():
+            found += list(_of_gauges(await gauges(backend, queue, limits[:MOST_SERIES])))
         return found
 
 
@@ -115,7 +102,7 @@ def _of_gauges(found: Iterable[Gauge]) -> Iterator[tuple[str, Figures]]:
     for gauge in found:
         limit = gauge.limit
         if isinstance(limit, Circuit):
-            yield series(BREAKER, limit.key), Figures(levels={"open": _OPEN.get(gauge.status, 0.0)})
+            yield series(BREAKER, limit.key), Figures(levels={"open": gauge.openness})
             continue
         if isinstance(limit, Rate):
             used = 1.0 - min(1.0, (gauge.tokens or 0.0) / limit.burst)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from taskq.domain.figures import FLEET, QUEUE, Figures, Frame, series
-from taskq.domain.pace import Level
+from taskq.domain.pace import Level, Pace, pace
 from taskq.domain.state import TaskState
 from taskq.ports import Backend, Standing, WorkerInfo
 
 NOTHING = Standing()
+OVER = 60.0
+"""Seconds over which the pace of a queue is told."""
 
 
 class Survey(NamedTuple):
@@ -63,6 +65,61 @@ def level_of(found: Survey, queue: str) -> Level:
     states = found.counts.get(queue, {})
     unfinished = sum(number for state, number in states.items() if not state.is_final)
     return Level(found.standings.get(queue, NOTHING).arrived, unfinished)
+
+
+class Lately:
+    """The looks of the last minute, from which the pace of queues is told."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, Survey]] = deque()
+
+    def add(self, at: float, found: Survey) -> None:
+        """Remember a look.
+
+        Arguments:
+            at: the seconds of a clock that never goes back.
+        """
+        while self._seen and at - self._seen[0][0] > OVER:
+            self._seen.popleft()
+        self._seen.append((at, found))
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._seen.clear()
+
+    @property
+    def began_at(self) -> float | None:
+        """The second of the first look; None where there was none."""
+        return self._seen[0][0] if self._seen else None
+
+    @property
+    def first(self) -> Survey:
+        """The first look."""
+        return self._seen[0][1]
+
+    @property
+    def last(self) -> Survey | None:
+        """The last look; None where there was none."""
+        return self._seen[-1][1] if self._seen else None
+
+    @property
+    def span(self) -> float:
+        """Seconds between the first and the last."""
+        return self._seen[-1][0] - self._seen[0][0] if self._seen else 0.0
+
+    def pace(self, queue: str) -> Pace | None:
+        """How quickly a queue fills and empties; None where there was but one look.
+
+        >>> lately = Lately()
+        >>> lately.add(10.0, Survey({}, {"mail": Standing(arrived=7)}, []))
+        >>> lately.pace("mail")
+        >>> lately.add(12.0, Survey({}, {"mail": Standing(arrived=11)}, []))
+        >>> lately.pace("mail")
+        Pace(arrival=2.0, drain=2.0)
+        """
+        if self.span <= 0:
+            return None
+        return pace(level_of(self._seen[0][1], queue), level_of(self._seen[-1][1], queue), self.span)
 
 
 def _levels(states: Mapping[TaskState, int], standing: Standing) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from taskq import App
-from taskq.management.alert_rules import AlertOptions, bounds_of
+from taskq.alert_rules import AlertOptions, bounds_of
 from taskq.management.alert_telling import AlertTeller
 from taskq.management.alert_watch import AlertWatch
 from tests.cli.support import Shell, taskq
@@ -28,7 +28,7 @@ def here(shared_url: str) -> Here:
 
 def look(url: str, queue: str) -> None:
     """Have somebody look at a store in which nobody serves a queue."""
-    options = AlertOptions(rules={"no_worker": bounds_of("no_worker", hold=0.0, clear_after=0.0)})
+    options = AlertOptions(rules={"no_worker": bounds_of("no_worker", hold_for=0.0, clear_after=0.0)})
 
     async def once() -> None:
         async with App(url) as app:

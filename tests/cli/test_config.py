@@ -345,5 +345,7 @@ def test_only_a_worker_with_a_configuration_loads_what_reads_it(
     loaded = set(json.loads(shell.output("enqueue", *where, "seen", "--wait")))
     assert ("pydantic_settings" in loaded) is is_loaded
     assert loaded.isdisjoint({"psycopg", "starlette", "grpc"})
+    # What only a beat, or a worker with --beat, does.
+    assert loaded.isdisjoint({"taskq.runtime.store_watch", "taskq.scaling", "taskq.management", "smtplib"})
     assert psutil.Process(worker.pid).memory_info().rss < (60 if is_loaded else 50) * 1024 * 1024
     assert worker.stop() == 0

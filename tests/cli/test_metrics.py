@@ -71,6 +71,48 @@ def test_a_beat_shows_how_the_store_stands(shell: Shell, here: Here) -> None:
     assert beat.stop() == 0
 
 
+@pytest.mark.parametrize("reload", ["--reload", "--no-reload"])
+def test_dev_shows_its_metrics_and_its_health(shell: Shell, reload: str) -> None:
+    probes = ("--metrics-port", "0", "--metrics-host", "127.0.0.1", "--health-file", "health")
+    dev = shell.start("dev", "-A", "tasks:app", reload, *probes)
+    port = port_of(dev)
+    wait_until(lambda: shown(port, "/health/ready")[0] == 200, "it is ready")
+    wait_until(lambda: json.loads((shell.folder / "health").read_text())["ready"], "the file says so too")
+    dev.type('tasks.add {"x": 1, "y": 2}')
+    done = 'taskq_tasks_ended_total{queue="default",status="completed",task="tasks.add"} 1.0'
+    wait_until(tells(port, done), "its task is counted")
+    wait_until(tells(port, 'taskq_queue_pending{priority="normal",queue="default"} 0.0'), "the store is shown, too")
+    assert dev.stop() == 0
+    assert not (shell.folder / "health").exists()
+
+
+def test_a_file_says_where_dev_shows_itself(shell: Shell) -> None:
+    monitoring = "monitoring: {metrics_host: 127.0.0.1}"
+    (shell.folder / "taskq.yaml").write_text(f"{monitoring}\nworker: {{metrics_port: 0}}\n")
+    dev = shell.start("dev", "-A", "tasks:app", "--no-reload")
+    wait_until(lambda: shown(port_of(dev), "/health/ready")[0] == 200, "it is ready")
+    assert dev.stop() == 0
+
+
+def test_an_argument_stands_in_the_place_of_what_could_not_be(shell: Shell, here: Here) -> None:
+    """What is in force is checked, and nothing else."""
+    (shell.folder / "taskq.yaml").write_text("worker: {max_memory: 500, max_rss: 400, metrics_port: 9100}\n")
+    refused = shell.run("worker", *here, "-P", "0")
+    assert (refused.returncode, "max_memory must be below max_rss" in refused.stderr) == (2, True)
+    worker = shell.start("worker", *here, "-P", "0", "--max-rss", "800", "--metrics-port", "0")
+    worker.until_it_says("serves")
+    assert worker.stop() == 0
+
+
+def test_a_port_that_two_are_to_have_is_told_whoever_says_it(shell: Shell, here: Here) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        (shell.folder / "taskq.yaml").write_text(f"server: {{port: {port}}}\nmonitoring: {{metrics_host: 127.0.0.1}}\n")
+        result = shell.run("beat", *here, "--metrics-port", port)
+    clash = f"server.port (taskq.yaml:1) and scheduler.metrics_port (--metrics-port) are both {port}"
+    assert clash in result.stderr
+
+
 def test_a_port_that_is_taken_is_a_mistake_of_one_line(shell: Shell, here: Here) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -106,17 +106,20 @@ STRONG = "pQ7w9sX2mK4vT8yB1nR5cJ3hL6gF0dZA"
         ),
         (
             "alerts: {webhook: {url: hooks}}",
-            "alerts.webhook.url: must be the URL of a webhook, such as https://hooks.example.com/taskq",
+            "alerts.webhook.url: must begin with https:// or http://",
         ),
         (
             "alerts: {webhook: {url: 'https://[x'}}",
-            "alerts.webhook.url: must be the URL of a webhook, such as https://hooks.example.com/taskq",
+            "alerts.webhook.url: its host or its port cannot be read",
         ),
-        ("alerts: {email: {host: h, from: a@b.c, to: []}}", "alerts.email.to: must not be empty"),
-        ("alerts: {email: {host: h, from: a@b.c, to: me}}", "alerts.email: 'me' is no address of mail"),
+        ("alerts: {email: {host: h, from: a@b.c, to: []}}", "alerts.email.to: must have 1 to 100 addresses, not 0"),
+        (
+            "alerts: {email: {host: h, from: a@b.c, to: me}}",
+            "alerts.email.to: must be an address such as ops@example.com, not 'me'",
+        ),
         (
             "alerts: {email: {host: h, from: a@b.c, to: a@b.c, user: u}}",
-            "alerts.email: user and password are given together, or neither",
+            "alerts.email: user and password go together",
         ),
         (
             "alerts: {rules: {no_worker: {queues: 'a b'}}}",

@@ -20,7 +20,7 @@ crypto:
   digest_key: aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMjEyMzQ=
 webhooks: {secrets: [whsec_aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMjEyMzQ=]}
 alerts:
-  webhook: {url: "https://u:hunter2@hooks:8/T0/hunter2?x=hunter2", headers: {authorization: Bearer hunter2}}
+  webhook: {url: "https://hooks/T0/hunter2?x=hunter2", headers: {authorization: Bearer hunter2}}
   email: {host: h, user: u, password: hunter2, from: a@b.c, to: [a@b.c]}
 """
 HIDDEN = ("hunter2", "aHVudGVyMmh1bnRlcjJo", "pQ7w9sX2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -105,14 +106,14 @@ def test_lists_and_names_in_variables(read: Read) -> None:
         "TASKQ_WEBHOOKS__SECRETS": f"whsec_{'A' * 32}, whsec_{'B' * 32}",
         "TASKQ_WEBHOOKS__ALLOW": "10.0.0.0/8,192.168.0.1",
         "TASKQ_WEBHOOKS__PORTS": "443, 8443",
-        "TASKQ_ALERTS__RULES__STORE_SLOW__QUEUES": "mail,slow",
+        "TASKQ_ALERTS__RULES__OLDEST_AGE__QUEUES": "mail,slow",
         "TASKQ_AUTH__ROLES__Ops": "operator",
     }
     found = read("crypto: {keys: {K1: wrong}}", environment=environment)
     assert found.queues == {"Mail-2": {"rate": "100/m"}}
     assert list(found.sections.crypto.keys) == ["K1", "k2"]
     assert found.sections.webhooks.ports == [443, 8443]
-    assert found.sections.alerts.rules.store_slow.queues == ["mail", "slow"]
+    assert found.sections.alerts.rules.oldest_age.queues == ["mail", "slow"]
     assert found.sections.auth.roles == {"Ops": "operator"}
     app = found.app()
     crypto, webhooks = app.stores.crypto, found.assumed.webhooks()
@@ -171,3 +172,36 @@ def test_the_environment_and_the_folder_of_the_process(tmp_path: Path, monkeypat
     (tmp_path / "taskq.toml").write_text('app = "tasks:app"')
     found = load()
     assert (found.sections.worker.lease, found.sections.app) == (12.0, "tasks:app")
+
+
+@pytest.mark.parametrize(
+    ("text", "variables", "arguments", "pairs"),
+    [
+        ("server: {port: 99}", {"TASKQ_WORKER__METRICS_PORT": "99"}, {}, ["server.port", "worker.metrics_port"]),
+        ("worker: {metrics_port: 99}", {}, {"scheduler": 99}, ["worker.metrics_port", "scheduler.metrics_port"]),
+        ("worker: {metrics_port: 99}", {}, {"worker": 98, "scheduler": 99}, []),
+        ("worker: {metrics_port: 2112}", {}, {}, []),
+        ("worker: {metrics_port: 0}\nscheduler: {metrics_port: 0}", {}, {}, []),
+        (
+            "",
+            {"TASKQ_MONITORING__METRICS_PORT": "7"},
+            {"worker": 7},
+            ["monitoring.metrics_port", "worker.metrics_port"],
+        ),
+    ],
+)
+def test_a_port_that_two_are_to_have_is_warned_of(
+    read: Read, text: str, variables: dict[str, str], arguments: dict[str, int], pairs: list[str]
+) -> None:
+    """By what is in force, whoever says it; where nobody says it each may have a host of its own."""
+    said = {(section, "metrics_port"): ("--metrics-port", port) for section, port in arguments.items()}
+    warnings = read(text, environment=variables, arguments=said).warnings
+    assert len(warnings) == bool(pairs)
+    for pair in pairs:
+        assert pair in warnings[0]
+
+
+def test_ports_of_the_server_differ_whoever_says_them(wrong: Callable[..., list[str]]) -> None:
+    said = {("monitoring", "metrics_port"): ("--metrics-port", 99)}
+    for more in ({"environment": {"TASKQ_MONITORING__METRICS_PORT": "99"}}, {"arguments": said}):
+        assert wrong("server: {port: 99}", **more) == ["server.port and monitoring.metrics_port are both 99"]

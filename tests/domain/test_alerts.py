@@ -23,7 +23,7 @@ from taskq.domain.alerts import (
 )
 from taskq.domain.pace import Pace
 
-BOUNDS = Bounds(above=60.0, hold=10.0, clear_after=20.0)
+BOUNDS = Bounds(above=60.0, hold_for=10.0, clear_after=20.0)
 Q, R, S, C = Verdict.QUIET, Verdict.RAISED, Verdict.STILL, Verdict.CLEARED
 Look = tuple[float, float | None]
 
@@ -98,7 +98,7 @@ def test_two_changes_are_as_far_apart_as_they_must_be(given: list[tuple[float, f
         judged = judge(BOUNDS, value, course, now)
         course = judged.course
         if judged.verdict in (R, C):
-            needed = BOUNDS.hold if judged.verdict is R else BOUNDS.clear_after
+            needed = BOUNDS.hold_for if judged.verdict is R else BOUNDS.clear_after
             assert judged.since is not None
             assert now - judged.since >= needed
             assert changed_at is None or judged.since >= changed_at

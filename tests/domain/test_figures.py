@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskq.domain.figures import MOST_SERIES, RUN, Figures, Frame, add, chosen, rest_of, series, total
+from taskq.domain.figures import MOST_SERIES, RUN, Figures, Frame, add, chosen, rest_of, series, summed, total
 
 names = st.sampled_from(["a", "b", "c"])
 figures = st.builds(
@@ -82,3 +84,19 @@ def test_choosing_series() -> None:
     assert total(chosen(frame, RUN, "a")).counts == {"n": 3}
     assert total(chosen(frame, RUN, None, "web")).counts == {"n": 2}
     assert total(chosen(frame, RUN, "b")) == Figures()
+
+
+def test_a_sum_is_what_adding_makes_and_changes_neither() -> None:
+    for before, more in [
+        (many(MOST_SERIES), many(MOST_SERIES + 5)),
+        ({**many(MOST_SERIES), "run other other": Figures({"completed": 7})}, many(5, first=MOST_SERIES)),
+        ({}, many(3)),
+        (many(3), {}),
+    ]:
+        added, was = deepcopy(before), (deepcopy(before), deepcopy(more))
+        add(added, more)
+        assert summed(before, more) == added
+        assert (before, more) == was
+    kept = many(3)
+    after = summed(kept, {"run task1 mail": Figures({"completed": 1})})
+    assert [name for name in kept if after[name] is not kept[name]] == ["run task1 mail"]

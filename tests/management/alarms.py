@@ -6,14 +6,17 @@ import itertools
 from typing import Any
 
 from taskq import App
+from taskq.alert_rules import AlertOptions, EmailOptions, WebhookOptions, bounds_of
 from taskq.domain.alerts import Bounds, Rule
-from taskq.management.alert_rules import AlertOptions, bounds_of
 from taskq.management.alert_telling import AlertTeller
 from taskq.management.alert_watch import AlertWatch
+from taskq.management.alerts import AlertBook
 from taskq.ports import WorkerInfo, WorkerState
 from taskq.testing.conformance.fleet import worker_info
+from tests.hooks import HookServer
+from tests.management.mails import MailServer
 
-AT_ONCE = {"hold": 0.0, "clear_after": 0.0}
+AT_ONCE = {"hold_for": 0.0, "clear_after": 0.0}
 """Of rules that are to be seen without waiting."""
 _numbers = itertools.count()
 
@@ -49,3 +52,23 @@ async def lives(app: App, id: str = "w1", ttl: float = 900.0, **fields: Any) -> 
     info = worker_info(**{**usual, "pressure": "", "unresponsive": (), "heartbeat": 10.0, **fields})
     await (await app.backend()).registry.report(info, ttl)
     return info
+
+
+def hook(hooks: HookServer, **said: object) -> AlertOptions:
+    """Tell the server of queues without a worker."""
+    webhook = WebhookOptions(hooks.url, {"authorization": "Bearer hush"})
+    return options(no_worker=AT_ONCE, webhook=webhook, **said)
+
+
+def mail(mails: MailServer, **said: object) -> AlertOptions:
+    """The same by mail."""
+    email = EmailOptions(
+        host="127.0.0.1", port=mails.port, sender="taskq@example.com", to=("a@example.com", "b@example.com"), tls="none"
+    )
+    return options(no_worker=AT_ONCE, email=email, **said)
+
+
+async def untold(app: App) -> list[str]:
+    """The ids of what is still to be told, as the store has it."""
+    rows = await AlertBook(await app.backend()).rows()
+    return [notice.id for row in rows.values() for notice in row.kept.untold]

@@ -6,11 +6,15 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import pytest_asyncio
 
 from taskq import App
+from taskq.config import Settings
 from taskq.management import Actor, Management, Role
 from taskq.management.keys import KIND
 from taskq.ports import Document
+from tests.hooks import HookServer, webhooks_to
+from tests.management.mails import MailServer, mail_server
 
 ADMIN = Actor("ann", [Role.ADMIN], request_id="r1")
 
@@ -57,3 +61,18 @@ def clock() -> Clock:
 async def documents(app: App) -> list[Document]:
     """The keys as they are stored."""
     return list((await (await app.backend()).documents.list(KIND)).documents)
+
+
+@pytest.fixture
+async def mails() -> AsyncIterator[MailServer]:
+    """A server that takes mails."""
+    async with mail_server() as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def hooked(url: str, hooks: HookServer) -> AsyncIterator[App]:
+    """An application on a store of each kind, which may call the server, with a task that nobody runs."""
+    async with App(url, settings=Settings(webhooks=webhooks_to(hooks))) as app:
+        await app.aenqueue("mail.send", {}, queue="mail")
+        yield app

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from taskq.alert_rules import EmailOptions, Tls
 from taskq.management.alert_mail import MailFailed, mail_of, send
-from taskq.management.alert_rules import EmailOptions, Tls
 from taskq.management.alerts import Change, Notice
 from tests.management.mails import MailServer, mail_server
 from tests.management.test_alert_watch import alert_of

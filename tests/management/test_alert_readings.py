@@ -14,10 +14,10 @@ from taskq.domain.figures import Figures, Frame
 from taskq.domain.outcome import Complete, Retry
 from taskq.errors import ConfigError, SchemaMismatch
 from taskq.management.alert_readings import DEAD_OVER, LEAST_ANSWERS, REMEMBERED, STORE, Found, Readings
-from taskq.management.alerts import store_now
 from taskq.ports import WorkerState
 from taskq.queues import Queues
 from taskq.rollups import Moment, roll_up, write_moments
+from taskq.store_clock import store_now
 from taskq.testing.clock import VirtualClock
 from tests.management.alarms import Hands, lives
 from tests.unit.support import BROKEN, buried, claim, settle

@@ -4,62 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
-import pytest_asyncio
 
 from taskq import App
-from taskq.config import Settings
-from taskq.domain.alerts import Rule
+from taskq.alert_rules import AlertOptions, EmailOptions, WebhookOptions, bounds_of
 from taskq.errors import BackendUnavailable, ConfigError
 from taskq.management import Management
-from taskq.management.alert_rules import AlertOptions, EmailOptions, WebhookOptions, bounds_of
 from taskq.management.alert_telling import FIRST_PAUSE, AlertTeller
 from taskq.management.alert_watch import AlertWatch
 from taskq.management.alerts import AlertBook
 from taskq.webhooks import verify
-from tests.hooks import SECRET, HookServer, answer, webhooks_to
-from tests.management.alarms import AT_ONCE, Hands, lives, options, watch_of
+from tests.hooks import SECRET, HookServer, answer
+from tests.management.alarms import AT_ONCE, Hands, hook, lives, mail, options, untold, watch_of
 from tests.management.conftest import ADMIN
-from tests.management.mails import MailServer, mail_server
+from tests.management.mails import MailServer
 from tests.management.test_alert_watch import age
-
-
-@pytest.fixture
-async def mails() -> AsyncIterator[MailServer]:
-    """A server that takes mails."""
-    async with mail_server() as server:
-        yield server
-
-
-@pytest_asyncio.fixture
-async def hooked(url: str, hooks: HookServer) -> AsyncIterator[App]:
-    """An application on a store of each kind, which may call the server, with a task that nobody runs."""
-    async with App(url, settings=Settings(webhooks=webhooks_to(hooks))) as app:
-        await app.aenqueue("mail.send", {}, queue="mail")
-        yield app
-
-
-def hook(hooks: HookServer, **said: object) -> AlertOptions:
-    """Tell the server of queues without a worker."""
-    webhook = WebhookOptions(hooks.url, {"authorization": "Bearer hush"})
-    return options(no_worker=AT_ONCE, webhook=webhook, **said)
-
-
-def mail(mails: MailServer, **said: object) -> AlertOptions:
-    """The same by mail."""
-    email = EmailOptions(
-        host="127.0.0.1", port=mails.port, sender="taskq@example.com", to=("a@example.com", "b@example.com"), tls="none"
-    )
-    return options(no_worker=AT_ONCE, email=email, **said)
-
-
-async def untold(app: App) -> list[str]:
-    """The ids of what is still to be told, as the store has it."""
-    rows = await AlertBook(await app.backend()).rows()
-    return [notice.id for row in rows.values() for notice in row.kept.untold]
 
 
 async def test_a_webhook_is_told_of_both_changes(hooked: App, hooks: HookServer) -> None:
@@ -133,6 +94,7 @@ async def test_who_dies_before_noting_it_has_it_told_twice_under_one_id(
         await teller.tick()
     assert len(hooks.received) == 1, "who has told it knows"
     await first.farewell()
+    await teller.farewell()
     second, other = watch_of(hooked, hook(hooks))
     await second.tick()
     await other.tick()
@@ -215,17 +177,6 @@ async def test_what_is_acknowledged_is_not_told_any_more(hooked: App, hooks: Hoo
     assert [json.loads(request.body)["type"] for request in hooks.received] == ["alert.cleared"]
 
 
-async def test_a_channel_that_is_no_more_is_waited_for_no_more(hooked: App, hooks: HookServer) -> None:
-    first, _ = watch_of(hooked, hook(hooks))
-    await first.tick()
-    await first.farewell()
-    second, teller = watch_of(hooked, options(no_worker=AT_ONCE))
-    await second.tick()
-    assert len(await untold(hooked)) == 1
-    await teller.tick()
-    assert await untold(hooked) == []
-
-
 async def test_what_was_in_vain_for_a_day_is_given_up(
     hooked: App, hooks: HookServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,7 +221,7 @@ async def test_the_log_tells_too(hooked: App, caplog: pytest.LogCaptureFixture) 
         (lambda: bounds_of("oldest", above=1), "alerts.rules has only queue_behind"),
         (lambda: bounds_of("oldest_age", over=1), "alerts.rules.oldest_age has only above, hold"),
         (lambda: bounds_of("oldest_age", above=-1), "alerts.rules.oldest_age.above must be from 0"),
-        (lambda: bounds_of("oldest_age", hold="soon"), "alerts.rules.oldest_age.hold must be from 0"),
+        (lambda: bounds_of("oldest_age", hold_for="soon"), "alerts.rules.oldest_age.hold_for must be from 0"),
         (lambda: bounds_of("oldest_age", enabled="yes"), "alerts.rules.oldest_age.enabled must be True or False"),
         (lambda: bounds_of("oldest_age", queues="mail"), "alerts.rules.oldest_age.queues must be a list"),
         (lambda: bounds_of("store_slow", queues=["mail"]), "alerts.rules.store_slow is about no queue"),
@@ -297,93 +248,6 @@ def test_a_webhook_needs_a_secret_and_its_port(hooks: HookServer, monkeypatch: p
     monkeypatch.setenv("TASKQ_WEBHOOKS__SECRETS", SECRET)
     with pytest.raises(ConfigError, match="is not one of those that are allowed"):
         AlertTeller(App("memory://"), hook(hooks))
-
-
-class Away:
-    """Has the store of an application not answer."""
-
-    def __init__(self, app: App, monkeypatch: pytest.MonkeyPatch, hands: Hands) -> None:
-        self._whole, self._patch, self._hands = app.stores.backend, monkeypatch, hands
-        self._app = app
-
-    def go(self, after: float) -> None:
-        """From now on each question takes so many seconds in vain."""
-
-        async def fails() -> None:
-            self._hands.seconds += after
-            raise BackendUnavailable("fetch: Redis could not be reached")
-
-        self._patch.setattr(self._app.stores, "backend", fails)
-
-    def come_back(self) -> None:
-        """It answers again."""
-        self._patch.setattr(self._app.stores, "backend", self._whole)
-
-
-async def test_who_had_the_duty_tells_of_a_store_that_is_away(
-    hooked: App, hooks: HookServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hands = Hands()
-    webhook = WebhookOptions(hooks.url)
-    alerts = options(store_away={"hold": 15.0, "clear_after": 0.0}, webhook=webhook)
-    watch, teller = watch_of(hooked, alerts, hands)
-    other, silent = watch_of(hooked, alerts, hands)
-    await watch.tick()
-    await other.tick()
-    away = Away(hooked, monkeypatch, hands)
-    away.go(after=10.0)
-    for _ in range(2):
-        assert hooks.received == []
-        for one in (watch, other, teller, silent):
-            await one.tick()
-    [request] = hooks.received
-    told = json.loads(request.body)
-    assert (told["data"]["rule"], told["data"]["subject"]) == ("store_away", "store")
-    assert told["data"]["text"] == "the store does not answer: fetch: Redis could not be reached"
-    await watch.tick()
-    await teller.tick()
-    assert len(hooks.received) == 1
-    away.come_back()
-    await watch.tick()
-    await teller.tick()
-    management = Management(hooked, ADMIN)
-    [over] = await management.alerts.history()
-    assert over.id == told["data"]["id"]
-    assert json.loads(hooks.received[1].body)["type"] == "alert.cleared"
-
-
-async def test_a_store_that_comes_back_to_another_holder_keeps_the_alert(
-    hooked: App, hooks: HookServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hands = Hands()
-    alerts = options(store_away={"hold": 0.0, "clear_after": 0.0})
-    watch, _ = watch_of(hooked, alerts, hands)
-    await watch.tick()
-    away = Away(hooked, monkeypatch, hands)
-    away.go(after=1.0)
-    await watch.tick()
-    away.come_back()
-    registry = (await hooked.backend()).registry
-    await registry.take_duty("alerts", watch._holder, 0)
-    other, _ = watch_of(hooked, alerts, hands)
-    await other.tick()
-    assert other.is_holder
-    await watch.tick()
-    await other.tick()
-    assert [alert.rule for alert in await Management(hooked, ADMIN).alerts.history()] == [Rule.STORE_AWAY]
-
-
-async def test_a_short_absence_is_no_alert(hooked: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    hands = Hands()
-    watch, _ = watch_of(hooked, options(store_away={"hold": 15.0}), hands)
-    await watch.tick()
-    away = Away(hooked, monkeypatch, hands)
-    for _ in range(4):
-        away.go(after=10.0)
-        await watch.tick()
-        away.come_back()
-        await watch.tick()
-    assert await Management(hooked, ADMIN).alerts.history() == []
 
 
 def test_a_watch_says_what_it_is() -> None:

@@ -14,10 +14,10 @@ import pytest
 from msgspec.structs import replace
 
 from taskq import App
+from taskq.alert_rules import EmailOptions
 from taskq.errors import ConfigError, NotApplied
 from taskq.management import Actor, Forbidden, Management, Role
 from taskq.management.alert_desk import AlertNotFound
-from taskq.management.alert_rules import EmailOptions
 from taskq.management.alert_watch import MOST_ACTIVE, OTHERS
 from taskq.management.alerts import JOURNAL, KEPT, KIND, Alert, AlertBook, Change, Kept, document_id
 from taskq.ports.events import ALERTS
@@ -96,7 +96,7 @@ async def test_events_tell_of_changes(app: App) -> None:
 
 
 async def test_what_must_hold_is_not_raised_before_its_time(app: App, management: Management) -> None:
-    watch, _ = watch_of(app, options(no_worker={"hold": 600.0}))
+    watch, _ = watch_of(app, options(no_worker={"hold_for": 600.0}))
     await app.aenqueue("mail.send", {}, queue="mail")
     for _ in range(3):
         await watch.tick()
@@ -132,23 +132,6 @@ async def test_two_who_both_think_it_theirs_raise_and_clear_once(app: App, manag
     await look(0)
     assert [one.id for one in await management.alerts.history()] == [alert.id]
     assert (await backend.documents.list(KIND)).documents == []
-
-
-async def test_who_takes_over_raises_nothing_anew(app: App, management: Management) -> None:
-    """Who had the duty was killed: nothing was said, and its time is over."""
-    first, _ = watch_of(app, UNSERVED)
-    await app.aenqueue("mail.send", {}, queue="mail")
-    await first.tick()
-    before = await management.alerts.list()
-    registry = (await app.backend()).registry
-    await registry.take_duty("alerts", first._holder, 0)
-    second, _ = watch_of(app, UNSERVED)
-    await second.tick()
-    assert second.is_holder
-    assert await management.alerts.list() == before
-    await lives(app, queues=("mail",))
-    await second.tick()
-    assert [one.id for one in await management.alerts.history()] == [before[0].id]
 
 
 async def test_only_so_many_subjects_have_an_alert(

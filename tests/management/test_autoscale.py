@@ -12,11 +12,11 @@ from taskq.domain.autoscale import STEADY, Scaling
 from taskq.domain.figures import Figures, Frame
 from taskq.errors import ConfigError, InvalidOption
 from taskq.management import Actor, Forbidden, Management, Role
-from taskq.management.alerts import store_now
 from taskq.management.autoscale import external_metric, plain, scaling_of
 from taskq.rollups import Moment, roll_up, write_moments
 from taskq.runtime.store_watch import StoreWatch
 from taskq.scaling import EVERY, FORGOTTEN, KIND, MOST_KEPT, RUNS_OVER, hinted, look
+from taskq.store_clock import store_now
 from tests.management.alarms import lives
 from tests.unit.support import claim
 

@@ -9,9 +9,9 @@ import pytest
 import redis
 
 from taskq import App
+from taskq.alert_rules import WebhookOptions
 from taskq.config import Settings
 from taskq.management import Management
-from taskq.management.alert_rules import WebhookOptions
 from taskq.management.alert_watch import EVERY
 from taskq.management.alerts import JOURNAL
 from tests.hooks import HookServer, webhooks_to
@@ -43,9 +43,10 @@ async def test_a_store_that_is_killed_and_comes_back(hooks: HookServer) -> None:
     with RedisServer() as server:
         async with App(server.url, settings=Settings(webhooks=webhooks_to(hooks))) as app:
             app.stores.hurry()
-            alerts = options(store_away={"hold": EVERY, "clear_after": EVERY}, webhook=WebhookOptions(hooks.url))
+            alerts = options(store_away={"hold_for": EVERY, "clear_after": EVERY}, webhook=WebhookOptions(hooks.url))
             watch, teller = watch_of(app, alerts, hands)
             await watch.tick()
+            await teller.tick()
             server.kill()
             for _ in range(3):
                 await watch.tick()
@@ -78,7 +79,7 @@ async def test_a_store_that_came_back_empty_is_told_of(redis_url: str) -> None:
         assert "it came back empty, or from an older copy" in alert.text
     async with App(redis_url) as app:
         watch, _ = watch_of(app, options(store_regressed=AT_ONCE))
-        await (await app.backend()).registry.take_duty("alerts", watch._holder, 0)
+        await (await app.backend()).registry.take_duty("alerts", watch._duty._holder, 0)
         await watch._look(await app.backend())
         assert len(await Management(app, ADMIN).alerts.history()) == 1, "who starts anew knows it as it is"
 

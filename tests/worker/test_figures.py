@@ -240,3 +240,17 @@ async def test_what_a_process_measures_is_told_now_and_then_though_it_runs_nothi
         {PROCESS: Figures({"loop_lag.seconds": 0.003}, {"loop_lag": {0: 1, 8: 1}})}
     ]
     assert keeper.totals()[PROCESS].levels == {"slots": 4}
+
+
+async def test_what_stands_as_before_is_the_same(any_app: App) -> None:
+    """So that whoever passes the totals on each second passes on what has changed."""
+    submitted = {("a", "mail"): 1}
+    keeper = Recorder((await any_app.backend()).metrics, {}, lambda: {"slots": 4}, submitted)
+    await keeper.tick()
+    first = keeper.totals()
+    submitted["b", "mail"] = 2
+    await keeper.tick()
+    second = keeper.totals()
+    assert second["run a mail"] is first["run a mail"]
+    assert set(second) - set(first) == {"run b mail"}
+    assert "run b mail" not in first

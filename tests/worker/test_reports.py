@@ -34,7 +34,7 @@ def connected(reports: Reports, index: int, frame: Frame, monkeypatch: pytest.Mo
     showing = reporting.reporting()
     assert showing is not None
     assert REPORTS not in os.environ
-    return showing(lambda: frame, lambda: WELL)
+    return showing(lambda: dict(frame), lambda: WELL)
 
 
 def completed(reports: Reports) -> float:
@@ -50,7 +50,7 @@ def test_several_processes_add_up_and_what_they_counted_stays(monkeypatch: pytes
     reports, frame = Reports(), counted(1)
     with connected(reports, 0, frame, monkeypatch), connected(reports, 1, counted(10), monkeypatch):
         wait_until(lambda: completed(reports) == 11, "both are heard")
-        frame["run a q"].count("completed", 4)
+        frame["run a q"] = Figures({"completed": 5}, levels={"l": 1})
         wait_until(lambda: completed(reports) == 15, "what is newer is heard")
         assert reports.frame()["run a q"].levels == {"l": 2}
         assert reports.health().checks == {"0.loop": "turns", "1.loop": "turns"}
@@ -129,4 +129,36 @@ def test_what_cannot_be_told_is_logged_and_told_later(
     with showing(lambda: counted(3), health):
         wait_until(lambda: completed(reports) == 3, "it is heard all the same")
     assert "could not be told to its supervisor: ZeroDivisionError" in caplog.text
+    reports.retire(0)
+
+
+def test_only_what_has_changed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A series that is the same object as before costs nothing, however often it is told of."""
+    hears, tells = os.pipe()
+    frame = counted(1)
+    reporter = reporting.Reporter(tells, lambda: reporting.Report(dict(frame), WELL))
+    with os.fdopen(hears, "rb") as pipe:
+
+        def told() -> reporting.Report:
+            reporter._tell()
+            report = reporting._read(pipe)
+            assert report is not None
+            return report
+
+        assert told() == (frame, WELL, [])
+        assert told() == ({}, WELL, [])
+        frame["run a q"] = Figures({"completed": 2})
+        assert told() == ({"run a q": Figures({"completed": 2})}, WELL, [])
+        del frame["queue q"]
+        assert told() == ({}, WELL, ["queue q"])
+        reporter._pipe.close()
+
+
+def test_what_is_there_no_more_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    reports, frame = Reports(), counted(1)
+    with connected(reports, 0, frame, monkeypatch):
+        wait_until(lambda: "queue q" in reports.frame(), "it is heard")
+        del frame["queue q"]
+        wait_until(lambda: "queue q" not in reports.frame(), "that it is gone is heard")
+        assert completed(reports) == 1
     reports.retire(0)

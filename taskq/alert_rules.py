@@ -12,7 +12,17 @@ from taskq.errors import ConfigError, InvalidOption
 from taskq.outbound.urls import ANY_PORT, read_url
 
 Tls = Literal["starttls", "tls", "none"]
+HIGHEST = 1e12
+"""The most that may be said for `above`."""
 LONGEST = 7 * 86_400.0
+"""Seconds that any time of alerts may be."""
+SOONEST = 60.0
+"""Seconds before which nobody is told again."""
+REMIND_AFTER = 4 * 3600.0
+SUBMISSION = 587
+"""The port by which mails are handed in (RFC 6409)."""
+SAID = ("above", "hold_for", "clear_after", "enabled", "queues")
+"""What may be said of a rule."""
 MOST_RECIPIENTS = 100
 OURS = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection"})
 
@@ -69,7 +79,7 @@ class EmailOptions:
     host: str
     sender: str
     to: tuple[str, ...]
-    port: int = 587
+    port: int = SUBMISSION
     user: str = ""
     password: str = field(default="", repr=False)
     tls: Tls = "starttls"
@@ -98,32 +108,65 @@ def bounds_of(rule: Rule | str, **said: Any) -> Bounds:
 
     Arguments:
         rule: its name.
-        said: `above` in the unit of the rule (docs/alerts.md), `hold` and `clear_after` in seconds, `enabled`,
-            `queues`.
+        said: `above` in the unit of the rule (docs/alerts.md), `hold_for` and `clear_after` in seconds, `enabled`,
+            `queues`; files say `for` of `hold_for`.
 
     Raises:
         ConfigError: there is no such rule, or a value is out of its range.
 
     >>> bounds_of("oldest_age", above=60)
-    Bounds(above=60, hold=30.0, clear_after=60.0, enabled=True, queues=())
+    Bounds(above=60, hold_for=30.0, clear_after=60.0, enabled=True, queues=())
     """
     what = f"alerts.rules.{rule}"
     require(rule in tuple(Rule), f"alerts.rules has only {', '.join(Rule)}", str(rule))
-    kind = Rule(rule)
-    unknown = said.keys() - {"above", "hold", "clear_after", "enabled", "queues"}
-    require(not unknown, f"{what} has only above, hold, clear_after, enabled, queues", ", ".join(sorted(unknown)))
-    bounds = replace(DEFAULTS[kind], **said)
-    in_range = is_number(bounds.above) and 0 <= bounds.above <= 1e12
-    require(in_range, f"{what}.above must be from 0 to a million millions", bounds.above)
-    for option in ("hold", "clear_after"):
-        value = getattr(bounds, option)
-        in_range = is_number(value) and 0 <= value <= LONGEST
-        require(in_range, f"{what}.{option} must be from 0 to {LONGEST:,.0f} seconds", value)
-    require(isinstance(bounds.enabled, bool), f"{what}.enabled must be True or False", bounds.enabled)
-    queues: Any = bounds.queues
-    require(isinstance(queues, list | tuple), f"{what}.queues must be a list of queues", queues)
-    require(not queues or kind in OF_QUEUES, f"{what} is about no queue: it must have no queues", queues)
-    return replace(bounds, queues=tuple(check_identifier("queue", queue) for queue in queues))
+    unknown = said.keys() - set(SAID)
+    require(not unknown, f"{what} has only {', '.join(SAID)}", ", ".join(sorted(unknown)))
+    for option, value in said.items():
+        check_bound(option, value, f"{what}.{option}")
+    bounds = replace(DEFAULTS[Rule(rule)], **said)
+    is_about_queues = rule in OF_QUEUES or not bounds.queues
+    require(is_about_queues, f"{what} is about no queue: it must have no queues", bounds.queues)
+    return replace(bounds, queues=tuple(bounds.queues))
+
+
+def check_bound(option: str, value: Any, name: str) -> None:
+    """Refuse what cannot be said of any rule.
+
+    Arguments:
+        option: one of those of `bounds_of`.
+        name: by which whoever says it knows the option.
+
+    Raises:
+        ConfigError: the value is out of its range.
+
+    >>> check_bound("hold_for", 0, "for")
+    """
+    match option:
+        case "above":
+            in_range = is_number(value) and 0 <= value <= HIGHEST
+            require(in_range, f"{name} must be from 0 to a million millions", value)
+        case "hold_for" | "clear_after":
+            in_range = is_number(value) and 0 <= value <= LONGEST
+            require(in_range, f"{name} must be from 0 to {LONGEST:,.0f} seconds", value)
+        case "enabled":
+            require(isinstance(value, bool), f"{name} must be True or False", value)
+        case _:
+            require(isinstance(value, list | tuple), f"{name} must be a list of queues", value)
+            for queue in value:
+                check_identifier("queue", queue)
+
+
+def check_remind_after(seconds: object) -> None:
+    """Refuse what cannot be the time after which an alert is told again.
+
+    Raises:
+        ConfigError: it is neither 0, which is never, nor in its range.
+
+    >>> check_remind_after(0)
+    """
+    in_range = is_number(seconds) and (seconds == 0 or SOONEST <= seconds <= LONGEST)
+    rule = f"alerts.remind_after must be from {SOONEST:.0f} to {LONGEST:,.0f} seconds, or 0 for never"
+    require(in_range, rule, seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +177,10 @@ class AlertOptions:
         enabled: whether this process looks whether there is a reason for one.
         rules: bounds other than the defaults (`bounds_of`).
         webhook, email: who is told; None: nobody in that way.
-        remind_after: seconds after which an alert that nobody has acknowledged is told again; None: never.
+        remind_after: seconds after which an alert that nobody has acknowledged is told again; 0: never.
+
+    Raises:
+        ConfigError: there is no such rule, or a value is out of its range.
 
     >>> AlertOptions(rules={"oldest_age": bounds_of("oldest_age", above=60)}).bounds(Rule.OLDEST_AGE).above
     60
@@ -144,14 +190,12 @@ class AlertOptions:
     rules: Mapping[Rule | str, Bounds] = field(default_factory=dict)
     webhook: WebhookOptions | None = None
     email: EmailOptions | None = None
-    remind_after: float | None = 4 * 3600.0
+    remind_after: float = REMIND_AFTER
 
     def __post_init__(self) -> None:
         for rule in self.rules:
             require(rule in tuple(Rule), f"alerts.rules has only {', '.join(Rule)}", str(rule))
-        after = self.remind_after
-        in_range = after is None or (is_number(after) and 60 <= after <= LONGEST)
-        require(in_range, f"alerts.remind_after must be from 60 to {LONGEST:,.0f} seconds, or none", after)
+        check_remind_after(self.remind_after)
 
     def bounds(self, rule: Rule) -> Bounds:
         """What holds for a rule."""
