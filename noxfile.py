@@ -25,6 +25,8 @@ PORTABLE_TESTS = (
     *("tests/redis/test_conformance.py::TestRedisBackend", "tests/postgres/test_conformance.py::TestPostgresBackend"),
 )
 REDIS_SERVER = "/usr/bin/redis-server"
+# The tests wait for servers and processes more than they compute, and each process of them has servers of its own.
+PYTEST = ("python", "-m", "pytest", "--numprocesses", "4", "--dist", "worksteal")
 FAKETIME = "/usr/lib/*/faketime/libfaketime.so.1"
 DEBIAN_PACKAGES = "redis-server pgbouncer faketime prometheus"
 
@@ -64,12 +66,11 @@ def system(session: nox.Session) -> None:
     """Run what needs Debian's packages: the oldest Redis, PgBouncer, a clock that lies, Prometheus."""
     require_debian_packages(session)
     install(session, "test")
-    pytest = ["python", "-m", "pytest"]
-    session.run(*pytest, "tests/redis/test_conformance.py", env={"TASKQ_TEST_REDIS_SERVER": REDIS_SERVER})
+    session.run(*PYTEST, "tests/redis/test_conformance.py", env={"TASKQ_TEST_REDIS_SERVER": REDIS_SERVER})
     through_pgbouncer = ["python", "-m", "tests.servers", "pgbouncer", "TASKQ_TEST_POSTGRES_URL={url}", "--"]
     # A pooler in transaction mode passes on no notification, so only the backend that does not listen goes through it.
-    session.run(*through_pgbouncer, *pytest, "tests/postgres/test_conformance.py", "-k", "Polling")
-    session.run(*pytest, "tests/system", *session.posargs)
+    session.run(*through_pgbouncer, *PYTEST, "tests/postgres/test_conformance.py", "-k", "Polling")
+    session.run("python", "-m", "pytest", "tests/system", *session.posargs)
 
 
 @nox.session
@@ -101,9 +102,8 @@ def run_tests_under_coverage(session: nox.Session) -> None:
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
     session.env["COVERAGE_FILE"] = str(data / "data")
-    session.run("coverage", "run", "-m", "pytest", "--ignore=tests/system", *session.posargs)
-    session.run("coverage", "combine", "--quiet")
-    session.run("coverage", "json", "--quiet", "-o", str(data / "report.json"))
+    report = f"--cov-report=json:{data / 'report.json'}"
+    session.run(*PYTEST, "--cov", report, "--ignore=tests/system", *session.posargs)
     session.run("python", "-m", "tests.coverage_gate", str(data / "report.json"))
 
 
@@ -119,7 +119,7 @@ def run_portable_tests(session: nox.Session, version: str) -> None:
     groups = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
     python = str(home / "bin/python")
     session.run(python, "-m", "pip", "install", ".[all]", *groups, external=True, silent=True)
-    session.run(str(home / "bin/pytest"), *PORTABLE_TESTS, external=True)
+    session.run(python, *PYTEST[1:], *PORTABLE_TESTS, external=True)
 
 
 def find_python(version: str) -> str | None:

@@ -21,9 +21,10 @@ from taskq.domain.unique import UniqueKey
 from taskq.domain.workflow import Edge
 from taskq.ports import BackendOptions, Damage, NewFlow, QueueConfig, TaskQuery
 from taskq.testing.conformance import Bench
-from taskq.testing.conformance.bench import FAILURE, LONG, SILENCE, new_id
+from taskq.testing.conformance.bench import FAILURE, LONG, new_id
 from taskq_redis import RedisBackend, create_backend
 from taskq_redis.keys import Keys
+from tests.redis.damage import drain, drain_all, found, mend
 from tests.redis.helpers import backend_of
 
 ONE = Slots("one", 1)
@@ -53,36 +54,6 @@ def outside(any_url: str) -> Iterator[redis.Redis]:
 def keys_of(bench: Bench) -> Keys:
     """The names of the shard of the bench's queue."""
     return backend_of(bench)._store.keys[bench.backend.shard_of(bench.queue)]
-
-
-async def found(bench: Bench, most: int | None = None) -> dict[str, tuple[str, ...]]:
-    """The ids of each kind of damage."""
-    return {each.check: each.sample for each in await bench.backend.diagnosis.examine(most) if each.is_repairable}
-
-
-async def mend(bench: Bench, kind: Damage, *ids: str) -> None:
-    """See that this and nothing else is found, and mend it."""
-    assert await found(bench) == {kind: tuple(sorted(ids))}
-    # What a queue counts of tasks that are gone is seen only when their places are cleared.
-    mended = dict(await bench.backend.diagnosis.repair(None))
-    mended.pop(Damage.MISCOUNTED, None)
-    assert mended == ({kind: len(ids)} if kind is not Damage.MISCOUNTED else {})
-    assert await found(bench) == {}
-    assert await bench.backend.diagnosis.repair(None) == {}
-
-
-async def drain(bench: Bench) -> list[str]:
-    """Run all that can run; returns the ids in their order."""
-    ran: list[str] = []
-    for _ in range(50):
-        await bench.backend.maintenance.promote()
-        await bench.backend.maintenance.reap(renewal=SILENCE)
-        await bench.backend.maintenance.relay()
-        for delivery in await bench.take(10):
-            await bench.apply(delivery, Complete())
-            ran.append(delivery.id)
-    assert await found(bench) == {}
-    return ran
 
 
 class TestPlaces:
@@ -364,11 +335,6 @@ class TestCounts:
         while not ended.done():
             assert await found(bench) == {}
         await ended
-
-
-async def drain_all(bench: Bench, number: int) -> None:
-    for _ in range(number):
-        await bench.apply(await bench.take_one(), Complete())
 
 
 class TestReach:

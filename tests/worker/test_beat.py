@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from taskq import App, FlowState, TaskRecord, TaskState, Unique, Workflow, WorkflowRun, group
+from taskq import App, FlowState, TaskState, Unique, group
 from taskq.config import Settings
 from taskq.crypto import Crypto
 from taskq.domain.flow import NEVER_CLOSED
@@ -25,6 +25,7 @@ from taskq.testing.clock import VirtualClock
 from tests.unit.support import claim, headers_of, payload_of, settle
 from tests.worker.flows import dies_after
 from tests.worker.schedules import BEGIN, beat_of, commit, declare, entry_of, run_for, state_of, tasks, why
+from tests.worker.starter import Starter
 
 
 @pytest.fixture
@@ -158,33 +159,6 @@ async def test_the_last_one_was_forgotten_by_the_store(app: App, clock: VirtualC
     await run_for(clock, 60, beat)
     assert len(await tasks(app)) == 1
     assert len((await state_of(app)).fired) == 2
-
-
-class Starter:
-    """A task that starts a workflow, and a hand that does its work."""
-
-    def __init__(self, app: App, overlap: str) -> None:
-        self.app = app
-
-        @app.workflow(name="nightly")
-        def nightly() -> Workflow:
-            return self.flow
-
-        step = app.tasks.get("job").s
-        self.flow = group(step(), step())
-        app.periodic(Every(minutes=1), task=nightly, overlap=overlap)
-
-    async def fires(self) -> list[TaskRecord]:
-        """The tasks that the schedule has enqueued."""
-        return [record for record in await tasks(self.app) if record.name == "nightly"]
-
-    async def start(self) -> WorkflowRun[Any]:
-        """Be the worker of the newest one."""
-        delivery = await claim(self.app)
-        assert delivery.name == "nightly"
-        run = await self.flow.astart_for(delivery.id, self.app.tasks.get("job").submitter)
-        await settle(self.app, delivery, Complete(b"1"))
-        return run
 
 
 async def test_what_must_not_overlap_waits_for_the_end_of_the_workflow(app: App, clock: VirtualClock) -> None:
