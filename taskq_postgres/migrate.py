@@ -79,7 +79,7 @@ def newest() -> int:
     return migrations()[-1].version
 
 
-OLDEST_SPOKEN = 15
+OLDEST_SPOKEN = 14
 """The oldest version with which this release works."""
 
 

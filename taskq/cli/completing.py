@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from typing import Any
 
 import click
 
@@ -151,3 +152,9 @@ def _term(words: tuple[str, ...], incomplete: str) -> tuple[str, str, str]:
         return words[-2], "", incomplete
     field, colon, value = incomplete.rpartition(":")
     return field, f"{field}{colon}", value
+
+
+def to_queue_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--to QUEUE`, for what starts tasks anew."""
+    about = "The queue that they go to, instead of their own."
+    return click.option("--to", "to_queue", metavar="QUEUE", shell_complete=queue_names, help=about)(command)

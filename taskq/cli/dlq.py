@@ -12,7 +12,7 @@ import msgspec
 
 from taskq.app import App
 from taskq.cli.commands import FAILED, app_option, backend_option, opened_app, run, says_errors, store_app
-from taskq.cli.completing import dead_reasons, queue_names, task_names
+from taskq.cli.completing import dead_reasons, queue_names, task_names, to_queue_option
 from taskq.cli.following import Face, Watched, present, watch_option
 from taskq.cli.manage import management
 from taskq.cli.showing import show as print_view
@@ -217,13 +217,7 @@ def _acting(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @dlq.command()
 @_acting
-@click.option(
-    "--to",
-    "to_queue",
-    metavar="QUEUE",
-    shell_complete=queue_names,
-    help="The queue that they go to, instead of their own.",
-)
+@to_queue_option
 @says_errors()
 def retry(app_path: str | None, url: str | None, to_queue: str | None, **said: Any) -> None:
     """Start dead letters anew: those with an ID, those that filters mean, or --all.

@@ -13,7 +13,7 @@ import click
 
 from taskq.app import App
 from taskq.cli.commands import FAILED, app_option, backend_option, opened_app, run, says_errors, store_app, within
-from taskq.cli.completing import query_terms, queue_names
+from taskq.cli.completing import query_terms, to_queue_option
 from taskq.cli.following import Face, Watched, present, watch_option
 from taskq.cli.jobs import plain_job
 from taskq.cli.manage import management
@@ -214,13 +214,7 @@ def _cancelled(status: CancelStatus) -> str:
 
 @tasks.command()
 @_acting
-@click.option(
-    "--to",
-    "to_queue",
-    metavar="QUEUE",
-    shell_complete=queue_names,
-    help="The queue that they go to, instead of their own.",
-)
+@to_queue_option
 @says_errors()
 def retry(app_path: str | None, url: str | None, to_queue: str | None, **said: Any) -> None:
     """Start tasks anew that failed, died, expired or were cancelled: those with an ID, or those that a query means."""

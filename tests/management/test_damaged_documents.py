@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from datetime import UTC, datetime
 
 import pytest
@@ -60,7 +61,7 @@ async def test_a_profile_that_cannot_be_read(
             await act("p2")
 
 
-@pytest.mark.parametrize("data", [*DAMAGED, profiles.zlib.compress(b"[1,1,true,[],[[[7],1,0.5]]]")])
+@pytest.mark.parametrize("data", [*DAMAGED, zlib.compress(b"[1,1,true,[],[[[7],1,0.5]]]")])
 async def test_what_was_seen_cannot_be_read(app: App, management: Management, data: bytes) -> None:
     documents = (await app.backend()).documents
     await profiles.write(documents, ProfileInfo("p1", "w1", "n", "bob", 60.0, datetime.now(UTC)))

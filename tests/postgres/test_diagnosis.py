@@ -16,8 +16,9 @@ from taskq.domain.unique import UniqueKey
 from taskq.domain.workflow import Edge
 from taskq.ports import Damage, NewFlow
 from taskq.testing.conformance import Bench
-from taskq.testing.conformance.bench import FAILURE, LONG, SILENCE, new_id
+from taskq.testing.conformance.bench import FAILURE, LONG, new_id
 from taskq_postgres import PostgresBackend
+from tests.damage import drain, found, mend
 
 ONE = Slots("one", 1)
 GONE = "01980000-0000-7000-8000-000000000000"
@@ -31,33 +32,6 @@ async def sql(bench: Bench, text: str, **parameters: Any) -> list[tuple[Any, ...
         await connection.execute(f'set search_path to "{backend._target.schema}"')
         cursor = await connection.execute(text, parameters)
         return await cursor.fetchall() if cursor.description is not None else []
-
-
-async def found(bench: Bench, most: int | None = None) -> dict[str, tuple[str, ...]]:
-    """The ids of each kind of damage."""
-    return {each.check: each.sample for each in await bench.backend.diagnosis.examine(most) if each.is_repairable}
-
-
-async def mend(bench: Bench, kind: Damage, *ids: str) -> None:
-    """See that this and nothing else is found, and mend it."""
-    assert await found(bench) == {kind: tuple(sorted(ids))}
-    assert await bench.backend.diagnosis.repair(None) == {kind: len(ids)}
-    assert await found(bench) == {}
-    assert await bench.backend.diagnosis.repair(None) == {}
-
-
-async def drain(bench: Bench) -> list[str]:
-    """Run all that can run; returns the ids in their order."""
-    ran: list[str] = []
-    for _ in range(20):
-        await bench.backend.maintenance.promote()
-        await bench.backend.maintenance.reap(renewal=SILENCE)
-        await bench.backend.maintenance.relay()
-        for delivery in await bench.take(10):
-            await bench.apply(delivery, Complete())
-            ran.append(delivery.id)
-    assert await found(bench) == {}
-    return ran
 
 
 class TestPlaces:

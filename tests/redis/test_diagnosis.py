@@ -24,7 +24,7 @@ from taskq.testing.conformance import Bench
 from taskq.testing.conformance.bench import FAILURE, LONG, new_id
 from taskq_redis import RedisBackend, create_backend
 from taskq_redis.keys import Keys
-from tests.redis.damage import drain, drain_all, found, mend
+from tests.damage import drain, drain_all, found, mend
 from tests.redis.helpers import backend_of
 
 ONE = Slots("one", 1)

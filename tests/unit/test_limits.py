@@ -207,7 +207,7 @@ async def test_a_call_s_own_key_is_kept_where_its_task_is_at_home(app: App, shar
 async def test_what_is_counted_by_tenant_is_at_home_where_the_routes_send_the_tenant(shards: None) -> None:
     routes = {"acme": "far"}
     app = App("memory://", routes=lambda name, *, tenant: routes.get(tenant))
-    by_tenant = [
+    by_tenant: list[dict[str, Any]] = [
         {"rate_limit": RateLimit(1, key="tenant")},
         {"concurrency": Concurrency(1, key=("tenant", "x"))},
         {"unique": Unique()},

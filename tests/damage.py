@@ -1,4 +1,4 @@
-"""Finding and mending what is wrong with a Redis store, in short words."""
+"""Finding and mending what is wrong with a store, in short words."""
 
 from __future__ import annotations
 
