@@ -42,7 +42,7 @@ class AuditKeeper:
     def __init__(self, app: App, holder: str, retention: AuditRetention | None = None) -> None:
         self._app = app
         self._holder = holder
-        self._retention = retention or app.settings.audit
+        self._retention = retention or app.settings.audit or app.assumed.audit
         self._is_holder = False
 
     async def tick(self) -> float:

@@ -9,7 +9,20 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from taskq.config import check_identifier, require, shown
-from taskq.domain.figures import FLEET, PROCESS, QUEUE, RUN, SECONDS, TENANT, Figures, Frame, add, chosen, total
+from taskq.domain.figures import (
+    FLEET,
+    PROCESS,
+    QUEUE,
+    RUN,
+    SECONDS,
+    TENANT,
+    Figures,
+    Frame,
+    add,
+    chosen,
+    total,
+    unfinished,
+)
 from taskq.domain.message import Priority
 from taskq.domain.pace import Level, pace
 from taskq.domain.sketch import quantile
@@ -311,13 +324,9 @@ def _pace(about: _About, stretch: _Stretch) -> Values:
     now, then = (total(chosen(frame, QUEUE, about.queue)) for frame in (stretch.frame, stretch.before))
     if stretch.apart <= 0 or not now.levels or not then.levels:
         return {}
-    after = Level(int(now.counts.get("arrived", 0.0)), _unfinished(now))
-    over = pace(Level(0, _unfinished(then)), after, stretch.apart)
+    after = Level(int(now.counts.get("arrived", 0.0)), unfinished(now))
+    over = pace(Level(0, unfinished(then)), after, stretch.apart)
     return {"arrival": over.arrival, "drain": over.drain}
-
-
-def _unfinished(figures: Figures) -> int:
-    return int(sum(figures.levels.get(f"state.{state}", 0.0) for state in TaskState if not state.is_final))
 
 
 def _fleet(about: _About, stretch: _Stretch) -> Values:
