@@ -69,6 +69,12 @@ class Autoscale(Section):
     groups: dict[str, Group] = Field(default_factory=dict)
     """Queues that one deployment serves, by a name."""
 
+    @field_validator("groups", mode="before")
+    @classmethod
+    def _may_be_empty_too(cls, groups: object) -> object:
+        """In YAML a table without any key is null."""
+        return {} if groups is None else groups
+
     @field_validator("groups")
     @classmethod
     def _have_names(cls, groups: dict[str, Group]) -> dict[str, Group]:

@@ -128,6 +128,19 @@ def unfinished(figures: Figures) -> int:
     return int(sum(figures.levels.get(name, 0.0) for name in _LIVE))
 
 
+def desired_workers(frame: Mapping[str, Figures], name: str) -> float | None:
+    """How many workers a group of queues needs, or a queue where no group has that name; None: it is not known.
+
+    >>> desired_workers({"group office": Figures(levels={"desired": 4})}, "office")
+    4
+    """
+    for kind in (GROUP, QUEUE):
+        figures = frame.get(series(kind, name))
+        if figures is not None and "desired" in figures.levels:
+            return figures.levels["desired"]
+    return None
+
+
 def rest_of(name: str) -> str:
     """The series that stands for one for which there is no room.
 

@@ -49,7 +49,7 @@ class AuditDesk(Desk):
 
     @property
     def retention(self) -> AuditRetention:
-        """How much of it is kept, as the code says, else the configuration; taskq.management.audit_keeper keeps to it."""
+        """How much of it is kept, by the code, else the configuration; taskq.management.audit_keeper keeps to it."""
         return self.app.settings.audit or self.app.assumed.audit
 
     async def trim(self, age: timedelta | None = None) -> int:

@@ -20,9 +20,7 @@ def kept(tmp_path: Path) -> str:
     return f"memory://?snapshot={tmp_path}/tasks"
 
 
-@pytest.mark.parametrize(
-    ("typed", "seconds"), [("2m", 120), ("90s", 90), ("45", 45), ("1h30m", 5400), ("500ms", 0.5), ("0", 0)]
-)
+@pytest.mark.parametrize(("typed", "seconds"), [("2m", 120), ("90s", 90), ("45", 45), ("1h30m", 5400), ("500ms", 0.5)])
 def test_a_delay_is_typed_as_any_duration(kept: str, typed: str, seconds: float) -> None:
     made = taskq("enqueue", "--backend", kept, "add", '{"x": 1}', "--delay", typed, "--json")
     shown = json.loads(taskq("tasks", "show", "--backend", kept, json.loads(made.stdout)["id"], "--json").stdout)
