@@ -31,6 +31,8 @@ from taskq.runtime.service import Beside, every, said
 from taskq.schedule_book import refusal_of, scheduler_of
 from taskq.schedule_spec import Definition, Fired, State, read_spec, read_state, write
 
+UNUSED = 5
+"""How many times as long passes between two looks at a store that has no schedule, and for which code declares none."""
 AT_ONCE = 100
 """Schedules that are looked at in one step."""
 AWAY = 15.0
@@ -141,6 +143,8 @@ class Beat:
         self._looked_at = begin
         steps = [step for entry, now in found.entries if (step := await self._step(backend, entry, now)) is not None]
         is_first = await self._commit(scheduler, steps)
+        if found.next_due is None and not found.entries and self._declaring.is_bare:
+            return self._look_every * UNUSED
         waits = [self._look_every if found.next_due is None else found.next_due]
         # Those that have fired are due again before long; it was some time ago that the store told the time.
         ago = time.monotonic() - begin
