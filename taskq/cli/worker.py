@@ -100,19 +100,8 @@ def worker(
     if processes == 0:
         _work_alone(app_path, url, options, join, showing)
     # What would make every process refuse to start is said once, here; a store that is away is not waited for.
-    warnings = run(look_at_store(load_app(app_path, url), is_for_others=True))
-    command = [sys.executable, "-m", "taskq", *sys.argv[1:]]
-    os.environ[WORKER_PROCESS] = json.dumps(warnings)
-    reports = None if showing is None else Reports()
-    supervisor = Supervisor(
-        *(command, processes, options.shutdown_timeout),
-        expects_short_lives=options.max_tasks is not None,
-        passes_hangup=found is not None and found.path is not None and not has_terminal(),
-        reports=reports,
-    )
-    with nullcontext() if showing is None or reports is None else showing(reports.frame, reports.health):
-        status = supervisor.run()
-    raise SystemExit(status)
+    os.environ[WORKER_PROCESS] = json.dumps(run(look_at_store(load_app(app_path, url), is_for_others=True)))
+    _supervise(processes, options, showing, reads_again=found is not None and found.path is not None)
 
 
 def _arguments() -> dict[Key, tuple[str, Any]]:
@@ -144,6 +133,20 @@ def _work(app: App, options: WorkerOptions, join: Join, showing: Showing | None,
 
         errands = errands_of(app, configuration())
     return run(serve(app, options, join, showing, errands))
+
+
+def _supervise(processes: int, options: WorkerOptions, showing: Showing | None, *, reads_again: bool) -> NoReturn:
+    """The life of a supervisor, whose processes read their file again after SIGHUP, where there is one."""
+    reports = None if showing is None else Reports()
+    supervisor = Supervisor(
+        *([sys.executable, "-m", "taskq", *sys.argv[1:]], processes, options.shutdown_timeout),
+        expects_short_lives=options.max_tasks is not None,
+        passes_hangup=reads_again and not has_terminal(),
+        reports=reports,
+    )
+    with nullcontext() if showing is None or reports is None else showing(reports.frame, reports.health):
+        status = supervisor.run()
+    raise SystemExit(status)
 
 
 def _work_alone(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from datetime import timedelta
 from functools import partial
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -16,9 +15,10 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from taskq.backends import check_scheme
-from taskq.config import MIB, AuditRetention, WorkerOptions, check_identifier, check_url
+from taskq.config import MIB, WorkerOptions, check_identifier, check_url
 from taskq.configuration.alerts import Alerts
 from taskq.configuration.autoscale import Autoscale
+from taskq.configuration.retention import Retention
 from taskq.configuration.secrets import NEW_SECRET, weakness
 from taskq.configuration.section import (
     Duration,
@@ -38,15 +38,13 @@ from taskq.configuration.values import parse_queues, parse_rate
 from taskq.crypto import Crypto as Keys
 from taskq.domain.message import DEFAULT_QUEUE
 from taskq.domain.retry import DEFAULT_RETRY
-from taskq.errors import ConfigError, TaskqError
+from taskq.errors import TaskqError
 from taskq.options import check_soft_timeout
 from taskq.outbound.addresses import Networks
 from taskq.outbound.urls import PORTS
 from taskq.ports.queues import DEFAULT_MAX_FINISHED, DEFAULT_MAX_SIZE, DEFAULT_WARN_AT
 from taskq.queue_settings import queue_config
 from taskq.webhooks import Webhooks as Signing
-
-DAY = 86_400.0
 
 
 class Tls(Section):
@@ -250,37 +248,6 @@ class Scheduler(Shown):
 
     tick: Seconds = Field(default=1.0, ge=0.05, le=60)
     """The longest time until a beat sees that a schedule was changed."""
-
-
-class Retention(Section):
-    """How long what has ended is kept."""
-
-    age: Duration = 7 * DAY
-    """Of a task that does not say so itself."""
-    max_finished: Whole = Field(default=DEFAULT_MAX_FINISHED, ge=1, le=1_000_000_000)
-    """Of each queue that is named under `queues` and does not say so itself."""
-    audit_days: Number = Field(default=AuditRetention().age / timedelta(days=1), gt=0)
-    """How old entries of the audit trail become."""
-    audit_entries: Whole = AuditRetention().most
-    """How many of them are kept."""
-
-    @model_validator(mode="after")
-    def _can_be_kept(self) -> Self:
-        asked(lambda: self.audit)
-        return self
-
-    @property
-    def audit(self) -> AuditRetention:
-        """How much of the audit trail is kept.
-
-        Raises:
-            ConfigError: a value is out of its range.
-        """
-        if not 1 / 24 <= self.audit_days <= 3650:
-            raise ConfigError(f"audit_days must be from an hour (1/24) to 3,650 days, not {self.audit_days:g}")
-        if not 1000 <= self.audit_entries <= 10_000_000:
-            raise ConfigError(f"audit_entries must be from 1,000 to 10,000,000, not {self.audit_entries}")
-        return AuditRetention(age=timedelta(days=self.audit_days), most=self.audit_entries)
 
 
 class Auth(Section):
