@@ -90,6 +90,7 @@ class Fetcher:
                 # tasks again.
                 asked_at = time.monotonic()
                 fetched = await self._claim(room, request_id)
+                self._note_answer()  # here, for it may be long until the next one
                 request_id = uuid4().hex
                 self._pace.spend(len(fetched.deliveries))
                 self._executor.accept(fetched.deliveries, asked_at)
@@ -100,7 +101,6 @@ class Fetcher:
                     await self._calm()
                     self._is_hinted = await self._wait(fetched.next_due)
                 backoff.reset()
-                self._note_answer()
             except Exception as error:  # noqa: BLE001 - whatever an adapter raises must not end the worker
                 self._note_refusal(error)
                 await wait_for(self.stop, backoff.pause())

@@ -70,6 +70,13 @@ async def test_it_is_ready_once_a_claim_was_answered(any_app: App) -> None:
     assert not health_of(worker).is_ready
 
 
+async def test_it_does_not_wait_for_its_next_claim_to_be_ready(any_app: App) -> None:
+    wrapped = wrap(any_app)
+    async with work(any_app, poll=60.0) as worker:
+        await until(lambda: health_of(worker).is_ready, "its first claim, of nothing, was answered", timeout=20.0)
+    assert wrapped.calls["fetch"] == 1
+
+
 @pytest.mark.parametrize(
     ("error", "check", "said"),
     [
