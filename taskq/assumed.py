@@ -8,8 +8,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from taskq.config import MIB, Settings, backend_url
+from taskq.config import MIB, AuditRetention, Settings, backend_url
 from taskq.crypto import Crypto, crypto_from_environment
+from taskq.domain.autoscale import Autoscale
 from taskq.domain.message import DEFAULT_RETENTION
 from taskq.ports import BackendOptions, Clock, SystemClock
 
@@ -37,6 +38,10 @@ class Assumed:
     max_result: int = 4 * MIB
     retention: float = DEFAULT_RETENTION
     """How long what has ended is kept, of a task that does not say."""
+    audit: AuditRetention = field(default_factory=AuditRetention)
+    """How much of the audit trail is kept."""
+    autoscale: Autoscale = field(default_factory=Autoscale)
+    """How many workers there may be, and groups of queues."""
     variables: Mapping[str, str] | None = field(default=None, repr=False)
     """Takes the place of the variables TASKQ_CRYPTO__… and TASKQ_WEBHOOKS__…; None: those of the environment."""
 

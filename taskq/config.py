@@ -151,8 +151,8 @@ class Settings:
     """The keys to encrypt with; None: those of the environment (docs/encryption.md)."""
     webhooks: Webhooks | None = None
     """How webhooks are called; None: as TASKQ_WEBHOOKS__… say (docs/webhooks.md)."""
-    audit: AuditRetention = field(default_factory=lambda: AuditRetention())
-    """How much of the audit trail is kept (docs/management.md)."""
+    audit: AuditRetention | None = None
+    """How much of the audit trail is kept; None: as the configuration says (docs/management.md)."""
 
     def __post_init__(self) -> None:
         _whole("max_payload", self.max_payload)
@@ -161,7 +161,8 @@ class Settings:
             raise ConfigError("crypto must be taskq.crypto.Crypto(…)")  # what it is instead may hold keys
         if self.webhooks is not None and not hasattr(self.webhooks, "allowed"):  # `import taskq` does without its class
             raise ConfigError("webhooks must be taskq.webhooks.Webhooks(…)")  # as above
-        require(isinstance(self.audit, AuditRetention), "audit must be taskq.config.AuditRetention(…)", self.audit)
+        is_retention = isinstance(self.audit, AuditRetention | None)
+        require(is_retention, "audit must be taskq.config.AuditRetention(…)", self.audit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -10,9 +11,10 @@ from taskq import blocking
 from taskq.backends import Store, opened
 from taskq.config import check_identifier, shown
 from taskq.domain.state import TaskState
-from taskq.errors import InvalidOption
+from taskq.errors import InvalidOption, TaskqError
 from taskq.options import check_soft_timeout
-from taskq.ports import QueueSettings
+from taskq.ports import Event, QueueSettings
+from taskq.ports.events import SETTINGS
 from taskq.queue_settings import DEFAULT, queue_config
 
 WAITING = (TaskState.PENDING, TaskState.SCHEDULED, TaskState.RETRYING)
@@ -95,12 +97,15 @@ class Queues:
         >>> asyncio.run(Queues(App("memory://")).aconfigure("mail", workers=5))
         """
         config = queue_config(**settings)
-        queues = (await opened(self._store)).queues
+        backend = await opened(self._store)
+        queues = backend.queues
         if config.timeout is not None or config.soft_timeout is not None:
             now = await queues.settings(check_identifier("queue", queue))
             soft, hard = _after(config.soft_timeout, now.soft_timeout), _after(config.timeout, now.timeout)
             check_soft_timeout(soft, hard)
         await queues.configure(check_identifier("queue", queue), config)
+        with suppress(TaskqError):  # a hint, without which workers see it a little later
+            await backend.events.publish([Event(SETTINGS, queue)])
 
     async def apause(self, queue: str, reason: str = "", until: datetime | timedelta | None = None) -> None:
         """Hand out no task of a queue; the async twin of `pause`.

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import msgspec
 
 from taskq.domain.figures import Figures, Frame, add
-from taskq.domain.state import TaskState
 from taskq.ports import FigureRow, Left, MetricsStore
 
 AT_ONCE = 100
@@ -20,16 +19,6 @@ TRIES = 5
 MOST_POINTS = 400
 """Rows that one reading gives at the most."""
 logger = logging.getLogger("taskq.metrics")
-
-
-def unfinished(figures: Figures) -> int:
-    """How many tasks of a queue are not over, by its figures.
-
-    >>> unfinished(Figures(levels={"state.pending": 3.0, "state.running": 1.0, "state.dead": 7.0}))
-    4
-    """
-    live = (f"state.{state}" for state in TaskState if not state.is_final)
-    return int(sum(figures.levels.get(name, 0.0) for name in live))
 
 
 class Step(NamedTuple):

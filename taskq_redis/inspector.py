@@ -29,7 +29,6 @@ _COUNTED = (
     TaskState.CANCELLED,
     TaskState.EXPIRED,
 )
-_QUEUES_PER_CALL = 50
 
 
 class RedisInspector:
@@ -58,13 +57,10 @@ class RedisInspector:
         """How many tasks each queue has in each state."""
         counts: dict[str, dict[TaskState, int]] = {}
         for shard in self._store.shards:
-            queues = await self._store.queues(shard)
-            for at in range(0, len(queues), _QUEUES_PER_CALL):
-                names = queues[at : at + _QUEUES_PER_CALL]
-                for name, row in zip(names, await self._store.run(shard, "counts", *names), strict=True):
-                    found = {state: n for state, n in zip(_COUNTED, row, strict=True) if n}
-                    if found:
-                        counts[name] = found
+            for name, row in await self._store.of_queues(shard, "counts"):
+                found = {state: n for state, n in zip(_COUNTED, row, strict=True) if n}
+                if found:
+                    counts[name] = found
         return counts
 
     async def peek(self, queue: str, limit: int = 10) -> Sequence[TaskRecord]:

@@ -27,8 +27,6 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
 }
 """What can be set: its field in the hash of the queue, and how that is read."""
 
-_QUEUES_PER_CALL = 20
-
 
 class RedisQueues:
     """See taskq.ports.QueueControl."""
@@ -94,13 +92,9 @@ class RedisQueues:
         """How each queue stands."""
         found: dict[str, Standing] = {}
         for shard in self._store.shards:
-            queues = await self._store.queues(shard)
-            for at in range(0, len(queues), _QUEUES_PER_CALL):
-                names = queues[at : at + _QUEUES_PER_CALL]
-                rows = await self._store.run(shard, "standing", STANDING_REACH, *names)
-                for name, (arrived, *pending, age) in zip(names, rows, strict=True):
-                    oldest = None if int(age) < 0 else int(age) / 1000
-                    found[name] = Standing(int(arrived), tuple(pending), oldest)
+            for name, (arrived, *pending, age) in await self._store.of_queues(shard, "standing", STANDING_REACH):
+                oldest = None if int(age) < 0 else int(age) / 1000
+                found[name] = Standing(int(arrived), tuple(pending), oldest)
         return found
 
     async def reset(self, queue: str, gate: str) -> None:

@@ -37,6 +37,9 @@ FOUND_MOST = 10_000
 JOINS_PER_CALL = 250
 """Tasks that one script tells of the end of a parent, beside its own business."""
 
+QUEUES_PER_CALL = 20
+"""Queues that one look at all of them tells of."""
+
 LANES_AT_ONCE = 64
 """Lanes of one priority that a claim looks at, beside twice as many as it wants tasks."""
 
@@ -55,6 +58,7 @@ _CONSTANTS: dict[str, int | float | str] = {
     "NOISY_LEAST": NOISY_LEAST,
     "NOISY_SHARE": NOISY_SHARE,
     "LANES_AT_ONCE": LANES_AT_ONCE,
+    "QUEUES_PER_CALL": QUEUES_PER_CALL,
     "MAX_FINISHED": DEFAULT_MAX_FINISHED,
     "FOUND_MOST": FOUND_MOST,
     "PROMOTE_PER_FETCH": PROMOTE_PER_FETCH,
@@ -83,6 +87,7 @@ _BUILT_ON: Mapping[str, list[str]] = {
     "command": ["_repeats"],
     "commit": ["_schedules", "_tenants", "enqueue"],
     "count_ended": ["_found"],
+    "counts": ["_queues"],
     "discard": ["_found"],
     "enqueue": ["_tenants"],
     "examine": ["_runs", "_joins", "_examine"],
@@ -107,6 +112,7 @@ _BUILT_ON: Mapping[str, list[str]] = {
     "reset": ["_gates"],
     "resolve": ["_runs", "_joins"],
     "settle": ["_runs", "_joins", "_gates"],
+    "standing": ["_queues"],
 }
 """What a script needs beside `_lib`. Redis makes each of its functions anew in each call, so that those which a single
 enqueue does not need would cost it a tenth of its time."""

@@ -16,7 +16,7 @@ from taskq_redis.connection import Argument
 from taskq_redis.errors import regressed
 from taskq_redis.flight import Flight
 from taskq_redis.keys import Keys
-from taskq_redis.scripts import STEP_BACK, script
+from taskq_redis.scripts import QUEUES_PER_CALL, STEP_BACK, script
 from taskq_redis.transport import Transport, confirmation
 from taskq_redis.urls import Target
 
@@ -128,6 +128,16 @@ class Store:
         """The queues of a shard that have, or had, tasks."""
         names: Sequence[bytes] = await self.command(shard, "SMEMBERS", self.keys[shard].queues)
         return sorted(name.decode() for name in names)
+
+    async def of_queues(self, shard: int, name: str, *args: Argument) -> list[tuple[str, Any]]:
+        """What a script tells of each queue of a shard: by one call where they are few, else some at a time."""
+        told = await self.run(shard, name, *args)
+        replies = [told]
+        if told is None:
+            queues = await self.queues(shard)
+            parts = [queues[at : at + QUEUES_PER_CALL] for at in range(0, len(queues), QUEUES_PER_CALL)]
+            replies = [await self.run(shard, name, *args, *part) for part in parts]
+        return [(queue.decode(), row) for names, rows in replies for queue, row in zip(names, rows, strict=True)]
 
     async def _read_layout(self, shard: int) -> None:
         """Read how the shard is laid out; the first client of a store writes it.

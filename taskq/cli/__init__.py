@@ -35,12 +35,13 @@ from taskq.cli.commands import COMPLETE, LazyGroup, says_errors, says_lost_outpu
         "config": "taskq.cli.config",
         "alerts": "taskq.cli.alerts",
         "autoscale": "taskq.cli.autoscale",
+        "metrics": "taskq.cli.metrics",
         "migrate": "taskq.cli.store",
         "doctor": "taskq.cli.doctor",
         "completion": "taskq.cli.completion",
     },
     sections={
-        "Look": ("top", "limits", "autoscale", "audit"),
+        "Look": ("top", "metrics", "limits", "autoscale", "audit"),
         "Look and act": (
             *("tasks", "queues", "workers", "dlq", "schedules", "workflows", "batches", "jobs"),
             *("tenants", "alerts", "enqueue"),

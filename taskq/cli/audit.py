@@ -154,7 +154,7 @@ def trim(app_path: str | None, url: str | None, age: timedelta | None, yes: bool
     """Forget old entries; that this was done stays in the trail, with the digest of the last of them."""
     app = store_app(app_path, url)
     if not yes:
-        kept = app.settings.audit.age if age is None else age
+        kept = management(app).audit.retention.age if age is None else age
         click.confirm(
             f"forget what was done longer than {kept.total_seconds() / DAY:g} days ago?", abort=True, err=True
         )

@@ -8,10 +8,10 @@ import click
 
 from taskq.cli.commands import WRONG_USAGE, app_option, backend_option, load_app, look_at_store, run, says_errors
 from taskq.cli.configured import LOGGED, NAMED, given_arguments, join_of, start_logs, with_arguments
-from taskq.cli.errands import errands_of
 from taskq.cli.probing import probe_keys, probe_options, showing_as
 from taskq.config import LOOK_EVERY
 from taskq.errors import ConfigError
+from taskq.management.errands import errands_of
 from taskq.telemetry import logs
 
 

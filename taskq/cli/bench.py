@@ -16,7 +16,7 @@ from taskq.backends import redact
 from taskq.cli.commands import app_option, app_or_store, backend_option, run, says_errors, within
 from taskq.cli.showing import show
 from taskq.cli.table import Table
-from taskq.cli.values import few
+from taskq.cli.values import SECONDS, few
 from taskq.errors import NotApplied
 from taskq.ports import Capability
 
@@ -34,7 +34,7 @@ T = TypeVar("T")
 )
 @click.option("--queue", default="bench", show_default=True, help="Their queue; its name says which shard is measured.")
 @click.option("-c", "--concurrency", type=int, default=100, show_default=True, help="Tasks that run at once.")
-@click.option("--seconds", type=float, default=15.0, show_default=True, help="After which each step ends.")
+@click.option("--seconds", type=SECONDS, default=15.0, show_default=True, help="After which each step ends.")
 @click.option("--yes", "-y", is_flag=True, help="Load the store also where workers are busy.")
 @click.option(
     "--remove", "namespace", metavar="NAMESPACE", help="Only take away what a bench that was killed has left."

@@ -20,10 +20,10 @@ from taskq.app import App
 from taskq.backends import redact
 from taskq.cli.commands import WRONG_USAGE, app_option, backend_option, load_app, look_at_store, run, says_errors
 from taskq.cli.configured import NAMED, given_arguments, join_of, start_logs, with_arguments
-from taskq.cli.errands import errands_of
 from taskq.cli.probing import probe_keys, probe_options, showing_as
 from taskq.config import WorkerOptions
 from taskq.configuration import Configuration
+from taskq.management.errands import errands_of
 from taskq.runtime.process import Showing
 from taskq.runtime.signals import Hangup
 from taskq.variables import DEV_PROCESS

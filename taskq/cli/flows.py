@@ -167,7 +167,7 @@ async def _newest(app: App, kind: FlowKind, limit: int, scan: int) -> _Newest:
 def _shows(command: Command) -> Command:
     """How one is shown."""
     watch = watch_option(
-        "Go on until it has ended; it is looked at every SECONDS, 1 unless told otherwise.", LOOK_EVERY
+        "Go on until it has ended; it is looked at every DURATION, 1 s unless told otherwise.", LOOK_EVERY
     )
     plain = click.option("--json", "as_json", is_flag=True, help="With --watch, a line for each change.")
     return plain(watch(says_errors()(command)))

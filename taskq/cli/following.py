@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, aclosing
@@ -20,6 +19,7 @@ from taskq.cli.commands import run, within
 from taskq.cli.showing import is_terminal, show
 from taskq.cli.table import Line, Tone, View, plain_lines
 from taskq.cli.values import seconds_of
+from taskq.domain.spans import parse_duration
 from taskq.errors import BackendUnavailable, OutcomeUnknown, TaskqError
 from taskq.telemetry.logs import printable
 
@@ -28,7 +28,6 @@ INTERRUPTED = 130
 """The exit status of what SIGINT has ended, as a shell tells it: 128 and its number."""
 OFTEN, SELDOM = 0.2, 2.0
 """Seconds from one look to the next: at least, and where nothing is said."""
-_NUMBER = re.compile(r"\d*\.?\d+", re.ASCII)
 _FLAG = "--watch"
 
 
@@ -75,7 +74,7 @@ class Away(NamedTuple):
 
 
 class Watched(click.Command):
-    """A command with `--watch [SECONDS]`, which takes what follows it for the seconds only where that is a number."""
+    """A command with `--watch [DURATION]`, which takes what follows it for that only where that is a duration."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """See click.Command."""
@@ -89,20 +88,28 @@ class Watched(click.Command):
 
 
 def _is_bare(argument: str, following: str) -> bool:
-    return argument == _FLAG and not _NUMBER.fullmatch(following)
+    return argument == _FLAG and _pace_of(following) is None
+
+
+def _pace_of(text: str) -> float | None:
+    """The seconds of a duration; None of what is none, such as the id that a command is about."""
+    try:
+        return parse_duration(text).total_seconds()
+    except ValueError:
+        return None
 
 
 def watch_option(
-    help: str = "Show it anew every SECONDS, 2 if not said, until Ctrl-C.", pace: float = SELDOM
+    help: str = "Show it anew every DURATION, 2 s if not said, until Ctrl-C.", pace: float = SELDOM
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """`--watch [SECONDS]` of a `Watched` command.
+    """`--watch [DURATION]` of a `Watched` command.
 
     Arguments:
         help: what it says of itself.
         pace: seconds, where none are said.
     """
     return click.option(
-        _FLAG, "every", is_flag=False, flag_value=str(pace), callback=seconds, metavar="[SECONDS]", help=help
+        _FLAG, "every", is_flag=False, flag_value=str(pace), callback=seconds, metavar="[DURATION]", help=help
     )
 
 
@@ -110,9 +117,9 @@ def seconds(_ctx: click.Context, _param: click.Parameter, given: str | None) -> 
     """The value of an option that is how much time passes from one look to the next."""
     if given is None:
         return None
-    if not _NUMBER.fullmatch(given) or float(given) < OFTEN:
-        raise click.BadParameter(f"{given!r} is no number of seconds from {OFTEN} on, such as 0.5")
-    return float(given)
+    if (pace := _pace_of(given)) is None or pace < OFTEN:
+        raise click.BadParameter(f"{given!r} is no duration from {OFTEN} s on, such as 0.5 or 10s")
+    return pace
 
 
 # ------------------------------------------------------------ showing

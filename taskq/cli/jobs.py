@@ -61,7 +61,7 @@ def _of(job: Job) -> str:
 @backend_option
 @click.argument("id")
 @click.option("--json", "as_json", is_flag=True, help="With --watch, a line for each change.")
-@watch_option("Go on until the job has ended; it is looked at every SECONDS, 2 if not said.")
+@watch_option("Go on until the job has ended; it is looked at every DURATION, 2 s if not said.")
 @says_errors()
 def show(app_path: str | None, url: str | None, id: str, as_json: bool, every: float | None) -> None:
     """Show how far the job ID is."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from taskq.domain.figures import Frame
+from taskq.domain.figures import Frame, desired_workers
 from taskq.domain.health import Health
 from taskq.runtime.process import Showing
 
@@ -79,7 +79,8 @@ def _shown(
 
     with ExitStack() as stack:
         if port is not None:
-            probes = stack.enter_context(Probes(host, port, metrics_app(frame), health))
+            probing = Probes(host, port, metrics_app(frame), health, lambda name: desired_workers(frame(), name))
+            probes = stack.enter_context(probing)
             click.echo(f"metrics and health at http://{host}:{probes.port}/metrics, /health/ready", err=True)
         if file is not None:
             stack.enter_context(HealthFile(file, health))

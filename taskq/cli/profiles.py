@@ -14,7 +14,7 @@ from taskq.cli.commands import app_option, backend_option, run, says_errors, sto
 from taskq.cli.manage import management
 from taskq.cli.showing import show
 from taskq.cli.table import Table
-from taskq.cli.values import seconds_of
+from taskq.cli.values import SECONDS, seconds_of
 from taskq.domain.profile import Profile, Weight, collapsed, speedscope
 from taskq.errors import ConfigError, TaskqError
 from taskq.profiles import ProfileInfo
@@ -41,7 +41,7 @@ def _shape_options(command: F) -> F:
 @app_option(required=False)
 @backend_option
 @click.argument("worker", metavar="ID|NAME")
-@click.option("--seconds", type=float, default=10.0, show_default=True, help="For how long, at most 60.")
+@click.option("--seconds", type=SECONDS, default=10.0, show_default=True, help="For how long, at most 60.")
 @_shape_options
 @says_errors()
 def profile(app_path: str | None, url: str | None, worker: str, seconds: float, **shape: Any) -> None:

@@ -18,7 +18,7 @@ from taskq.cli.following import Face, Watched, present, show_once, watch_option
 from taskq.cli.manage import management
 from taskq.cli.table import Table, View
 from taskq.cli.tasks import read_arguments
-from taskq.cli.values import duration, instant, seconds_of
+from taskq.cli.values import SECONDS, duration, instant, seconds_of
 from taskq.domain.schedule import Misfire, Overlap
 from taskq.domain.timing import At, Cron, Every, Timing
 from taskq.errors import ConfigError, TaskNotRegistered
@@ -52,7 +52,7 @@ def _fields(command: Command) -> Command:
         click.option("--queue", "-q", shell_complete=queue_names),
         click.option("--end", callback=instant, metavar="ISO", help="It does not fire after."),
         click.option("--start", callback=instant, metavar="ISO", help="It does not fire before."),
-        click.option("--jitter", type=float, metavar="SECONDS", help="Each fire is put off by a part of it."),
+        click.option("--jitter", type=SECONDS, help="Each fire is put off by a part of it."),
         click.option(
             "--overlap",
             type=click.Choice([str(one.value) for one in Overlap]),

@@ -14,23 +14,23 @@ from taskq.app import App
 from taskq.cli.commands import app_option, backend_option, opened_app, run, says_errors, store_app, within
 from taskq.cli.completing import queue_names, task_names
 from taskq.cli.following import OFTEN, Face, Watched, follow, show_once, spaced, watch_option
-from taskq.cli.values import WIDEST, shortened
+from taskq.cli.values import SECONDS, WIDEST, instant, shortened
 from taskq.crypto import key_of, unescaped
 from taskq.domain.envelope import unseal
 from taskq.domain.record import Attempt, Progress, TaskRecord
+from taskq.domain.spans import parse_duration
 from taskq.errors import ConfigError, CorruptRecord, InvalidPayload, ResultError, TaskFailed
 from taskq.telemetry.logs import printable
 
+WITHOUT_END = "inf"
+
 
 def _wait(_ctx: click.Context, _param: click.Parameter, given: str | None) -> float | None:
-    """The seconds of --wait, which takes what follows it for them."""
+    """The seconds of --wait, which takes what follows it for a duration."""
     try:
-        seconds = None if given is None else float(given)
+        return None if given is None else math.inf if given == WITHOUT_END else parse_duration(given).total_seconds()
     except ValueError:
-        seconds = math.nan
-    if seconds is not None and not seconds >= 0:
-        raise click.BadParameter(f"{given!r} is no number of seconds; to wait without end write it last: --wait")
-    return seconds
+        raise click.BadParameter(f"{given!r} is no duration; to wait without end write it last: --wait") from None
 
 
 def _retry(_ctx: click.Context, _param: click.Parameter, given: str | None) -> Any:
@@ -51,16 +51,17 @@ def _retry(_ctx: click.Context, _param: click.Parameter, given: str | None) -> A
 @click.argument("payload", required=False, default="{}", metavar="[JSON]")
 @click.option("--queue", "-q", shell_complete=queue_names)
 @click.option("--priority", type=click.Choice(["low", "normal", "high", "critical"]))
-@click.option("--delay", type=float, metavar="SECONDS")
-@click.option("--expires", type=float, metavar="SECONDS")
+@click.option("--delay", type=SECONDS, help="When it may begin: 90s, 2m, 1h30m; a plain number is seconds.")
+@click.option("--eta", callback=instant, metavar="ISO", help="The same as an instant, such as 2030-01-02T03:04Z.")
+@click.option("--expires", type=SECONDS, help="When it is no longer to be begun.")
 @click.option("--idempotency-key", metavar="KEY")
 @click.option("--unique-key", metavar="KEY", help="Enqueue no second task while one with this key waits or runs.")
 @click.option("--retry", callback=_retry, metavar="JSON",
               help='A retry policy, such as {"strategy":"fixed","delay":5,"max_retries":2}.')  # fmt: skip
-@click.option("--timeout", type=float, metavar="SECONDS")
-@click.option("--block", type=float, metavar="SECONDS", help="Wait so long for room where the queue is full.")
+@click.option("--timeout", type=SECONDS, help="How long a run may take.")
+@click.option("--block", type=SECONDS, help="Wait so long for room where the queue is full.")
 @click.option("--version", type=int, metavar="N", help="The version that the arguments are of.")
-@click.option("--wait", callback=_wait, is_flag=False, flag_value="inf", metavar="[SECONDS]",
+@click.option("--wait", callback=_wait, is_flag=False, flag_value=WITHOUT_END, metavar="[DURATION]",
               help="Wait for the end and print the result.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True)
 @says_errors()
@@ -77,7 +78,7 @@ def enqueue(
             handle = await app.aenqueue(name, arguments, **given)
             if wait is None:
                 return handle.id, None
-            return handle.id, await _result(app, handle.id, None if wait == float("inf") else wait)
+            return handle.id, await _result(app, handle.id, None if wait == math.inf else wait)
 
     id, result = run(submit())
     if as_json:
@@ -121,7 +122,7 @@ def tasks() -> None:
 @backend_option
 @click.argument("id")
 @click.option("--json", "as_json", is_flag=True, help="With --watch, a line for each change.")
-@watch_option("Go on until the task has ended, at each change; SECONDS pass from one to the next at least.", OFTEN)
+@watch_option("Go on until the task has ended, at each change; DURATION passes from one to the next at least.", OFTEN)
 @says_errors()
 def show(app_path: str | None, url: str | None, id: str, as_json: bool, every: float | None) -> None:
     """Show all that is known of the task ID."""

@@ -31,8 +31,8 @@ MOST = 100
 @click.command()
 @app_option(required=False)
 @backend_option
-@click.option("--every", default="1", callback=seconds, show_default=True, metavar="SECONDS",
-              help="From one look to the next, 0.2 at the least.")  # fmt: skip
+@click.option("--every", default="1", callback=seconds, show_default=True, metavar="DURATION",
+              help="From one look to the next, 0.2 s at the least.")  # fmt: skip
 @click.option("--once", is_flag=True, help="Look twice, as far apart, print what that tells, and end.")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON for each look.")
 @says_errors()

@@ -18,6 +18,22 @@ WIDEST = 80
 _EITHER = re.compile(r"\d{8}", re.ASCII)
 
 
+class Seconds(click.ParamType[float]):
+    """The type of options that are durations, in seconds: 90, 90s, 2m, 1h30m."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """See click.ParamType."""
+        try:
+            return float(value) if isinstance(value, float | int) else parse_duration(value).total_seconds()
+        except ValueError:
+            self.fail(f"{value!r} is no duration, such as 90s, 15m, 2h, 7d", param, ctx)
+
+
+SECONDS = Seconds()
+
+
 def duration(_ctx: click.Context, _param: click.Parameter, given: str | None) -> timedelta | None:
     """The value of an option that is a duration."""
     try:

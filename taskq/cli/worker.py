@@ -26,6 +26,7 @@ from taskq.cli.commands import (
 )
 from taskq.cli.configured import LOGGED, NAMED, configuration, given_arguments, join_of, start_logs, with_arguments
 from taskq.cli.probing import probe_keys, probe_options, showing_as
+from taskq.cli.values import SECONDS
 from taskq.config import WorkerOptions
 from taskq.configuration.sources import Key
 from taskq.configuration.values import parse_queues, parse_rate
@@ -61,16 +62,16 @@ Join = Callable[[Any], Hangup] | None
 @click.option("--max-memory", type=int, metavar="MIB", help="Resident memory at which a process is replaced.")
 @click.option("--rate", metavar="RATE", help="Starts, as in 50/s or 100/m; the processes of -P share them.")
 @click.option("--max-rss", type=int, metavar="MIB", help="Resident memory over which no tasks are taken.")
-@click.option("--max-loop-lag", type=float, default=1.0, show_default=True, metavar="SECONDS",
+@click.option("--max-loop-lag", type=SECONDS, default=1.0, show_default=True,
               help="How late the event loop may be before no tasks are taken.")  # fmt: skip
-@click.option("--max-backend-latency", type=float, default=5.0, show_default=True, metavar="SECONDS",
+@click.option("--max-backend-latency", type=SECONDS, default=5.0, show_default=True,
               help="How slow the store may be before no tasks are taken.")  # fmt: skip
 @click.option("--compare/--no-compare", default=True, show_default=True,
               help="Pause where runs fail here and not elsewhere.")  # fmt: skip
 @click.option("--enable-profiling", "profiling", is_flag=True, help="Take profiles of itself when asked for one.")
 @click.option("--beat", is_flag=True, help="Have schedules fire, too.")
-@click.option("--lease", type=float, default=30.0, show_default=True, help="Seconds that a claim holds.")
-@click.option("--shutdown-timeout", type=float, default=30.0, show_default=True, help="Seconds for a graceful stop.")
+@click.option("--lease", type=SECONDS, default=30.0, show_default=True, help="For how long a claim holds.")
+@click.option("--shutdown-timeout", type=SECONDS, default=30.0, show_default=True, help="For a graceful stop.")
 @probe_options
 @click.option("--reload", is_flag=True, help="Start anew when a file changes.")
 @click.option("--log-format", type=click.Choice(["console", "json"]), default="console", show_default=True)
@@ -99,19 +100,8 @@ def worker(
     if processes == 0:
         _work_alone(app_path, url, options, join, showing)
     # What would make every process refuse to start is said once, here; a store that is away is not waited for.
-    warnings = run(look_at_store(load_app(app_path, url), is_for_others=True))
-    command = [sys.executable, "-m", "taskq", *sys.argv[1:]]
-    os.environ[WORKER_PROCESS] = json.dumps(warnings)
-    reports = None if showing is None else Reports()
-    supervisor = Supervisor(
-        *(command, processes, options.shutdown_timeout),
-        expects_short_lives=options.max_tasks is not None,
-        passes_hangup=found is not None and found.path is not None and not has_terminal(),
-        reports=reports,
-    )
-    with nullcontext() if showing is None or reports is None else showing(reports.frame, reports.health):
-        status = supervisor.run()
-    raise SystemExit(status)
+    os.environ[WORKER_PROCESS] = json.dumps(run(look_at_store(load_app(app_path, url), is_for_others=True)))
+    _supervise(processes, options, showing, reads_again=found is not None and found.path is not None)
 
 
 def _arguments() -> dict[Key, tuple[str, Any]]:
@@ -139,10 +129,24 @@ def _work(app: App, options: WorkerOptions, join: Join, showing: Showing | None,
     run(look_at_store(app, said, is_for_others=True))
     errands = None
     if options.beat:
-        from taskq.cli.errands import errands_of  # most workers do without it
+        from taskq.management.errands import errands_of  # most workers do without it
 
         errands = errands_of(app, configuration())
     return run(serve(app, options, join, showing, errands))
+
+
+def _supervise(processes: int, options: WorkerOptions, showing: Showing | None, *, reads_again: bool) -> NoReturn:
+    """The life of a supervisor, whose processes read their file again after SIGHUP, where there is one."""
+    reports = None if showing is None else Reports()
+    supervisor = Supervisor(
+        *([sys.executable, "-m", "taskq", *sys.argv[1:]], processes, options.shutdown_timeout),
+        expects_short_lives=options.max_tasks is not None,
+        passes_hangup=reads_again and not has_terminal(),
+        reports=reports,
+    )
+    with nullcontext() if showing is None or reports is None else showing(reports.frame, reports.health):
+        status = supervisor.run()
+    raise SystemExit(status)
 
 
 def _work_alone(

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from taskq.cli.autoscale import autoscale
 from taskq.cli.commands import app_option, backend_option, opened_app, run, says_errors, store_app
 from taskq.cli.completing import worker_names
 from taskq.cli.following import Face, Watched, present, watch_option
@@ -67,6 +68,9 @@ def _of_one(command: Callable[..., Any]) -> Callable[..., Any]:
     return app_option(required=False)(
         backend_option(click.argument("worker", metavar="ID|NAME", shell_complete=worker_names)(command))
     )
+
+
+workers.add_command(autoscale)
 
 
 @workers.command()

@@ -73,6 +73,8 @@ class Configuration:
             max_payload=backend.max_payload,
             max_result=backend.max_result,
             retention=self.sections.retention.age,
+            audit=self.sections.retention.audit,
+            autoscale=self.sections.autoscale.told,
             variables=self._variables(),
         )
 

@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from taskq.backends import check_scheme
 from taskq.config import MIB, WorkerOptions, check_identifier, check_url
 from taskq.configuration.alerts import Alerts
+from taskq.configuration.autoscale import Autoscale
+from taskq.configuration.retention import Retention
 from taskq.configuration.secrets import NEW_SECRET, weakness
 from taskq.configuration.section import (
     Duration,
@@ -43,8 +45,6 @@ from taskq.outbound.urls import PORTS, read_url
 from taskq.ports.queues import DEFAULT_MAX_FINISHED, DEFAULT_MAX_SIZE, DEFAULT_WARN_AT
 from taskq.queue_settings import queue_config
 from taskq.webhooks import Webhooks as Signing
-
-DAY = 86_400.0
 
 
 class Tls(Section):
@@ -250,15 +250,6 @@ class Scheduler(Shown):
     """The longest time until a beat sees that a schedule was changed."""
 
 
-class Retention(Section):
-    """How long what has ended is kept."""
-
-    age: Duration = 7 * DAY
-    """Of a task that does not say so itself."""
-    max_finished: Whole = Field(default=DEFAULT_MAX_FINISHED, ge=1, le=1_000_000_000)
-    """Of each queue that is named under `queues` and does not say so itself."""
-
-
 class Auth(Section):
     """Who the server lets in."""
 
@@ -357,6 +348,7 @@ class Sections(BaseSettings):
     retention: Retention = Retention()
     auth: Auth = Auth()
     alerts: Alerts = Alerts()
+    autoscale: Autoscale = Autoscale()
     monitoring: Monitoring = Monitoring()
     crypto: Crypto = Crypto()
     webhooks: Webhooks = Webhooks()

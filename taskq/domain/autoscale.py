@@ -9,7 +9,8 @@ that was needed within a short time, down to the most that was needed within a l
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 KEPT_EVERY = 5.0
@@ -25,7 +26,7 @@ class Scaling:
     """How a hint is made.
 
     Arguments:
-        least, most: workers that there may be.
+        min, max: workers that there may be.
         target: seconds that a task may wait.
         busy: the share of its time that a worker should be busy; the rest is for what comes in bursts.
         up_after: seconds for which more must be needed before more are told.
@@ -34,12 +35,12 @@ class Scaling:
         down_share: the share of the workers that one step takes away at most; one at least.
         tolerance: the share by which what is told may differ from what is needed, so that noise moves nothing.
 
-    >>> Scaling(least=0, most=20).target
+    >>> Scaling(min=0, max=20).target
     30.0
     """
 
-    least: int = 1
-    most: int = 100
+    min: int = 1
+    max: int = 100
     target: float = 30.0
     busy: float = 0.8
     up_after: float = 15.0
@@ -47,6 +48,34 @@ class Scaling:
     down_every: float = 60.0
     down_share: float = 0.25
     tolerance: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Queues that the same workers serve: one deployment."""
+
+    queues: tuple[str, ...]
+    scaling: Scaling = Scaling()
+
+
+@dataclass(frozen=True, slots=True)
+class Autoscale:
+    """What a configuration says of hints.
+
+    >>> autoscale = Autoscale(groups={"office": Group(("mail", "reports"))})
+    >>> autoscale.alone(["mail", "web"])
+    ['web']
+    """
+
+    scaling: Scaling = Scaling()
+    """Of queues by themselves."""
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    """By name."""
+
+    def alone(self, queues: Iterable[str]) -> list[str]:
+        """Those queues that are in no group."""
+        grouped = {queue for group in self.groups.values() for queue in group.queues}
+        return [queue for queue in queues if queue not in grouped]
 
 
 class Load(NamedTuple):
@@ -109,13 +138,13 @@ def hint(scaling: Scaling, load: Load, memory: Memory, now: float) -> tuple[Hint
     """
     memory = _learned(load, memory, now)
     wanted, why = _need(scaling, load, _capacity(load, memory))
-    needed = min(scaling.most, max(scaling.least, wanted))
+    needed = min(scaling.max, max(scaling.min, wanted))
     needs = _with(memory.needs, needed, now, scaling)
     before = load.workers if memory.desired is None else memory.desired
-    before = min(scaling.most, max(scaling.least, before))
+    before = min(scaling.max, max(scaling.min, before))
     desired, lowered_at, held = _held(scaling, before, needs, memory.lowered_at, now)
     if needed != wanted:
-        why += f"; there may be {scaling.least} to {scaling.most}"
+        why += f"; there may be {scaling.min} to {scaling.max}"
     return Hint(desired, needed, why + held), memory._replace(desired=desired, needs=needs, lowered_at=lowered_at)
 
 

@@ -10,15 +10,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from taskq.domain.sketch import Sketch, bucket_of, merge
+from taskq.domain.state import TaskState
 
 RUN, TENANT, PROCESS = "run", "tenant", "process"
 """Kinds of what processes count: of a task in a queue · of a tenant · of the processes themselves."""
-QUEUE, LIMIT, BREAKER, SCHEDULE, FLEET = "queue", "limit", "breaker", "schedule", "fleet"
-"""Kinds of what stands in the store: a queue · a limit · a breaker · a schedule · the workers."""
+QUEUE, GROUP, LIMIT, BREAKER, SCHEDULE, FLEET = "queue", "group", "limit", "breaker", "schedule", "fleet"
+"""Kinds of what stands in the store: a queue · a group of queues · a limit · a breaker · a schedule · the workers."""
 OTHER = "other"
 """What stands for all names that came after there were MOST_SERIES."""
 MOST_SERIES = 300
 """Series of one kind: beyond them, what is new counts as OTHER."""
+_LIVE = tuple(f"state.{state}" for state in TaskState if not state.is_final)
 SECONDS = ".seconds"
 """The ending of the count that sums up the durations of a sketch."""
 
@@ -132,6 +134,28 @@ def is_of_store(name: str) -> bool:
     (True, False)
     """
     return name.partition(" ")[0] not in (RUN, TENANT, PROCESS)
+
+
+def unfinished(figures: Figures) -> int:
+    """How many tasks of a queue have not ended.
+
+    >>> unfinished(Figures(levels={"state.pending": 2.0, "state.completed": 9.0}))
+    2
+    """
+    return int(sum(figures.levels.get(name, 0.0) for name in _LIVE))
+
+
+def desired_workers(frame: Mapping[str, Figures], name: str) -> float | None:
+    """How many workers a group of queues needs, or a queue where no group has that name; None: it is not known.
+
+    >>> desired_workers({"group office": Figures(levels={"desired": 4})}, "office")
+    4
+    """
+    for kind in (GROUP, QUEUE):
+        figures = frame.get(series(kind, name))
+        if figures is not None and "desired" in figures.levels:
+            return figures.levels["desired"]
+    return None
 
 
 def rest_of(name: str) -> str:

@@ -49,8 +49,8 @@ class AuditDesk(Desk):
 
     @property
     def retention(self) -> AuditRetention:
-        """How much of it is kept, as the application says; taskq.management.audit_keeper keeps to it."""
-        return self.app.settings.audit
+        """How much of it is kept, by the code, else the configuration; taskq.management.audit_keeper keeps to it."""
+        return self.app.settings.audit or self.app.assumed.audit
 
     async def trim(self, age: timedelta | None = None) -> int:
         """Forget entries that are older than `age`, else than the retention says, or too many; returns how many."""

@@ -41,7 +41,7 @@ class AuditKeeper:
     def __init__(self, app: App, holder: str, retention: AuditRetention | None = None) -> None:
         self._app = app
         self._duty = Duty(DUTY, holder, HELD, app.backend)
-        self._retention = retention or app.settings.audit
+        self._retention = retention or app.settings.audit or app.assumed.audit
 
     async def tick(self) -> float:
         """Shorten the trail, if that is our duty and it has grown too long; returns the seconds to the next time.

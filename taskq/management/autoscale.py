@@ -6,76 +6,83 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from taskq.config import check_identifier, is_number, is_whole, require
-from taskq.domain.autoscale import Scaling
+from taskq.config import check_identifier, require, shown
+from taskq.domain.autoscale import Autoscale, Group, Scaling
 from taskq.errors import ConfigError
 from taskq.management.access import Permission
 from taskq.management.desk import Desk
-from taskq.scaling import Hinted, hinted, look
+from taskq.scaling import Hinted, hinted, hinted_group, hints, scaling_of
 
+__all__ = ["MOST_QUEUES", "AutoscaleDesk", "external_metric", "plain", "scaling_of"]
 MOST_QUEUES = 100
 """Queues that one question may be about."""
-MOST_WORKERS = 100_000
-LONGEST = 86_400.0
-
-
-def scaling_of(**said: Any) -> Scaling:
-    """How hints are made, as far as something is said other than its defaults (taskq.domain.autoscale.Scaling).
-
-    Raises:
-        ConfigError: a value is out of its range.
-
-    >>> scaling_of(least=0, most=20).most
-    20
-    """
-    unknown = said.keys() - set(Scaling.__slots__)
-    require(not unknown, f"autoscale has only {', '.join(Scaling.__slots__)}", ", ".join(sorted(unknown)))
-    scaling = Scaling(**said)
-    for option in ("least", "most"):
-        value = getattr(scaling, option)
-        require(is_whole(value) and 0 <= value <= MOST_WORKERS, f"{option} must be from 0 to {MOST_WORKERS:,}", value)
-    if scaling.least > scaling.most or scaling.most == 0:
-        raise ConfigError(f"most must be over 0, and least ({scaling.least}) not over most ({scaling.most})")
-    for option, smallest in (("target", 0.1), ("up_after", 0.0), ("down_after", 0.0), ("down_every", 0.0)):
-        value = getattr(scaling, option)
-        in_range = is_number(value) and smallest <= value <= LONGEST
-        require(in_range, f"{option} must be from {smallest:g} to {LONGEST:,.0f} seconds", value)
-    for option, smallest in (("busy", 0.05), ("down_share", 0.01), ("tolerance", 0.0)):
-        value = getattr(scaling, option)
-        require(is_number(value) and smallest <= value <= 1, f"{option} must be from {smallest:g} to 1", value)
-    return scaling
 
 
 class AutoscaleDesk(Desk):
-    """How many workers the queues of a store need."""
+    """How many workers the queues of a store need, within the bounds that the configuration says."""
+
+    @property
+    def configured(self) -> Autoscale:
+        """Bounds and groups, as the configuration of the application says."""
+        return self.app.assumed.autoscale
+
+    def group_of(self, name: str) -> Group:
+        """A group of queues.
+
+        Raises:
+            ConfigError: the configuration names none so.
+        """
+        groups = self.configured.groups
+        if name not in groups:
+            known = ", ".join(sorted(groups)) or "none"
+            raise ConfigError(f"autoscale.groups has no group {shown(name)}; there are: {known}")
+        return groups[name]
 
     async def hint(self, queues: Sequence[str], scaling: Scaling | None = None) -> Hinted:
         """How many workers should serve some queues together.
 
         Arguments:
             queues: those that the same workers serve.
-            scaling: bounds and times; None: the defaults.
+            scaling: bounds and times; None: those of the configuration.
 
         Raises:
             ConfigError: there are no queues, or more than a hundred.
         """
         require(0 < len(queues) <= MOST_QUEUES, f"a hint is about 1 to {MOST_QUEUES} queues", len(queues))
         names = [check_identifier("queue", queue) for queue in queues]
-        return await hinted(await self.look(Permission.READ_FLEET), names, scaling or Scaling())
+        return await hinted(await self.look(Permission.READ_FLEET), names, scaling or self.configured.scaling)
+
+    async def group(self, name: str, scaling: Scaling | None = None) -> Hinted:
+        """How many workers should serve a group of queues.
+
+        Arguments:
+            name: of the group, in the section `autoscale.groups` of the configuration.
+            scaling: bounds and times; None: those of the group.
+
+        Raises:
+            ConfigError: there is no such group.
+        """
+        group = self.group_of(name)
+        backend = await self.look(Permission.READ_FLEET)
+        return await hinted_group(backend, name, Group(group.queues, scaling or group.scaling))
 
     async def each(self, scaling: Scaling | None = None) -> Sequence[Hinted]:
-        """A hint for each queue by itself, the most needed first, of at most a hundred queues."""
-        backend = await self.look(Permission.READ_FLEET)
-        seen = await look(backend)
-        names = sorted({*seen.counts, *seen.standings})[:MOST_QUEUES]
-        found = [await hinted(backend, [queue], scaling or Scaling(), seen) for queue in names]
-        return sorted(found, key=lambda one: (-one.desired, one.queues))
+        """A hint for each group, and for each queue that is in none, the most needed first.
+
+        Arguments:
+            scaling: bounds and times of all of them; None: those of the configuration.
+        """
+        said = self.configured
+        if scaling is not None:
+            said = Autoscale(scaling, {name: Group(group.queues, scaling) for name, group in said.groups.items()})
+        found = await hints(await self.look(Permission.READ_FLEET), said)
+        return sorted(found, key=lambda one: (-one.desired, one.group, one.queues))
 
 
 def plain(hint: Hinted) -> Mapping[str, Any]:
     """A hint as JSON data."""
     at = datetime.fromtimestamp(hint.at, UTC).isoformat(timespec="milliseconds")
-    return {**hint._asdict(), "queues": list(hint.queues), "at": at}
+    return {**hint._asdict(), "queues": list(hint.queues), "at": at, "group": hint.group or None}
 
 
 def external_metric(hint: Hinted) -> Mapping[str, int]:

@@ -13,7 +13,8 @@ from taskq.management.access import Actor, Role
 from taskq.management.jobs import JobDesk, JobNotFound
 from taskq.runtime.service import said
 
-EVERY = 5.0
+EVERY = 15.0
+"""Seconds between two looks for jobs that wait: whoever has made one runs it, unless it has died."""
 GRACE = timedelta(seconds=10)
 """How old a job must be: who has made it is likely about to run it."""
 logger = logging.getLogger("taskq.jobs")

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from taskq.config import check_identifier, require, shown
-from taskq.domain.figures import FLEET, PROCESS, QUEUE, RUN, SECONDS, TENANT, Figures, Frame, add, chosen, total
+from taskq.config import check_identifier, shown
+from taskq.domain.figures import (
+    FLEET,
+    PROCESS,
+    QUEUE,
+    RUN,
+    SECONDS,
+    TENANT,
+    Figures,
+    Frame,
+    add,
+    chosen,
+    total,
+    unfinished,
+)
 from taskq.domain.message import Priority
 from taskq.domain.pace import Level, pace
 from taskq.domain.sketch import quantile
@@ -17,18 +29,16 @@ from taskq.domain.state import TaskState
 from taskq.errors import InvalidOption
 from taskq.management.access import Forbidden, Permission
 from taskq.management.desk import Desk
-from taskq.ports import MetricsStore
-from taskq.rollups import MOST_POINTS, STEPS, Point, Step, points, unfinished
+from taskq.management.stretches import Stretch, Stretches, stretches
+from taskq.rollups import Point, points
 from taskq.store_clock import store_now
 
 SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 ENDS = ("completed", "failed", "dead", "cancelled")
 THROUGHPUT = ("submitted", *ENDS, "retried")
+MOST_PANELS = 20
 LATELY = 60.0
 """Seconds that `latest` tells of."""
-INCOMING = 5.0
-"""Seconds that are still coming in, and are not shown by the second."""
-DAY = 86_400.0
 
 
 class Chart(StrEnum):
@@ -88,12 +98,32 @@ class Latest(NamedTuple):
     workers: Mapping[str, float]
 
 
-class _About(NamedTuple):
+class About(NamedTuple):
     """Of what a chart is: None stands for all."""
 
     task: str | None
     queue: str | None
     tenant: str | None
+
+
+class Panel(NamedTuple):
+    """What matters most of a task or a queue."""
+
+    about: About
+    points: Sequence[ChartPoint]
+    """`throughput` (completed) and `failures` (given up) a second; where they are known `wait_p95`, `duration_p95` and,
+    unless it is of one task, `oldest`, in seconds."""
+
+
+class Panels(NamedTuple):
+    """Some of them, of one time."""
+
+    step: int
+    since: datetime
+    until: datetime
+    panels: Sequence[Panel]
+    number: int
+    """How many there are, shown or not."""
 
 
 class MetricsDesk(Desk):
@@ -126,17 +156,44 @@ class MetricsDesk(Desk):
             Forbidden: whoever asks may see one tenant alone, and this is not of it.
         """
         kind = _chart(chart)
-        about = self._about(kind, _About(task, queue, tenant))
+        about = self._about(kind, About(task, queue, tenant))
         backend = await self.app.backend()
         now = await store_now(backend)
-        first, last = _times(since, until, now)
-        row = _row(first, now, step)
-        width = _width(row, last - first, step)
-        last = min(last, now.timestamp() - INCOMING) if row.seconds == 1 else last
-        found = await _rows(backend.metrics, row.seconds, width, first, last)
-        made = [(at, _MADE[kind](about, stretch)) for at, stretch in _stretches(found, width, now)]
-        drawn = [ChartPoint(_instant(at), values) for at, values in made if values]
-        return Series(kind, width, _instant(first), _instant(last), drawn)
+        read = await stretches(backend.metrics, now, since, until, step)
+        made = [(at, _MADE[kind](about, stretch)) for at, stretch in read.found]
+        drawn = [ChartPoint(at, values) for at, values in made if values]
+        return Series(kind, read.width, read.since, read.until, drawn)
+
+    async def panels(
+        self,
+        by: str | None = None,
+        *,
+        task: str | None = None,
+        queue: str | None = None,
+        since: datetime | timedelta = timedelta(hours=1),
+        until: datetime | None = None,
+        step: int | None = None,
+    ) -> Panels:
+        """What matters most, side by side: of each task or queue, or of all of them together.
+
+        Arguments:
+            by: "task" or "queue": a panel of each, the busiest first, at most MOST_PANELS; None: one of all together.
+            task, queue: of these alone.
+            since, until, step: as for `series`.
+
+        Raises:
+            InvalidOption: `by` is neither, or as for `series`.
+            Forbidden: whoever asks may not see the fleet.
+        """
+        if by not in (None, "task", "queue"):
+            raise InvalidOption(f"by must be task or queue, not {shown(by)}")
+        about = self._about(Chart.THROUGHPUT, About(task, queue, None))
+        backend = await self.look(Permission.READ_FLEET)
+        read = await stretches(backend.metrics, await store_now(backend), since, until, step)
+        names = [about] if by is None else _named(by, about, read)
+        drawn = [Panel(each, [ChartPoint(at, _matters(each, one)) for at, one in read.found]) for each in names]
+        busiest = sorted(drawn, key=lambda panel: -sum(point.values["throughput"] for point in panel.points))
+        return Panels(read.width, read.since, read.until, busiest[:MOST_PANELS], len(drawn))
 
     async def latest(self) -> Latest:
         """How it stands, by the last minute."""
@@ -147,7 +204,7 @@ class MetricsDesk(Desk):
         whole: Frame = {}
         for point in found:
             add(whole, point.frame)
-        everything, minute = _About(None, None, None), _Stretch(whole, LATELY)
+        everything, minute = About(None, None, None), Stretch(whole, LATELY)
         names = [name.partition(" ")[2] for name in whole if name.startswith(f"{QUEUE} ")]
         return Latest(
             now,
@@ -159,7 +216,7 @@ class MetricsDesk(Desk):
             _fleet(everything, minute),
         )
 
-    def _about(self, chart: Chart, about: _About) -> _About:
+    def _about(self, chart: Chart, about: About) -> About:
         """Of what the chart may be, for whoever asks."""
         for option, allowed in (("task", _BY_TASK), ("queue", _BY_QUEUE), ("tenant", {Chart.THROUGHPUT})):
             name = getattr(about, option)
@@ -174,8 +231,8 @@ class MetricsDesk(Desk):
             self.actor.require(Permission.READ_FLEET)
             return about
         self.actor.require(Permission.READ)
-        mine = _About(None, None, self.actor.tenant)
-        if chart is not Chart.THROUGHPUT or about not in (mine, _About(None, None, None)):
+        mine = About(None, None, self.actor.tenant)
+        if chart is not Chart.THROUGHPUT or about not in (mine, About(None, None, None)):
             raise Forbidden(f"{self.actor.name} may see the throughput of the tenant {self.actor.tenant} alone")
         return mine
 
@@ -189,85 +246,15 @@ def _chart(chart: Chart | str) -> Chart:
     return Chart(chart)
 
 
-def _times(since: datetime | timedelta, until: datetime | None, now: datetime) -> tuple[float, float]:
-    for option, instant in (("since", since), ("until", until)):
-        if isinstance(instant, datetime) and instant.utcoffset() is None:
-            raise InvalidOption(f"{option} must be an instant with a time zone, not {instant.isoformat()}")
-    last = now if until is None else min(until, now)
-    first = since if isinstance(since, datetime) else last - since
-    if first >= last:
-        raise InvalidOption(f"since ({first.isoformat()}) must be before until ({last.isoformat()})")
-    return max(first.timestamp(), now.timestamp() - STEPS[-1].kept), last.timestamp()
-
-
-def _row(first: float, now: datetime, step: int | None) -> Step:
-    """The shortest rows that reach back so far, and are no longer than what was asked for."""
-    require(step is None or 1 <= step <= DAY, f"step must be from 1 to {DAY:,.0f} seconds", step)
-    reaching = [row for row in STEPS if now.timestamp() - first <= row.kept + row.seconds]
-    if not reaching:
-        return STEPS[-1]
-    fitting = [row for row in reaching if step is None or row.seconds <= step]
-    return fitting[-1] if fitting and step is not None else reaching[0]
-
-
-def _width(row: Step, span: float, step: int | None) -> int:
-    """The seconds of a point: whole rows, and not too many of them."""
-    wanted = max(step or 1, row.seconds, span / (MOST_POINTS - 1))
-    return row.seconds * math.ceil(wanted / row.seconds - 1e-9)
-
-
-async def _rows(store: MetricsStore, row: int, width: int, first: float, last: float) -> list[Point]:
-    """The figures of each stretch, with those of its rows added up."""
-    found: dict[int, Frame] = {}
-    until = last
-    while until >= first // width * width:
-        page = await points(store, row, first // width * width, until)
-        for point in reversed(page):
-            frame = found.setdefault(point.at // width * width, {})
-            merged: Frame = {}
-            add(merged, point.frame)
-            add(merged, frame)  # the pages come from the newest on: what is there is later
-            found[point.at // width * width] = merged
-        until = int(until) // row * row - (MOST_POINTS - 1) * row - 1
-    return [Point(at, found[at]) for at in sorted(found)][-MOST_POINTS:]
-
-
-def _stretches(found: Sequence[Point], width: int, now: datetime) -> Iterator[tuple[int, _Stretch]]:
-    """Each stretch with the one before it, and when it begins."""
-    before: Point | None = None
-    for point in found:
-        seconds = min(float(width), max(1.0, now.timestamp() - point.at))  # the last is not over
-        if before is None:
-            yield point.at, _Stretch(point.frame, seconds)
-        else:
-            yield point.at, _Stretch(point.frame, seconds, before.frame, point.at + seconds - before.at - width)
-        before = point
-
-
-def _instant(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
-
-
 # ---------------------------------------------------------------- what is drawn
 
 Values = dict[str, float]
 
 
-class _Stretch(NamedTuple):
-    """A stretch of time, and the one before it."""
-
-    frame: Frame
-    seconds: float
-    """For how long it has lasted."""
-    before: Frame = {}  # noqa: RUF012 - nobody writes into it
-    apart: float = 0.0
-    """The seconds between the ends of both; 0 where nothing is known of one before."""
+Make = Callable[[About, Stretch], Values]
 
 
-Make = Callable[[_About, _Stretch], Values]
-
-
-def _throughput(about: _About, stretch: _Stretch) -> Values:
+def _throughput(about: About, stretch: Stretch) -> Values:
     if about.tenant is not None:
         names: Sequence[str] = ENDS
         whole = total(chosen(stretch.frame, TENANT, about.tenant))
@@ -278,7 +265,7 @@ def _throughput(about: _About, stretch: _Stretch) -> Values:
 
 
 def _timed(name: str, kind: str) -> Make:
-    def make(about: _About, stretch: _Stretch) -> Values:
+    def make(about: About, stretch: Stretch) -> Values:
         names = (about.task, about.queue) if kind == RUN else ()
         return _spread(total(chosen(stretch.frame, kind, *names)), name)
 
@@ -294,7 +281,7 @@ def _spread(figures: Figures, name: str) -> Values:
     return {**found, "mean": figures.counts.get(name + SECONDS, 0.0) / number}
 
 
-def _standing(about: _About, stretch: _Stretch) -> Values:
+def _standing(about: About, stretch: Stretch) -> Values:
     some = list(chosen(stretch.frame, QUEUE, about.queue))
     whole = total(some)
     if not whole.levels:
@@ -306,7 +293,7 @@ def _standing(about: _About, stretch: _Stretch) -> Values:
     return values
 
 
-def _pace(about: _About, stretch: _Stretch) -> Values:
+def _pace(about: About, stretch: Stretch) -> Values:
     """Levels are those at the end of a stretch: without one before it nothing is known of what has left."""
     now, then = (total(chosen(frame, QUEUE, about.queue)) for frame in (stretch.frame, stretch.before))
     if stretch.apart <= 0 or not now.levels or not then.levels:
@@ -316,7 +303,30 @@ def _pace(about: _About, stretch: _Stretch) -> Values:
     return {"arrival": over.arrival, "drain": over.drain}
 
 
-def _fleet(about: _About, stretch: _Stretch) -> Values:
+def _matters(about: About, stretch: Stretch) -> Values:
+    ends = _throughput(about, stretch)
+    found = {"throughput": ends["completed"], "failures": ends["failed"] + ends["dead"]}
+    for name in ("wait", "duration"):
+        if (p95 := _timed(name, RUN)(about, stretch).get("p95")) is not None:
+            found[f"{name}_p95"] = p95
+    stands = _standing(about, stretch) if about.task is None else {}
+    return found | ({"oldest": stands["oldest"]} if stands else {})
+
+
+def _named(by: str, about: About, read: Stretches) -> Sequence[About]:
+    """The tasks or queues of which something is known in a time."""
+    names = {name for _, stretch in read.found for name in stretch.frame}
+    runs = {tuple(name.split(" ")[1:3]) for name in names if name.startswith(f"{RUN} ")}
+    if by == "task":
+        tasks = {task for task, *queue in runs if about.queue in (None, *queue)}
+        return [about._replace(task=task) for task in sorted(tasks) if about.task in (None, task)]
+    queues = {name.partition(" ")[2] for name in names if name.startswith(f"{QUEUE} ")}
+    if about.task is not None:
+        queues = {queue for task, *rest in runs if task == about.task for queue in rest}
+    return [about._replace(queue=queue) for queue in sorted(queues) if about.queue in (None, queue)]
+
+
+def _fleet(about: About, stretch: Stretch) -> Values:
     levels = total(chosen(stretch.frame, FLEET)).levels
     return {name.removeprefix("workers.").replace(" ", "_"): level for name, level in levels.items()}
 
@@ -333,12 +343,12 @@ _MADE: Mapping[Chart, Make] = {
 }
 
 
-def _queue_lately(name: str, found: Sequence[Point], minute: _Stretch) -> Values:
+def _queue_lately(name: str, found: Sequence[Point], minute: Stretch) -> Values:
     """How a queue stands, and its pace between the first and the last look of the minute."""
-    about = _About(None, name, None)
+    about = About(None, name, None)
     seen = [point for point in found if f"{QUEUE} {name}" in point.frame]
     later: Frame = {}
     for point in seen[1:]:
         add(later, point.frame)
-    between = _Stretch(later, LATELY, seen[0].frame, float(seen[-1].at - seen[0].at))
+    between = Stretch(later, LATELY, seen[0].frame, float(seen[-1].at - seen[0].at))
     return {**_standing(about, minute), **_pace(about, between)}

@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 
 CONTROL = "control"
 """The topic on which workers are hinted at cancel requests; the data is the task's id."""
+SETTINGS = "settings"
+"""The topic on which workers are hinted that the settings of a queue have changed; the data is its name."""
 ALERTS = "alerts"
 """The topic of what somebody should look at; the data is a JSON object whose `kind` says what, never with a payload."""
 

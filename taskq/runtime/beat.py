@@ -21,7 +21,7 @@ from taskq.config import LOOK_EVERY
 from taskq.domain.health import STARTING, Health
 from taskq.domain.message import Message
 from taskq.domain.schedule import Note, Overlap, Rules, Why, due
-from taskq.errors import CorruptRecord, KeyMissing
+from taskq.errors import CorruptRecord, KeyMissing, SchemaMismatch, UnsafeStore
 from taskq.flows.once import run_of_task
 from taskq.periodic import Fires
 from taskq.ports import Backend, Change, Enqueued, ScheduleEntry, Scheduler
@@ -31,6 +31,8 @@ from taskq.runtime.service import Beside, every, said
 from taskq.schedule_book import refusal_of, scheduler_of
 from taskq.schedule_spec import Definition, Fired, State, read_spec, read_state, write
 
+UNUSED = 5
+"""How many times as long passes between two looks at a store that has no schedule, and for which code declares none."""
 AT_ONCE = 100
 """Schedules that are looked at in one step."""
 AWAY = 15.0
@@ -69,6 +71,8 @@ class Beat:
         self._unreadable: set[tuple[str, int]] = set()
         self._lost_races = 0
         self._turned_at = time.monotonic()
+        self._trouble: tuple[str, str] | None = None
+        """What keeps it from its schedules, where that is not only that the store is away."""
         self._looked_at: float | None = None
         """The monotonic second in which the store answered last."""
 
@@ -104,16 +108,18 @@ class Beat:
 
     def health(self) -> Health:
         """Whether it lives and the store answers it; from any thread."""
+        trouble = self._trouble
         if self._looked_at is None:
-            return STARTING
+            return STARTING if trouble is None else Health(True, False, dict([trouble]))
         now = time.monotonic()
         still, ago = now - self._turned_at, now - self._looked_at
         is_live, answers = still < BLOCKED, ago < AWAY + self._look_every
         checks = {
             "loop": "turns" if is_live else f"has stood still for {still:.0f} s",
-            "store": "answers" if answers else f"has not answered for {ago:.0f} s",
+            "store": "answers" if answers or trouble else f"has not answered for {ago:.0f} s",
         }
-        return Health(is_live, is_live and answers and not self._stopping.is_set(), checks)
+        checks |= {} if trouble is None else {trouble[0]: trouble[1]}
+        return Health(is_live, is_live and answers and trouble is None and not self._stopping.is_set(), checks)
 
     async def _turn(self) -> float:
         """Note that the event loop turns."""
@@ -122,12 +128,23 @@ class Beat:
 
     async def tick(self) -> float:
         """Fire what is due; returns the seconds until there may be more."""
+        try:
+            wait = await self._fire()
+        except (SchemaMismatch, UnsafeStore) as error:  # no pause mends it, as it may mend a connection
+            self._trouble = "schema" if isinstance(error, SchemaMismatch) else "store", str(error)
+            raise
+        self._trouble = None
+        return wait
+
+    async def _fire(self) -> float:
         backend = await self._app.stores.trusted_backend()
         scheduler = scheduler_of(backend)
         found, begin = await scheduler.claim_due(AT_ONCE), time.monotonic()
         self._looked_at = begin
         steps = [step for entry, now in found.entries if (step := await self._step(backend, entry, now)) is not None]
         is_first = await self._commit(scheduler, steps)
+        if found.next_due is None and not found.entries and self._declaring.is_bare:
+            return self._look_every * UNUSED
         waits = [self._look_every if found.next_due is None else found.next_due]
         # Those that have fired are due again before long; it was some time ago that the store told the time.
         ago = time.monotonic() - begin

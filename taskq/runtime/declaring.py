@@ -49,6 +49,8 @@ class Declaring:
         self._since = clock()
         self._complaints: dict[str, str] = {}
         self._lost_races = 0
+        self.is_bare = False
+        """Whether there was no schedule when this was last seen to, and code declares none."""
 
     def check(self) -> None:
         """Refuse declarations that cannot be told to a store.
@@ -66,6 +68,7 @@ class Declaring:
         """Bring both together; returns the seconds until the next time."""
         book = Book(self._app.fires, await self._app.stores.trusted_backend())
         known = {entry.name: entry for entry in await book.scheduler.entries()}
+        self.is_bare = not known and not self._app.declarations
         changes = []
         for declaration in self._app.declarations:
             entry = known.pop(declaration.name, None)

@@ -67,7 +67,15 @@ class Fetcher:
         self._vain = 0
         """Hints in a row that led to nothing."""
         self.stop = asyncio.Event()
-        self.is_healthy = True
+        self.has_claimed = False
+        """Whether the store has answered a claim yet."""
+        self.refusal: BaseException | None = None
+        """Why the newest claim, of all its queues at once, was not answered."""
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether the store has answered the newest claim; from any thread."""
+        return self.has_claimed and self.refusal is None
 
     async def run(self) -> None:
         """Claim and wait, claim and wait, until `stop` is set."""
@@ -82,6 +90,7 @@ class Fetcher:
                 # tasks again.
                 asked_at = time.monotonic()
                 fetched = await self._claim(room, request_id)
+                self._note_answer()  # here, for it may be long until the next one
                 request_id = uuid4().hex
                 self._pace.spend(len(fetched.deliveries))
                 self._executor.accept(fetched.deliveries, asked_at)
@@ -92,9 +101,8 @@ class Fetcher:
                     await self._calm()
                     self._is_hinted = await self._wait(fetched.next_due)
                 backoff.reset()
-                self._note_health(True)
             except Exception as error:  # noqa: BLE001 - whatever an adapter raises must not end the worker
-                self._note_health(False, error)
+                self._note_refusal(error)
                 await wait_for(self.stop, backoff.pause())
 
     def retune(self, options: WorkerOptions) -> None:
@@ -156,10 +164,12 @@ class Fetcher:
             await asyncio.gather(*tasks, return_exceptions=True)
         return tasks[0].result() if tasks[0] in done else None
 
-    def _note_health(self, is_healthy: bool, error: BaseException | None = None) -> None:
-        if is_healthy and not self.is_healthy:
+    def _note_answer(self) -> None:
+        if self.refusal is not None:
             logger.info("the store answers again")
-        elif error is not None:
-            log = logger.warning if self.is_healthy else logger.debug
-            log("the store does not answer; running tasks go on, and the worker tries again: %s", said(error))
-        self.is_healthy = is_healthy
+        self.has_claimed, self.refusal = True, None
+
+    def _note_refusal(self, error: BaseException) -> None:
+        log = logger.warning if self.refusal is None else logger.debug
+        log("the store does not answer; running tasks go on, and the worker tries again: %s", said(error))
+        self.refusal = error

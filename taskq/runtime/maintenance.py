@@ -19,6 +19,8 @@ TIDY_EVERY = 30.0
 INDEX_EVERY, INDEX_STEP = 10.0, 1000
 """Seconds between two looks for ends that are not in the indexes, and how many one look puts there; who searches puts
 what is new there too."""
+IDLE_LOOKS = 3
+"""Of so many looks a worker that has ended nothing since makes one: others look for what they have ended."""
 logger = logging.getLogger("taskq.worker")
 
 
@@ -31,10 +33,14 @@ class Maintenance:
         options: WorkerOptions,
         stop: asyncio.Event,
         expire_results: Callable[[], Awaitable[int]],
+        ended: Callable[[], int],
     ) -> None:
         self._port = backend.maintenance
         self._search = backend.search
         self._expire_results = expire_results
+        self._ended = ended
+        self._seen = -1
+        self._looks = 0
         self._renewal = options.heartbeat
         self._reap_every = min(REAP_EVERY, options.lease / 6)
         self._stop = stop
@@ -65,7 +71,11 @@ class Maintenance:
 
     async def index(self) -> float:
         """Put what has ended into the indexes; not at once while there is much: that is when workers have to work."""
+        ended, self._looks = self._ended(), self._looks + 1
+        if ended == self._seen and self._looks < IDLE_LOOKS:
+            return INDEX_EVERY * random.uniform(0.8, 1.2)
         done = await self._search.catch_up(INDEX_STEP)
+        self._seen, self._looks = -1 if done >= INDEX_STEP else ended, 0
         return 1.0 if done >= INDEX_STEP else INDEX_EVERY * random.uniform(0.8, 1.2)
 
     async def tidy(self) -> float:

@@ -13,6 +13,7 @@ from taskq.config import WorkerOptions
 from taskq.ports import Backend
 from taskq.runtime.executor import Executor
 from taskq.runtime.fetcher import Fetcher
+from taskq.runtime.fitness import Fitness
 from taskq.runtime.progress import ProgressWriter
 from taskq.runtime.queue_settings import SettingsWatch
 from taskq.runtime.recorder import LAG, LATENCY, Recorder
@@ -36,6 +37,7 @@ class Parts:
     restraint: Restraint
     recorder: Recorder
     rolling: Rolling
+    fitness: Fitness
 
     def ticks(self) -> Sequence[tuple[str, Tick]]:
         """What is to be called again and again while the worker works, with its name."""
@@ -44,6 +46,7 @@ class Parts:
             ("the settings of the queues", self.settings.tick),
             ("the figures", self.recorder.tick),
             ("the figures of the fleet", self.rolling.tick),
+            ("the fitness of the store", self.fitness.tick),
             *self.restraint.ticks(),
         )
 
@@ -106,7 +109,7 @@ def build(
         restraint.latency,
     )
     rolling = Rolling(partial(_given, backend), worker)
-    return Parts(settler, executor, fetcher, progress, settings, restraint, recorder, rolling)
+    return Parts(settler, executor, fetcher, progress, settings, restraint, recorder, rolling, Fitness(backend))
 
 
 async def _given(backend: Backend) -> Backend:

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from taskq.ports import QueueControl, QueueSettings
 from taskq.runtime.service import said
 
-REFRESH_EVERY = 5.0
-"""Seconds until a change of a queue's settings has reached every worker, at the latest."""
+REFRESH_EVERY = 20.0
+"""Seconds until a change of a queue's settings has reached every worker, at the latest: where its hint got lost."""
 _UNSET = QueueSettings()
 logger = logging.getLogger("taskq.worker")
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from taskq.app import App
-from taskq.domain.autoscale import Scaling
-from taskq.domain.figures import BREAKER, LIMIT, MOST_SERIES, QUEUE, SCHEDULE, Figures, Frame, add, series
+from taskq.domain.figures import BREAKER, GROUP, LIMIT, MOST_SERIES, QUEUE, SCHEDULE, Figures, Frame, add, series
 from taskq.domain.limits import Circuit, Rate
 from taskq.domain.pace import Pace
 from taskq.domain.state import TaskState
@@ -19,13 +18,11 @@ from taskq.ports import Backend, QueueSettings
 from taskq.queues import WAITING
 from taskq.runtime.service import said
 from taskq.runtime.survey import Lately, Survey, frame_of, level_of, survey
-from taskq.scaling import hinted, look
+from taskq.scaling import Hinted, hints
 
 EVERY = 5.0
 SLOW_EVERY = 30.0
 """Seconds between two looks at what takes a command for each queue."""
-MOST_HINTED = 100
-"""Queues of which it is told how many workers they need: each takes two commands."""
 logger = logging.getLogger("taskq.metrics")
 
 
@@ -44,7 +41,7 @@ class StoreWatch:
         self._slow_at = 0.0
         self._settings: dict[str, QueueSettings] = {}
         self._limits: Frame = {}
-        self._desired: dict[str, int] = {}
+        self._hints: Frame = {}
         self._frame: Frame = {}
 
     def frame(self) -> Frame:
@@ -61,9 +58,9 @@ class StoreWatch:
                 self._slow_at = now + SLOW_EVERY
                 self._settings = {queue: await backend.queues.settings(queue) for queue in found.queues[:MOST_SERIES]}
                 self._limits = dict(await self._look_at_limits(backend))
-                self._desired = await _desired(backend, found.queues[:MOST_HINTED])
+                self._hints = _of_hints(await hints(backend, self._app.assumed.autoscale))
             whole: Frame = {}
-            for frame in (self._queues(found), self._limits, await _schedules(backend)):
+            for frame in (self._queues(found), self._hints, self._limits, await _schedules(backend)):
                 add(whole, frame)
             self._frame = whole
         except TaskqError as error:
@@ -79,8 +76,6 @@ class StoreWatch:
             figures.levels["dead"] = states.get(TaskState.DEAD, 0)
             if (over := self._lately.pace(queue)) is not None:
                 figures.levels |= _of_pace(over, sum(states.get(state, 0) for state in WAITING))
-            if (desired := self._desired.get(queue)) is not None:
-                figures.levels["desired"] = desired
             if (settings := self._settings.get(queue)) is not None:
                 figures.levels["paused"] = int(settings.paused_reason is not None)
                 figures.levels["max_size"] = settings.max_size
@@ -111,10 +106,10 @@ def _of_gauges(found: Iterable[Gauge]) -> Iterator[tuple[str, Figures]]:
         yield series(LIMIT, limit.key, gauge.kind), Figures(levels={"saturation": used})
 
 
-async def _desired(backend: Backend, queues: Sequence[str]) -> dict[str, int]:
-    """How many workers each queue needs, as all are told who ask (taskq.scaling)."""
-    seen = await look(backend)
-    return {queue: (await hinted(backend, [queue], Scaling(), seen)).desired for queue in queues}
+def _of_hints(found: Iterable[Hinted]) -> Frame:
+    """How many workers groups and queues need, as all are told who ask (taskq.scaling)."""
+    named = {series(GROUP, hint.group) if hint.group else series(QUEUE, *hint.queues): hint for hint in found}
+    return {name: Figures(levels={"desired": hint.desired}) for name, hint in named.items()}
 
 
 async def _schedules(backend: Backend) -> Frame:

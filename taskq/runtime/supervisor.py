@@ -73,23 +73,24 @@ class Supervisor:
         """Supervise until a signal says to stop, or every worker is dismissed; returns the exit status."""
         self._lifeline = os.pipe()
         os.set_inheritable(self._lifeline[0], True)
+        self._listen()
+        self._children = [_Child(index) for index in range(self.count)]
+        owner, status = _Lifeline.inherited(), 0
+        while status == 0 and self._has_work() and not owner.is_cut():
+            status = self._tend()
+            self.sleep(0.1)
+        return self._stop(status)
+
+    def _listen(self) -> None:
+        """Hear signals from here on."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` and `&` leave it
                 signal.signal(number, self._on_signal)
         # `--reload` keeps Ctrl-C from a process that is not ready for it.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        self._children = [_Child(index) for index in range(self.count)]
-        owner = _Lifeline.inherited()
-        status = 0
-        while (
-            not self._stops
-            and not owner.is_cut()
-            and status == 0
-            and not all(child.is_done for child in self._children)
-        ):
-            status = self._tend()
-            self.sleep(0.1)
-        return self._stop(status)
+
+    def _has_work(self) -> bool:
+        return not self._stops and not all(child.is_done for child in self._children)
 
     def _on_signal(self, number: int, _frame: object) -> None:
         if number == signal.SIGHUP and self.passes_hangup:

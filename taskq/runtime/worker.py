@@ -19,7 +19,7 @@ from taskq.config import WorkerOptions, resident_mib
 from taskq.errors import TaskqError
 from taskq.lifespan import life_of
 from taskq.ports import MOST_NAMES, Backend, WorkerInfo, WorkerState
-from taskq.ports.events import CONTROL
+from taskq.ports.events import CONTROL, SETTINGS
 from taskq.runtime import cache
 from taskq.runtime.capture import capturing
 from taskq.runtime.executor import Executor
@@ -267,9 +267,7 @@ class Worker:
                 if self._beat is not None:
                     beside.append(group.create_task(self._beat.run()))
                 fetching = group.create_task(work.fetcher.run())
-                forget_results = partial(cache.expire, self.app)
-                upkeep = Maintenance(backend, self.options, work.fetcher.stop, forget_results)
-                maintaining = group.create_task(upkeep.run())
+                maintaining = group.create_task(self._upkeep(backend, work).run())
                 try:
                     await self._stopping.wait()
                 except asyncio.CancelledError:
@@ -326,6 +324,10 @@ class Worker:
             *(service for each in self.beside for service in each(backend)),
         ]
 
+    def _upkeep(self, backend: Backend, work: Parts) -> Maintenance:
+        forget_results, stop = partial(cache.expire, self.app), work.fetcher.stop
+        return Maintenance(backend, self.options, stop, forget_results, lambda: work.settler.settled)
+
     async def _watch(self, work: Parts) -> float:
         """End what runs too long, give back what waits too long for a slot; rest while nothing runs."""
         executor = work.executor
@@ -358,9 +360,12 @@ class Worker:
         self._stopping.set()
 
     async def _listen(self, backend: Backend, work: Parts) -> float:
-        """Hints of cancel requests; the heartbeat brings what is missed."""
-        async for event in backend.events.subscribe([CONTROL]):
-            work.executor.stop_ids([event.data], StopReason.CANCEL)
+        """Hints of cancel requests, and of settings; the heartbeat, and the next look, bring what is missed."""
+        async for event in backend.events.subscribe([CONTROL, SETTINGS]):
+            if event.topic == CONTROL:
+                work.executor.stop_ids([event.data], StopReason.CANCEL)
+            elif event.data in self.options.queues:
+                await work.settings.tick()
         return LISTEN_AGAIN
 
     def _heartbeat(self, work: Parts) -> Heartbeat:

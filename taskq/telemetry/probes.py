@@ -26,6 +26,8 @@ JSON = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 logger = logging.getLogger("taskq.metrics")
 
 HealthOf = Callable[[], Health]
+Desired = Callable[[str], float | None]
+AUTOSCALE = "/autoscale/"
 
 
 def metrics_app(*frames: Any) -> WSGIApplication:
@@ -48,12 +50,13 @@ def metrics_app(*frames: Any) -> WSGIApplication:
 
 
 class Probes:
-    """Answers /metrics, /health, /health/live and /health/ready from a thread of its own.
+    """Answers /metrics, /health, /health/live, /health/ready and /autoscale/NAME from a thread of its own.
 
     Arguments:
         host, port: where to listen; port 0: a free one.
         metrics: answers /metrics.
         health: is asked for each probe, from the thread that answers it.
+        desired: how many workers a group of queues, or a queue, needs; None where that is not known.
 
     Raises:
         ConfigError: nothing can listen there.
@@ -63,9 +66,12 @@ class Probes:
     True
     """
 
-    def __init__(self, host: str, port: int, metrics: WSGIApplication, health: HealthOf) -> None:
+    def __init__(
+        self, host: str, port: int, metrics: WSGIApplication, health: HealthOf, desired: Desired = lambda name: None
+    ) -> None:
         self._metrics = metrics
         self._health = health
+        self._desired = desired
         kind = _server_kind(host)
         try:
             self._server = make_server(host, port, self._answer, kind, _Handler)
@@ -88,16 +94,25 @@ class Probes:
         path = environ.get("PATH_INFO", "")
         if path == "/metrics":
             return self._metrics(environ, start)
-        if path not in ("/health", "/health/live", "/health/ready"):
+        if path not in ("/health", "/health/live", "/health/ready") and not path.startswith(AUTOSCALE):
             start("404 Not Found", [("Content-Type", "text/plain")])
-            return [b"/metrics, /health, /health/live, /health/ready\n"]
+            return [b"/metrics, /health, /health/live, /health/ready, /autoscale/NAME\n"]
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             start("405 Method Not Allowed", [("Allow", "GET, HEAD")])
             return []
+        if path.startswith(AUTOSCALE):
+            return self._answer_scaler(path.removeprefix(AUTOSCALE), start)
         health = self._health()
         is_well = health.is_live if path == "/health/live" else health.is_live and health.is_ready
         start("200 OK" if is_well else "503 Service Unavailable", list(JSON))
         return [json.dumps(told(health)).encode()]
+
+    def _answer_scaler(self, name: str, start: StartResponse) -> Iterable[bytes]:
+        """One number, as the scaler `metrics-api` of KEDA reads it, or an error, at which it waits."""
+        desired = self._desired(name)
+        start("404 Not Found" if desired is None else "200 OK", list(JSON))
+        problem = "nothing is known of such a group or queue here: a beat knows, soon after its start"
+        return [json.dumps({"error": problem} if desired is None else {"value": int(desired)}).encode()]
 
 
 def told(health: Health) -> Mapping[str, Any]:

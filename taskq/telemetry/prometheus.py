@@ -10,7 +10,20 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from taskq.app import App
-from taskq.domain.figures import BREAKER, FLEET, LIMIT, PROCESS, QUEUE, RUN, SCHEDULE, SECONDS, TENANT, Figures, series
+from taskq.domain.figures import (
+    BREAKER,
+    FLEET,
+    GROUP,
+    LIMIT,
+    PROCESS,
+    QUEUE,
+    RUN,
+    SCHEDULE,
+    SECONDS,
+    TENANT,
+    Figures,
+    series,
+)
 from taskq.domain.message import Priority
 from taskq.domain.sketch import PER_OCTAVE, bound, cumulative
 
@@ -80,6 +93,7 @@ GAUGES = (
     Gauge(QUEUE, "taskq_queue_drain_rate", "Tasks that are done with a second.", _QUEUE, "drain"),
     Gauge(QUEUE, "taskq_queue_seconds_to_drain", "Until it is empty, at this pace.", _QUEUE, "to_drain"),
     Gauge(QUEUE, "taskq_desired_workers", "Workers that the queue needs (docs/autoscale.md).", _QUEUE, "desired"),
+    Gauge(GROUP, "taskq_group_desired_workers", "Workers that the group of queues needs.", ("group",), "desired"),
     Gauge(QUEUE, "taskq_queue_paused", "Whether it is paused.", _QUEUE, "paused"),
     Gauge(QUEUE, "taskq_queue_size_limit", "Waiting tasks that it may hold.", _QUEUE, "max_size"),
     Gauge(QUEUE, "taskq_dead_letters", "Dead letters of the queue.", _QUEUE, "dead"),

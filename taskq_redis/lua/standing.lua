@@ -1,7 +1,7 @@
 -- How queues stand.
 -- KEYS  meta, nothing
--- ARGV  how many lanes and rooms of each to look at, queues …
--- Returns for each queue: tasks that came in; PENDING of priority 0 to 3; ms for which the oldest is ready, or -1.
+-- ARGV  how many lanes and rooms of each to look at, queues …; none: all of the shard
+-- Returns nil where these are too many for one call, else their names, and for each: tasks that came in; PENDING of priority 0 to 3; ms for which the oldest is ready, or -1.
 local reach = ARGV[1] - 1
 local bands = {} -- of a zset that is ordered as `front`, by priority
 for priority = 0, 3 do
@@ -41,6 +41,7 @@ local function standing(name)
   return {call('HGET', key('queue', name), 'in') or 0, pending[1], pending[2], pending[3], pending[4], age}
 end
 
-local reply = {}
-for i = 2, #ARGV do reply[i - 1] = standing(ARGV[i]) end
-return reply
+local names, reply = queues_from(2), {}
+if not names then return nil end
+for i, name in ipairs(names) do reply[i] = standing(name) end
+return {names, reply}

@@ -89,7 +89,7 @@ def test_how_many_workers_are_needed(kept: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--min", "5", "--max", "2"), "most must be over 0, and least (5) not over most (2)"),
+        (("--min", "5", "--max", "2"), "max must be over 0, and min (5) not over max (2)"),
         (("--target", "0"), "target must be from 0.1 to 86,400 seconds, not 0"),
         (("--queue", "a b"), "queue 'a b': use 1 to 200"),
     ],

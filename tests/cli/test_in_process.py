@@ -156,10 +156,10 @@ def test_what_is_wrong_is_one_line(site: str, arguments: list[str], status: int,
 
 
 @pytest.mark.parametrize("wait", ["add", "nan"])
-def test_a_wait_that_is_no_number_says_how_to_write_it(site: str, wait: str) -> None:
+def test_a_wait_that_is_no_duration_says_how_to_write_it(site: str, wait: str) -> None:
     result = taskq("enqueue", "-A", site, "--wait", wait, '{"x": 1}')
     assert result.exit_code == 2
-    assert f"{wait!r} is no number of seconds; to wait without end write it last: --wait" in result.stderr
+    assert f"{wait!r} is no duration; to wait without end write it last: --wait" in result.stderr
 
 
 def test_a_path_without_an_attribute_must_be_clear(site: str) -> None:

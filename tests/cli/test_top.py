@@ -292,8 +292,8 @@ def test_where_it_is_away_at_the_second_look_once_fails(monkeypatch: pytest.Monk
         (["--backend", "redis://127.0.0.1:1/0"], 1, "127.0.0.1:1"),
         (["--backend", "memory://"], 2, "is gone when this command ends"),
         ([], 2, "which store?"),
-        (["--backend", "redis://127.0.0.1:1/0", "--every", "0.1"], 2, "'0.1' is no number of seconds from 0.2 on"),
-        (["--backend", "redis://127.0.0.1:1/0", "--every", "nan"], 2, "'nan' is no number of seconds from 0.2 on"),
+        (["--backend", "redis://127.0.0.1:1/0", "--every", "0.1"], 2, "'0.1' is no duration from 0.2 s on"),
+        (["--backend", "redis://127.0.0.1:1/0", "--every", "nan"], 2, "'nan' is no duration from 0.2 s on"),
     ],
 )
 def test_what_is_wrong_is_said(arguments: list[str], status: int, said: str) -> None:

@@ -160,9 +160,9 @@ OPTIONS = {
     "much concurrency": (["-c", "1000000"], "concurrency must be a whole number from 1"),
     "threads": (["--threads", "0"], "threads must be a whole number from 1"),
     "lease": (["--lease", "0"], "lease must be over 0"),
-    "endless lease": (["--lease", "inf"], "lease must be over 0 and at most"),
+    "endless lease": (["--lease", "2d"], "lease must be over 0 and at most"),
     "weight without end": (["-Q", "a=inf"], "weight of queue a"),
-    "shutdown": (["--shutdown-timeout", "-1"], "shutdown_timeout"),
+    "shutdown": (["--shutdown-timeout", "0"], "shutdown_timeout"),
     "max tasks": (["--max-tasks", "0"], "max_tasks"),
 }
 
@@ -196,11 +196,12 @@ def test_wrong_arguments_on_the_command_line(shell: Shell) -> None:
 
 def test_a_wrong_option_of_a_call(shell: Shell) -> None:
     enqueue = ("enqueue", "-A", "tasks:app", "--backend", "memory://?snapshot=tasks", "tasks.add", '{"x": 1, "y": 2}')
-    assert "delay" in complaint(shell, 2, *enqueue, "--delay", "-1")
+    assert "delay" in complaint(shell, 2, *enqueue, "--delay", "600w")
+    assert "delay or eta, not both" in complaint(shell, 2, *enqueue, "--delay", "1m", "--eta", "2030-01-02T03:04Z")
     assert "queue" in complaint(shell, 2, *enqueue, "--queue", "a b")
     assert "idempotency_key" in complaint(shell, 2, *enqueue, "--idempotency-key", "k" * 300)
     assert "unique_key" in complaint(shell, 2, *enqueue, "--unique-key", "")
-    assert "block" in complaint(shell, 2, *enqueue, "--block", "-1")
+    assert "block" in complaint(shell, 2, *enqueue, "--block", "600w")
     assert "retry policy 'fixed'" in complaint(shell, 2, *enqueue, "--retry", '{"strategy": "fixed", "delays": 1}')
     assert "it is not JSON" in shell.run(*enqueue, "--retry", "fixed").stderr
     assert "it must be a JSON object" in shell.run(*enqueue, "--retry", "[]").stderr

@@ -47,20 +47,26 @@ def put(url: str, number: int = 1, name: str = "mail.send") -> list[str]:
 
 @pytest.mark.parametrize("words", [line.split() for line in LISTS], ids=" ".join)
 def test_each_list_can_be_watched(words: list[str]) -> None:
-    assert "--watch [SECONDS]" in taskq(*words, "--help").stdout
+    assert "--watch [DURATION]" in taskq(*words, "--help").stdout
 
 
-@pytest.mark.parametrize("pace", ["0", "0.1", "fast", "nan", "inf", "1e9", ""])
+@pytest.mark.parametrize("pace", ["0", "0.1", "fast", "nan", "inf", ""])
 def test_a_pace_that_is_none(kept: str, pace: str) -> None:
     result = taskq("queues", "list", "--backend", kept, f"--watch={pace}")
-    said = f"'{pace}' is no number of seconds from 0.2 on, such as 0.5"
+    said = f"'{pace}' is no duration from 0.2 s on, such as 0.5 or 10s"
     assert (result.exit_code, said in result.stderr) == (2, True), result.output
 
 
-def test_only_a_number_behind_it_is_its_pace(kept: str) -> None:
+def test_only_a_duration_behind_it_is_its_pace(kept: str) -> None:
     [id] = put(kept)
     asyncio.run(cancel(kept, id))
-    for words in (["--watch", id], [id, "--watch"], ["--watch", "0.3", id], ["--watch", "--json", id]):
+    for words in (
+        ["--watch", id],
+        [id, "--watch"],
+        ["--watch", "0.3", id],
+        ["--watch", "300ms", id],
+        ["--watch", "--json", id],
+    ):
         result = taskq("tasks", "show", "--backend", kept, *words)
         assert (result.exit_code, "cancelled" in result.stdout) == (0, True), result.output
     assert "unexpected extra argument (fast)" in taskq("queues", "list", "--backend", kept, "--watch", "fast").stderr

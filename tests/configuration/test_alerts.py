@@ -12,11 +12,11 @@ import pytest
 
 from taskq import App
 from taskq.assumed import assuming
-from taskq.cli.errands import errands_of
 from taskq.configuration import Configuration, WrongConfiguration
 from taskq.configuration.alerts import Alerts
 from taskq.configuration.shape import all_keys
 from taskq.domain.alerts import OF_QUEUES, Rule
+from taskq.management.errands import errands_of
 from tests.configuration.conftest import Read
 from tests.configuration.test_defaults import PAGE
 from tests.hooks import SECRET

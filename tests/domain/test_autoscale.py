@@ -84,7 +84,7 @@ def turns(moments: list[Moment]) -> int:
     return sum(one != other for one, other in pairwise(signs))
 
 
-SCALING = Scaling(least=1, most=200)
+SCALING = Scaling(min=1, max=200)
 
 
 def test_a_step_up_is_met_and_kept() -> None:
@@ -107,7 +107,7 @@ def test_a_step_down_is_followed_slowly_and_by_steps() -> None:
 
 
 def test_a_short_burst_moves_nothing() -> None:
-    moments = simulate(lambda at: 30.0 if 300 <= at < 303 else 10.0, 900, Scaling(most=200, up_after=60.0), workers=13)
+    moments = simulate(lambda at: 30.0 if 300 <= at < 303 else 10.0, 900, Scaling(max=200, up_after=60.0), workers=13)
     assert changes([moment for moment in moments if moment.at > 200]) == []
 
 
@@ -130,7 +130,7 @@ def test_a_wave_is_ridden_without_a_wait() -> None:
 
 
 def test_it_drains_to_nothing_and_begins_again() -> None:
-    scaling = Scaling(least=0, most=50)
+    scaling = Scaling(min=0, max=50)
     moments = simulate(lambda at: 5.0 if at < 300 or at > 2400 else 0.0, 3000, scaling, workers=7)
     assert [moment for moment in moments if 2300 < moment.at < 2400 and moment.desired] == []
     assert moments[-1].desired >= 7
@@ -139,7 +139,7 @@ def test_it_drains_to_nothing_and_begins_again() -> None:
 
 def test_what_nobody_knows_yet_is_found_out() -> None:
     """Nothing has run, and the tasks turn out to take much longer than the slots would let expect."""
-    moments = simulate(lambda at: 10.0, 1800, Scaling(most=400), does=0.2, expected=None, workers=1)
+    moments = simulate(lambda at: 10.0, 1800, Scaling(max=400), does=0.2, expected=None, workers=1)
     assert max(moment.oldest for moment in moments if moment.at > 1200) <= 30
     assert 50 <= moments[-1].desired <= 130
 
@@ -175,12 +175,12 @@ def test_what_is_near_enough_stays() -> None:
     found, _ = hint(Scaling(up_after=0.0), Load(17.5, 17.5, 0, 0.0, 20, 0, 1.0), Memory(20), 0.0)
     assert (found.desired, found.needed) == (20, 22)
     assert found.reason.endswith("; the 20 that were told are near enough")
-    found, _ = hint(Scaling(most=10), Load(17.5, 17.5, 0, 0.0, 20, 0, 1.0), Memory(20), 0.0)
+    found, _ = hint(Scaling(max=10), Load(17.5, 17.5, 0, 0.0, 20, 0, 1.0), Memory(20), 0.0)
     assert found.desired == 10
 
 
 def test_from_nothing_it_begins_at_once() -> None:
-    found, _ = hint(Scaling(least=0), Load(0.0, 0.0, 1, 0.0, 0, 0, 5.0), Memory(0), 100.0)
+    found, _ = hint(Scaling(min=0), Load(0.0, 0.0, 1, 0.0, 0, 0, 5.0), Memory(0), 100.0)
     assert found == Hint(1, 1, "0/s arrive and 1 wait and one worker does 5/s: 1 is needed, at 80 % busy")
 
 
@@ -199,12 +199,12 @@ def test_a_step_down_waits_for_the_last() -> None:
     st.lists(st.tuples(st.integers(0, 60), st.floats(0, 500), st.integers(0, 10_000), st.floats(0, 900)), max_size=80)
 )
 def test_it_stays_within_its_bounds_and_small(given: list[tuple[int, float, int, float]]) -> None:
-    scaling, memory, now = Scaling(least=2, most=30), Memory(), 0.0
+    scaling, memory, now = Scaling(min=2, max=30), Memory(), 0.0
     for seconds, arrival, waiting, oldest in given:
         now += seconds
         before = memory.desired
         found, memory = hint(scaling, Load(arrival, arrival / 2, waiting, oldest, 5, 1, 3.0), memory, now)
-        assert scaling.least <= found.desired <= scaling.most
+        assert scaling.min <= found.desired <= scaling.max
         assert len(memory.needs) <= 2 * scaling.down_after / 5 + 3
         if before is not None and found.desired < before:
             assert before - found.desired <= max(1, scaling.down_share * before)

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from taskq import App
+from taskq.assumed import Assumed
 from taskq.config import AuditRetention, Settings
 from taskq.errors import ConfigError
 from taskq.management import AuditEntry, AuditKeeper, AuditTrail, Head, Management, Reach
@@ -135,6 +136,7 @@ class Office:
     def __init__(self, shop: Shop) -> None:
         self.shop = shop
         self.settings = Settings()
+        self.assumed = Assumed()
         self.holder = ""
         shop.registry = self  # type: ignore[attr-defined]
 

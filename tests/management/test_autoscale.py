@@ -20,7 +20,7 @@ from taskq.store_clock import store_now
 from tests.management.alarms import lives
 from tests.unit.support import claim
 
-AT_ONCE = Scaling(least=0, most=50, up_after=0.0)
+AT_ONCE = Scaling(min=0, max=50, up_after=0.0)
 
 
 def queue(arrived: float, pending: float) -> Figures:
@@ -107,7 +107,7 @@ async def test_what_runs_keeps_its_workers(app: App, management: Management) -> 
     await claim(app)
     await lives(app, "w1", concurrency=1)
     await lives(app, "w2", concurrency=1)
-    found = await management.workers.autoscale.hint(["default"], Scaling(least=0, down_after=0.0, tolerance=0.0))
+    found = await management.workers.autoscale.hint(["default"], Scaling(min=0, down_after=0.0, tolerance=0.0))
     assert (found.desired, found.needed) == (1, 1)
 
 
@@ -176,11 +176,11 @@ async def test_a_name_that_cannot_be_one(management: Management) -> None:
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ({"min": 1}, "autoscale has only least, most"),
-        ({"least": -1}, "least must be from 0"),
-        ({"most": True}, "most must be from 0"),
-        ({"least": 5, "most": 4}, "most must be over 0, and least (5) not over most (4)"),
-        ({"most": 0, "least": 0}, "most must be over 0"),
+        ({"least": 1}, "autoscale has only min, max"),
+        ({"min": -1}, "min must be from 0"),
+        ({"max": True}, "max must be from 0"),
+        ({"min": 5, "max": 4}, "max must be over 0, and min (5) not over max (4)"),
+        ({"max": 0, "min": 0}, "max must be over 0"),
         ({"target": 0}, "target must be from 0.1"),
         ({"busy": 1.5}, "busy must be from 0.05 to 1"),
     ],

@@ -13,7 +13,7 @@ from taskq import App
 from taskq.domain.figures import Figures, Frame
 from taskq.errors import InvalidOption, TaskqError
 from taskq.management import Actor, Forbidden, Management, Role
-from taskq.management.metrics import Chart, Series
+from taskq.management.metrics import MOST_PANELS, Chart, Series
 from taskq.rollups import MOST_POINTS, Moment, roll_up, write_moments
 from taskq.testing.clock import VirtualClock
 from tests.management.conftest import ADMIN
@@ -266,3 +266,53 @@ async def test_a_mistake_is_told(past: Past, said: dict[str, Any], words: str) -
         await past.desk.series(**{"chart": "throughput", **said})
     assert words in str(mistake.value)
     assert InvalidOption.__mro__
+
+
+async def test_what_matters_side_by_side(past: Past) -> None:
+    await past.leave(
+        {
+            "run send mail": Figures({"completed": 60, "failed": 3, "dead": 3}),
+            "run show web": run(30, 0.5),
+            "queue mail": Figures(levels={"oldest": 7.0}),
+            "queue idle": Figures(levels={"oldest": 0.0}),
+        }
+    )
+    past.clock.advance(90)
+    found = await past.desk.panels(step=60)
+    [everything] = found.panels
+    [point] = everything.points
+    assert (found.step, point.at.timestamp()) == (60, START)
+    assert (point.values["throughput"], point.values["failures"], point.values["oldest"]) == (1.5, 0.1, 7.0)
+    assert point.values["duration_p95"] == pytest.approx(0.5, rel=0.1)
+    assert point.values["wait_p95"] == pytest.approx(1.0, rel=0.1)
+    by_queue = await past.desk.panels("queue", step=60)
+    assert [panel.about.queue for panel in by_queue.panels] == ["mail", "idle"], "those that were looked at"
+    by_task = await past.desk.panels("task", step=60)
+    assert [panel.about.task for panel in by_task.panels] == ["send", "show"]
+    assert "oldest" not in by_task.panels[0].points[0].values
+    assert "wait_p95" not in by_task.panels[0].points[0].values, "none has run for a known time"
+    for said, names in (
+        ({"by": "queue", "task": "send"}, [("send", "mail")]),
+        ({"by": "task", "queue": "web"}, [("show", "web")]),
+        ({"by": "task", "task": "send"}, [("send", None)]),
+        ({"by": "queue", "queue": "mail"}, [(None, "mail")]),
+        ({"task": "show"}, [("show", None)]),
+    ):
+        panels = (await past.desk.panels(**said, step=60)).panels  # type: ignore[arg-type]
+        assert [(panel.about.task, panel.about.queue) for panel in panels] == names
+
+
+async def test_of_many_panels_the_busiest_are_shown(past: Past) -> None:
+    await past.leave({f"run t{number} mail": run(number) for number in range(1, MOST_PANELS + 3)})
+    past.clock.advance(90)
+    found = await past.desk.panels("task", step=60)
+    assert (len(found.panels), found.number) == (MOST_PANELS, MOST_PANELS + 2)
+    assert found.panels[0].about.task == f"t{MOST_PANELS + 2}"
+
+
+async def test_panels_that_are_none(past: Past) -> None:
+    with pytest.raises(InvalidOption, match="by must be task or queue, not 'tenant'"):
+        await past.desk.panels("tenant")
+    with pytest.raises(Forbidden):
+        await Management(past.app, Actor("tim", [Role.ADMIN], tenant="acme")).metrics.panels()
+    assert (await past.desk.panels("queue")).panels == []

@@ -30,7 +30,7 @@ from taskq.testing.conformance import Bench, Kit
 from taskq.testing.conformance.bench import LONG, moved, new_worker
 from taskq_redis import RedisBackend, create_backend
 from taskq_redis.keys import SLOTS, Keys, is_ours
-from taskq_redis.scripts import script
+from taskq_redis.scripts import QUEUES_PER_CALL, script
 from tests.redis.helpers import calls, clients, until
 
 SCRIPTS = sorted(path.stem for path in (Path(taskq_redis.__file__).parent / "lua").glob("[a-z]*.lua"))
@@ -174,6 +174,24 @@ class TestRoundTrips:
         # A wait and a fetch for each time that the wait lasts: with the worker's two seconds, one command a second.
         assert spent.pop("blpop") <= 3
         assert spent == {"evalsha": 3, "eval": 0, "script|load": 0}
+
+    async def test_a_look_at_all_queues_is_one_call_where_they_are_few(
+        self, bench: Bench, outside: redis.Redis
+    ) -> None:
+        backend = bench.backend
+        await bench.put()
+        await asyncio.gather(backend.inspector.counts(), backend.queues.standings())
+        before = calls(outside)
+        counts, standings = await asyncio.gather(backend.inspector.counts(), backend.queues.standings())
+        assert calls(outside)["evalsha"] - before["evalsha"] == 2
+        assert (counts, set(standings)) == ({bench.queue: {TaskState.PENDING: 1}}, {bench.queue})
+
+    async def test_many_queues_are_looked_at_some_at_a_time(self, bench: Bench) -> None:
+        backend, queues = bench.backend, [f"q{number}" for number in range(2 * QUEUES_PER_CALL + 1)]
+        await backend.broker.enqueue([bench.message(queue=queue) for queue in queues])
+        counts, standings = await asyncio.gather(backend.inspector.counts(), backend.queues.standings())
+        assert counts == {queue: {TaskState.PENDING: 1} for queue in queues}
+        assert {queue: sum(standing.pending) for queue, standing in standings.items()} == dict.fromkeys(queues, 1)
 
     async def test_a_new_task_ends_the_wait_at_once(self, bench: Bench, outside: redis.Redis) -> None:
         waiting = asyncio.create_task(bench.backend.broker.wait([bench.queue], 60.0))

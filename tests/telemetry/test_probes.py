@@ -35,7 +35,8 @@ def process() -> Process:
 def served(process: Process) -> Iterator[Probes]:
     """Its probes."""
     metrics = metrics_app(lambda: {"run a q": Figures({"submitted": 3})})
-    with Probes("127.0.0.1", 0, metrics, lambda: process.health) as probes:
+    desired = {"office": 4.0}.get
+    with Probes("127.0.0.1", 0, metrics, lambda: process.health, desired) as probes:
         yield probes
 
 
@@ -53,6 +54,13 @@ def test_metrics_are_shown(served: Probes) -> None:
     status, text = asked(served, "/metrics")
     assert status == 200
     assert 'taskq_tasks_submitted_total{queue="q",task="a"} 3.0' in text
+
+
+def test_a_scaler_is_told_one_number(served: Probes) -> None:
+    assert asked(served, "/autoscale/office") == (200, '{"value": 4}')
+    status, text = asked(served, "/autoscale/mail")
+    assert (status, list(json.loads(text))) == (404, ["error"])
+    assert asked(served, "/autoscale/office", "POST")[0] == 405
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ import pytest
 
 from taskq import App, NoRetry
 from taskq.domain.routing import QueueOrder
+from taskq.queues import Queues
+from taskq.runtime.queue_settings import REFRESH_EVERY
 from tests.worker.support import Crowd, Gate, configure, ended, parts, until, work
 
 
@@ -108,3 +110,15 @@ async def test_a_worker_serves_queues_by_the_weights_it_was_given_and_those_that
     busy = Counter(ran[20:220])
     assert busy["set"] == pytest.approx(2 * busy["given"], rel=0.1)
     assert busy["given"] == pytest.approx(2 * busy["plain"], rel=0.1)
+
+
+async def test_a_change_is_heard_of_at_once(any_app: App) -> None:
+    async with work(any_app) as worker:
+        settings = parts(worker).settings
+        await until(lambda: settings.of("default").max_size == 1_000_000, "the worker has looked up the settings")
+
+        async def heard() -> bool:
+            await Queues(any_app).aconfigure("default", weight=7.0)  # again: the first may come before it listens
+            return settings.of("default").weight == 7.0
+
+        await until(heard, "the worker has heard of the change", timeout=REFRESH_EVERY / 2)
