@@ -194,12 +194,7 @@ class Examination:
             _, found, busy = await self._store.run(shard, "recount", self._mends, waits, runs, *asked)
             self._note(found)
             self.busy += [queue.decode() for queue in busy]
-        self.about += await self._number(shard, queues)
-
-    async def _number(self, shard: int, queues: Sequence[str]) -> int:
-        """How many records there are, as they are counted."""
-        rows = [await self._store.run(shard, "counts", queue) for queue in queues]
-        return sum(int(number) for [row] in rows for number in row)
+        self.about += sum(int(number) for _, row in await self._store.of_queues(shard, "counts") for number in row)
 
     # ------------------------------------------------------------
 

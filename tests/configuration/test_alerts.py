@@ -110,7 +110,7 @@ def test_every_key_has_a_case() -> None:
     """Those that there are, and those that the page names."""
     keys = {".".join(path) for path in all_keys(Alerts)}
     assert keys - {"rules", "webhook", "email"} - {f"rules.{rule}" for rule in Rule} == set(KEYS)
-    section = PAGE.read_text().partition("\nalerts:\n")[2].partition("\nmonitoring:\n")[0]
+    section = re.split(r"\n(?=\w)", PAGE.read_text().partition("\nalerts:\n")[2])[0]
     named = set(re.findall(r"(?:^|[{#,]) *(\w+): ", section, re.MULTILINE))
     assert {key.rpartition(".")[2] for key in KEYS} | {"rules", "webhook", "email", "authorization", *Rule} >= named
     assert {key.rpartition(".")[2] for key in KEYS} <= named

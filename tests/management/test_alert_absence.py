@@ -136,10 +136,10 @@ async def test_a_store_that_hangs_holds_up_nothing_that_is_to_be_told(
     hooked: App, hooks: HookServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store operation is tried for half a minute."""
-    monkeypatch.setattr("taskq.management.alert_telling.LOOK_EVERY", 0.01)
     watch, teller = watch_of(hooked, hook(hooks))
     await teller.tick()
     await watch.tick()
+    monkeypatch.setattr("taskq.management.alert_telling.LOOK_EVERY", 0.01)
     whole = hooked.stores.backend
 
     async def hangs() -> None:

@@ -124,7 +124,8 @@ async def test_a_worker_asks_little(redis_url: str) -> None:
     assert commands["hmget"] <= HOUR / 20 + HOUR / 120 + 2, "the settings of its queue, and its fitness"
     assert commands["smembers"] <= HOUR / 30 + HOUR / 30 + 2, "to forget and to index what has ended"
     assert commands["reap"] == pytest.approx(HOUR / 4, abs=2), "a lost worker is noticed as soon as ever"
-    assert [commands["fetch"], commands["blpop"]] == pytest.approx([HOUR / 5] * 2, abs=3)
+    assert commands["fetch"] == pytest.approx(HOUR / 5, abs=3)
+    assert commands["blpop"] <= commands["fetch"]
 
 
 async def test_a_worker_with_a_beat_asks_little(redis_url: str) -> None:

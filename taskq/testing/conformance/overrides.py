@@ -87,7 +87,7 @@ class OverrideRules(Kit):
         ids = [*await bench.put_many(1, limits=(circuit,)), *await bench.put_many(1, limits=(slots,))]
         assert await bench.take() == []
         assert len(await bench.backend.overrides.all()) == 2
-        await bench.pass_time(bench.kit.tick * 3)
+        await bench.pass_time(bench.kit.tick * 4)
         assert sorted(await bench.take_ids()) == sorted(ids)
         assert await bench.backend.overrides.all() == []
         assert not await bench.backend.overrides.remove(bench.queue, circuit.gate)

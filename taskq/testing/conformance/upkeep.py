@@ -34,11 +34,11 @@ class PromoteRules(Kit):
 
     async def test_retries_and_snoozes_become_ready(self, bench: Bench) -> None:
         settlements: list[Settlement] = [Retry(bench.short, FAILURE), Snooze(bench.short)]
-        ids = []
-        for settlement in settlements:
-            delivery = await bench.running()
+        # Both run before the first has ended: a claim makes ready what is due.
+        deliveries = [await bench.running() for _ in settlements]
+        for delivery, settlement in zip(deliveries, settlements, strict=True):
             await bench.apply(delivery, settlement)
-            ids.append(delivery.id)
+        ids = [delivery.id for delivery in deliveries]
         await bench.lapse()
         assert await bench.backend.maintenance.promote() == 2
         assert await bench.counts() == {TaskState.PENDING: 2}
