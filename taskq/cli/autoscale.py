@@ -16,7 +16,8 @@ from taskq.cli.table import Table
 from taskq.cli.values import SECONDS, few
 from taskq.errors import ConfigError
 from taskq.management.autoscale import external_metric, plain
-from taskq.scaling import Hinted, scaling_of
+from taskq.scaling import Hinted
+from taskq.scaling_rules import scaling_of
 
 
 @click.command(cls=Watched)

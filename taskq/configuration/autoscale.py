@@ -13,7 +13,7 @@ from taskq.domain.autoscale import Autoscale as Told
 from taskq.domain.autoscale import Group as ToldGroup
 from taskq.domain.autoscale import Scaling
 from taskq.errors import ConfigError
-from taskq.scaling import scaling_of
+from taskq.scaling_rules import scaling_of
 
 _USUAL = Scaling()
 

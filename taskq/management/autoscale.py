@@ -11,7 +11,8 @@ from taskq.domain.autoscale import Autoscale, Group, Scaling
 from taskq.errors import ConfigError
 from taskq.management.access import Permission
 from taskq.management.desk import Desk
-from taskq.scaling import Hinted, hinted, hinted_group, hints, scaling_of
+from taskq.scaling import Hinted, hinted, hinted_group, hints
+from taskq.scaling_rules import scaling_of
 
 __all__ = ["MOST_QUEUES", "AutoscaleDesk", "external_metric", "plain", "scaling_of"]
 MOST_QUEUES = 100

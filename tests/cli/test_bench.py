@@ -226,7 +226,7 @@ def test_it_is_refused_where_workers_are_busy(used: str) -> None:
         (["--tasks", "500001"], "taskq: tasks must be a whole number from 100 to 500,000, not 500001"),
         (["--tasks", "some"], "'some' is not a valid integer"),
         (["--seconds", "0"], "taskq: seconds must be over 0 and at most 600, not 0.0"),
-        (["--seconds", "nan"], "taskq: seconds must be over 0 and at most 600, not nan"),
+        (["--seconds", "nan"], "'nan' is no duration"),
         (["--concurrency", "0"], "taskq: concurrency must be a whole number from 1 to 10,000, not 0"),
         (["--queue", "a b"], "taskq: queue 'a b': use 1 to 200 of the characters"),
         (["--remove", "default"], "taskq: 'default' is no namespace of a bench, such as bench_0a1b2c3d"),
