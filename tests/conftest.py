@@ -16,6 +16,10 @@ from tests.hooks import HookServer, hook_server
 from tests.servers import PostgresServer, RedisServer
 from tests.servers.postgres import create_database, drop_database
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Coverage measures the processes of the tests, not the programs that they start: some tests weigh those.
+    os.environ.pop("COVERAGE_PROCESS_START", None)
+
 hypothesis.settings.register_profile("default", deadline=None)
 # What lands must not hang on a dice: new random runs are for everybody else (see CONTRIBUTING.md).
 hypothesis.settings.register_profile("ci", derandomize=True, print_blob=True, deadline=None)

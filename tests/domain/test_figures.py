@@ -7,7 +7,21 @@ from copy import deepcopy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskq.domain.figures import MOST_SERIES, RUN, Figures, Frame, add, chosen, rest_of, series, summed, total
+from taskq.domain.figures import (
+    GROUP,
+    MOST_SERIES,
+    QUEUE,
+    RUN,
+    Figures,
+    Frame,
+    add,
+    chosen,
+    desired_workers,
+    rest_of,
+    series,
+    summed,
+    total,
+)
 
 names = st.sampled_from(["a", "b", "c"])
 figures = st.builds(
@@ -100,3 +114,14 @@ def test_a_sum_is_what_adding_makes_and_changes_neither() -> None:
     kept = many(3)
     after = summed(kept, {"run task1 mail": Figures({"completed": 1})})
     assert [name for name in kept if after[name] is not kept[name]] == ["run task1 mail"]
+
+
+def test_a_group_comes_before_a_queue_of_its_name() -> None:
+    frame = {
+        series(QUEUE, "office"): Figures(levels={"desired": 2}),
+        series(GROUP, "office"): Figures(levels={"desired": 4}),
+        series(QUEUE, "mail"): Figures(levels={"desired": 3}),
+        series(QUEUE, "idle"): Figures(levels={"dead": 1}),
+    }
+    found = [desired_workers(frame, name) for name in ("office", "mail", "idle", "nobody")]
+    assert found == [4, 3, None, None]
