@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 KEPT_EVERY = 5.0
 """Seconds between two needs that are remembered; within them the larger counts."""
+SLOWEST = 1e-9
+"""Tasks in a second that a worker does at the least: what is measured may be next to nothing."""
 STEADY = 60.0
 """Seconds over which arrival and drain are known: what leaves is that of so many workers only after it."""
 SATURATED = 1.0
@@ -172,7 +174,7 @@ def _need(scaling: Scaling, load: Load, capacity: float | None) -> tuple[int, st
     if capacity is None:
         return _guess(scaling, load)
     arrival = load.arrival or 0.0
-    needed = math.ceil((arrival + load.waiting / scaling.target) / (capacity * scaling.busy) - 1e-9)
+    needed = math.ceil((arrival + load.waiting / scaling.target) / max(SLOWEST, capacity * scaling.busy) - 1e-9)
     waiting = f" and {load.waiting:,} wait" if load.waiting else ""
     why = f"{_rate(arrival)} arrive{waiting} and one worker does {_rate(capacity)}"
     if load.oldest > scaling.target and needed < load.workers:

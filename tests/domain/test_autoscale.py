@@ -208,3 +208,11 @@ def test_it_stays_within_its_bounds_and_small(given: list[tuple[int, float, int,
         assert len(memory.needs) <= 2 * scaling.down_after / 5 + 3
         if before is not None and found.desired < before:
             assert before - found.desired <= max(1, scaling.down_share * before)
+
+
+@pytest.mark.parametrize("drain", [5e-324, 2.225073858507203e-309])
+def test_a_worker_that_does_next_to_nothing_is_a_number_too(drain: float) -> None:
+    memory, load = Memory(), Load(0.0, drain, 1, 60.0, 5, 1, 3.0)
+    for now in (0.0, 60.0, 120.0):
+        found, memory = hint(Scaling(max=7), load, memory, now)
+    assert found.needed == 7
