@@ -25,8 +25,8 @@ NOISY_REACH = 500
 """Tasks at the head of a lane among which a claim counts those that run."""
 JOINS_PER_STEP = 1000
 """Tasks that one statement tells of the end of others."""
-COUNT_WITHIN = 6
-"""Seconds that the workers have for it, which reap every four: then who enqueues counts, because there are none."""
+COUNT_WITHIN = 8
+"""Seconds that the workers have for it, which reap every five: then who enqueues counts, because there are none."""
 CONSTANTS: dict[str, object] = {
     "aged_every": AGED_EVERY,
     "noisy_least": NOISY_LEAST,

@@ -158,6 +158,8 @@ class RedisBroker:
             else:
                 await claim.take(shard, list(names))
         await asyncio.gather(*(claim.look(shard, names) for shard, names in rest.items()))
+        if claim.deliveries:
+            await self._waiting.has_work()
         return Fetched(claim.deliveries, claim.next_due)
 
     async def wait(self, queues: Sequence[str], timeout: float) -> bool:

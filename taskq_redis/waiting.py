@@ -17,6 +17,8 @@ from taskq_redis.transport import Backoff
 
 _SLACK = 5.0
 """Seconds that a server may take to say that its own timeout is over."""
+POP = 20.0
+"""Seconds that a pop is held for at the least: it outlives the wait that began it, for the next one to take over."""
 _GRACE = 0.001
 """Seconds that the server's timeout is given before ours is over."""
 
@@ -26,9 +28,9 @@ class Waiting:
 
     A token is a hint and no task: whatever is lost with a connection, the slow poll of any worker makes up for it.
 
-    An idle server looks only ten times a second which timeouts are over, so the timer that ends a wait is our own. The
-    pop goes on beside it until the server says that it is over: when the next command comes, such as the claim that
-    follows. A wait that begins before that takes the pop over.
+    The timer that ends a wait is our own, for an idle server looks only ten times a second which timeouts are over. The
+    pop goes on beside it, and the next wait takes it over: one pop serves many waits. Who finds work meanwhile ends it,
+    for a token that comes to somebody who does not wait is one that another misses.
     """
 
     def __init__(self, store: Store) -> None:
@@ -55,7 +57,7 @@ class Waiting:
             while timeout > 0 and (left := end - loop.time()) > 0:
                 for home, lists in self._lists(queues).items():
                     if home not in pops or pops[home].done():
-                        pops[home] = self._begin(home, lists, left - _GRACE)
+                        pops[home] = self._begin(home, lists, max(POP, left - _GRACE))
                 done, _ = await asyncio.wait(pops.values(), timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 if any(pop.result() for pop in done):
                     return True
@@ -81,14 +83,22 @@ class Waiting:
         """These queues are claimed from: whatever was hinted is found now."""
         self._hinted.difference_update(queues)
 
+    async def has_work(self) -> None:
+        """It may be long until the next wait."""
+        await self._end_left_over()
+
     async def close(self) -> None:
         """Close the connections; whoever waits takes it for a hint."""
-        left_over = [pop for _, pop in self._left_over.values()]
-        self._left_over.clear()
-        await _end(left_over)
+        await self._end_left_over()
         for connection in chain(self._busy, *self._idle.values()):
             connection.close()
         self._idle.clear()
+
+    async def _end_left_over(self) -> None:
+        if self._left_over:
+            left_over = [pop for _, pop in self._left_over.values()]
+            self._left_over.clear()
+            await _end(left_over)
 
     def _lists(self, queues: Sequence[str]) -> dict[int, list[str]]:
         """The lists of tokens, grouped by the shard over whose connection one command can wait for them."""

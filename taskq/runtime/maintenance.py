@@ -11,15 +11,15 @@ from taskq.config import WorkerOptions
 from taskq.ports import Backend
 from taskq.runtime.service import every
 
-REAP_EVERY = 4.0
-RELAY_EVERY = 10.0
+REAP_EVERY = 5.0
+RELAY_EVERY = 20.0
 """Seconds between two looks for what a process that died has left to be told: of its own ends each tells by itself."""
-TIDY_EVERY = 30.0
+TIDY_EVERY = 45.0
 """Seconds between two ticks of expire and prune."""
 INDEX_EVERY, INDEX_STEP = 10.0, 1000
 """Seconds between two looks for ends that are not in the indexes, and how many one look puts there; who searches puts
 what is new there too."""
-IDLE_LOOKS = 3
+IDLE_LOOKS = 6
 """Of so many looks a worker that has ended nothing since makes one: others look for what they have ended."""
 logger = logging.getLogger("taskq.worker")
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from taskq.ports import QueueControl, QueueSettings
 from taskq.runtime.service import said
 
-REFRESH_EVERY = 20.0
+REFRESH_EVERY = 60.0
 """Seconds until a change of a queue's settings has reached every worker, at the latest: where its hint got lost."""
 _UNSET = QueueSettings()
 logger = logging.getLogger("taskq.worker")

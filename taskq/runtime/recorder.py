@@ -20,7 +20,7 @@ from taskq.runtime.service import said
 EVERY = 1.0
 LEAVE_EVERY = 2.0
 """Seconds for which figures are collected before the store is told of them."""
-QUIET = 30.0
+QUIET = 60.0
 """Seconds after which a process that runs nothing tells all the same how late its loop and its store are."""
 MOST_WAITING = 60
 """Seconds of figures that are kept while the store does not take them; then the oldest go."""

@@ -16,15 +16,15 @@ from taskq.runtime.service import said
 from taskq.runtime.survey import Survey, frame_of, survey
 
 DUTY = "figures"
-EVERY, QUIET = 2.0, 20.0
+EVERY, QUIET = 2.0, 30.0
 """Seconds between two looks: while there is something to tell, and while nothing changes. An idle fleet is quiet."""
 TELL_EVERY = 60.0
 """Seconds after which what has not changed is told again."""
 ASK_EVERY = 10.0
 """Seconds after which a process asks whether the duty is its own now."""
-HELD = 45.0
+HELD = 60.0
 """Seconds for which it is: longer than QUIET."""
-TRIM_EVERY = 60.0
+TRIM_EVERY = 600.0
 logger = logging.getLogger("taskq.metrics")
 
 

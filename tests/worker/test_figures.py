@@ -232,7 +232,7 @@ async def test_what_a_process_measures_is_told_now_and_then_though_it_runs_nothi
         keeper = Recorder(store, {"loop_lag": lags}, lambda: {"slots": 4}, {}, lambda: clock[0])
         await keeper.tick()
         assert await store.left() == []
-        clock[0] = 31.0
+        clock[0] = 61.0
         lags.append(0.002)
         await keeper.tick()
         [left] = await store.left()
