@@ -26,7 +26,7 @@ NOISY_REACH = 500
 JOINS_PER_STEP = 1000
 """Tasks that one statement tells of the end of others."""
 COUNT_WITHIN = 8
-"""Seconds that the workers have for it, which reap every five: then who enqueues counts, because there are none."""
+"""Seconds that the workers have for it, which reap every 4.4: then who enqueues counts, because there are none."""
 CONSTANTS: dict[str, object] = {
     "aged_every": AGED_EVERY,
     "noisy_least": NOISY_LEAST,

@@ -11,10 +11,11 @@ from taskq.config import WorkerOptions
 from taskq.ports import Backend
 from taskq.runtime.service import every
 
-REAP_EVERY = 5.0
-RELAY_EVERY = 20.0
+REAP_EVERY = 4.4
+"""Seconds between two looks for leases that ran out; with jitter always less than five (the recovery that is promised)."""
+RELAY_EVERY = 15.0
 """Seconds between two looks for what a process that died has left to be told: of its own ends each tells by itself."""
-TIDY_EVERY = 45.0
+TIDY_EVERY = 60.0
 """Seconds between two ticks of expire and prune."""
 INDEX_EVERY, INDEX_STEP = 10.0, 1000
 """Seconds between two looks for ends that are not in the indexes, and how many one look puts there; who searches puts
@@ -63,7 +64,7 @@ class Maintenance:
                 *(taken, reaped.requeued, reaped.buried, reaped.cancelled),
             )
             return 0.05
-        return self._reap_every * random.uniform(0.8, 1.2)
+        return self._reap_every * random.uniform(0.9, 1.1)
 
     async def relay(self) -> float:
         """Deliver what is left of ends and flows; again at once while there is something."""

@@ -127,8 +127,8 @@ async def test_a_worker_asks_little(redis_url: str) -> None:
     # What a worker that runs adds is one pop in twenty seconds, and one word in a minute of how late its loop is.
     assert sum(commands.values()) <= HOUR - HOUR / POP - HOUR / 60, commands
     assert commands["hmget"] <= HOUR / 60 + HOUR / 120 + 2, "the settings of its queue, and its fitness"
-    assert commands["smembers"] <= HOUR / 60 + HOUR / 45 + 2, "to index and to forget what has ended"
-    assert commands["reap"] == pytest.approx(HOUR / 5, abs=2), "a lost worker is noticed as soon as ever"
+    assert commands["smembers"] <= HOUR / 30 + 2, "to index and to forget what has ended"
+    assert commands["reap"] == pytest.approx(HOUR / 4.4, abs=2), "a lost worker is noticed as soon as ever"
     assert commands["fetch"] == pytest.approx(HOUR / 5, abs=3)
     assert commands["blpop"] <= HOUR / POP + 2
 
