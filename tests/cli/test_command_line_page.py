@@ -68,6 +68,15 @@ def test_the_examples() -> None:
     assert ran > 15
 
 
+def test_the_table_of_commands() -> None:
+    table, _, _ = PAGE.read_text().partition("What these commands print")
+    rows = re.findall(r"^\| ([a-z ]+) \| (.+) \|$", table, re.MULTILINE)
+    sections = re.findall(r"^([A-Z][a-z ]+):\n((?:  .+\n)+)", taskq("--help").stdout, re.MULTILINE)
+    helped = {title.lower(): re.findall(r"^  (\w+)", lines, re.MULTILINE) for title, lines in sections}
+    del helped["options"]
+    assert {title: re.findall("`(.+?)`", commands) for title, commands in rows} == helped
+
+
 def _without(line: str) -> str:
     """A line without what is another each time."""
     return _TIME.sub("TIME", _ID.sub("ID", line))
