@@ -199,7 +199,7 @@ class WorkerOptions:
     """Between two extensions of everything that the worker holds; less than half a lease."""
     shutdown_timeout: float = 30.0
     """How long running tasks may take to end when the worker stops; then they are cancelled and given back."""
-    poll: float = 5.0
+    poll: float = 6.0
     """The longest that an idle worker waits for a hint before it looks by itself."""
 
     max_tasks: int | None = None

@@ -202,7 +202,7 @@ class Worker(Shown):
     heartbeat: Seconds | None = None
     """None: a third of the lease."""
     shutdown_timeout: Seconds = 30.0
-    poll: Seconds = 5.0
+    poll: Seconds = 6.0
     max_tasks: Whole | None = None
     max_memory: Whole | None = None
     rate: Annotated[Number | None, BeforeValidator(_rate)] = None

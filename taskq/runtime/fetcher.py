@@ -143,7 +143,7 @@ class Fetcher:
 
     async def _wait(self, next_due: float | None) -> bool:
         """Wait for a hint, but no longer than until the next task is due, or the poll; whether a hint came."""
-        poll = self._options.poll * random.uniform(0.8, 1.0)
+        poll = self._options.poll * random.uniform(0.9, 1.0)
         timeout = poll if next_due is None else min(poll, next_due + 0.001)
         return bool(await self._either(self._broker.wait(list(self._options.queues), timeout), timeout + 1.0))
 

@@ -12,7 +12,7 @@ from taskq.ports import Backend
 from taskq.runtime.service import every
 
 REAP_EVERY = 4.4
-"""Seconds between two looks for leases that ran out; with jitter always less than five (the recovery that is promised)."""
+"""Seconds between two looks for leases that ran out; with jitter less than the five in which a recovery is promised."""
 RELAY_EVERY = 15.0
 """Seconds between two looks for what a process that died has left to be told: of its own ends each tells by itself."""
 TIDY_EVERY = 60.0

@@ -47,6 +47,8 @@ class Rolling:
         self._trim_at = 0.0
         self._before: Survey | None = None
         self._told_at = 0.0
+        self._is_quiet = False
+        """Whether nothing had changed at the last look."""
 
     async def tick(self) -> float:
         """Do the duty, if it is ours; returns the seconds to the next time."""
@@ -75,13 +77,20 @@ class Rolling:
                 self._before = None
         return self._duty.is_held
 
+    async def _stands_still(self, backend: Backend) -> bool:
+        """Whether, after a look at which nothing had changed, no task has moved: then little else has."""
+        before = self._before
+        return self._is_quiet and before is not None and await backend.inspector.counts() == before.counts
+
     async def _do(self, backend: Backend) -> float:
         now = self._now()
+        if now - self._told_at < TELL_EVERY and await self._stands_still(backend):
+            return QUIET
         found = await survey(backend)
         frame, is_busy = frame_of(found, self._before), True
         if self._before is not None and frame_of(self._before, self._before) == frame:
             is_busy = False
-        self._before = found
+        self._before, self._is_quiet = found, not is_busy
         if not is_busy and now - self._told_at < TELL_EVERY:
             return QUIET
         self._told_at = now

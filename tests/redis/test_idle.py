@@ -129,7 +129,9 @@ async def test_a_worker_asks_little(redis_url: str) -> None:
     assert commands["hmget"] <= HOUR / 60 + HOUR / 120 + 2, "the settings of its queue, and its fitness"
     assert commands["smembers"] <= HOUR / 30 + 2, "to index and to forget what has ended"
     assert commands["reap"] == pytest.approx(HOUR / 4.4, abs=2), "a lost worker is noticed as soon as ever"
-    assert commands["fetch"] == pytest.approx(HOUR / 5, abs=3)
+    assert commands["fetch"] == pytest.approx(HOUR / 6, abs=3)
+    assert commands["counts"] <= HOUR / 30 + HOUR / 60 + 2
+    assert commands["standing"] <= HOUR / 60 + 2, "as often as it is told though nothing moves"
     assert commands["blpop"] <= HOUR / POP + 2
 
 
